@@ -1,1 +1,13 @@
-//! x
+//! Encrypted, deduplicating backups of trees and streams.
+//!
+//! A *repository* lives in a *storage*. [`ops`] holds the verbs; everything below serves them. ARCHITECTURE.md
+//! has the map and the invariants; `format-spec/FORMAT.md` the bytes.
+
+pub mod clock;
+pub mod error;
+pub mod id;
+pub mod limits;
+pub mod model;
+pub mod monitor;
+
+pub use error::{EngineError, ErrorKind, Result};

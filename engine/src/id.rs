@@ -1,0 +1,155 @@
+//! Identifiers as distinct types.
+//!
+//! Ids of 32 bytes are hashes, ids of 16 bytes are random. One macro makes them all, so that none can be
+//! passed for another.
+
+use std::fmt;
+
+/// Why a text is not an id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not an id: expected {expected_digits} lower-case hexadecimal digits")]
+pub struct ParseIdError {
+    expected_digits: usize,
+}
+
+macro_rules! id_type {
+    ($(#[$doc:meta])* $name:ident, $len:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name([u8; $len]);
+
+        impl $name {
+            /// Length in bytes.
+            pub const LEN: usize = $len;
+
+            /// Takes the bytes as they are.
+            pub const fn new(bytes: [u8; $len]) -> Self {
+                Self(bytes)
+            }
+
+            /// The id in `bytes`, if their number is right.
+            pub fn from_slice(bytes: &[u8]) -> Option<Self> {
+                Some(Self(bytes.try_into().ok()?))
+            }
+
+            /// The bytes.
+            pub const fn as_bytes(&self) -> &[u8; $len] {
+                &self.0
+            }
+
+            /// Lower-case hexadecimal digits.
+            pub fn to_hex(&self) -> String {
+                hex(&self.0)
+            }
+
+            /// Reads what [`Self::to_hex`] writes.
+            ///
+            /// # Errors
+            /// If `text` has another length or other characters.
+            pub fn from_hex(text: &str) -> Result<Self, ParseIdError> {
+                let mut bytes = [0u8; $len];
+                unhex(text, &mut bytes).ok_or(ParseIdError { expected_digits: $len * 2 })?;
+                Ok(Self(bytes))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.to_hex())
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), hex(&self.0[..4]))
+            }
+        }
+    };
+}
+
+id_type!(
+    /// Keyed hash of a chunk's plaintext.
+    ChunkId, 32
+);
+id_type!(
+    /// Hash of a pack's bytes.
+    PackId, 32
+);
+id_type!(
+    /// Hash of an index object's bytes.
+    IndexId, 32
+);
+id_type!(
+    /// Hash of a snapshot object's bytes.
+    SnapshotId, 32
+);
+id_type!(
+    /// Names a repository for ever.
+    RepositoryId, 16
+);
+id_type!(
+    /// Names one writer's work.
+    SessionId, 16
+);
+id_type!(
+    /// Names a key slot.
+    SlotId, 16
+);
+id_type!(
+    /// Names a deduplication domain.
+    DomainId, 16
+);
+
+impl DomainId {
+    /// The domain shared by all clients that hold the root secret.
+    pub const SHARED: Self = Self([0; 16]);
+}
+
+impl SnapshotId {
+    /// The first eight digits, as people see them.
+    pub fn short(&self) -> String {
+        hex(&self.0[..4])
+    }
+}
+
+/// Lower-case hexadecimal digits of `bytes`.
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.push(DIGITS[usize::from(byte >> 4)] as char);
+        text.push(DIGITS[usize::from(byte & 15)] as char);
+    }
+    text
+}
+
+/// Fills `out` from lower-case digits; `None` if length or characters are wrong.
+pub fn unhex(text: &str, out: &mut [u8]) -> Option<()> {
+    let digits = text.as_bytes();
+    if digits.len() != out.len() * 2 {
+        return None;
+    }
+    let value = |digit: u8| match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    };
+    for (byte, pair) in out.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = value(pair[0])? << 4 | value(pair[1])?;
+    }
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hex_round_trips_and_refuses_what_it_does_not_write() {
+        let id = SessionId::new(*b"0123456789abcdef");
+        assert_eq!(SessionId::from_hex(&id.to_hex()), Ok(id));
+        for wrong in ["", "00", &"0".repeat(31), &"0".repeat(33), &"A".repeat(32), &"é".repeat(16)] {
+            assert!(SessionId::from_hex(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! What a repository was made with.
+
+use crate::clock::Timestamp;
+use crate::id::RepositoryId;
+
+/// What seals segments. Everything else is always XChaCha20-Poly1305.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Suite {
+    /// XChaCha20-Poly1305.
+    XChaCha20Poly1305,
+    /// AES-256-GCM with a key of its own for every segment.
+    Aes256Gcm,
+}
+
+/// Which chunker settings a stream is cut with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Profile {
+    /// Coarse, for what does not compress: media, archives.
+    Files,
+    /// Fine, for what changes in small places: dumps, databases, images, text.
+    Dumps,
+}
+
+/// Settings of the gear chunker. Sizes in bytes, even.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChunkerParameters {
+    /// No chunk but a stream's last is shorter.
+    pub min: u32,
+    /// Up to here the strict mask decides, then the loose one.
+    pub average: u32,
+    /// No chunk is longer.
+    pub max: u32,
+    /// Cut where `hash & mask == 0`, before `average`.
+    pub strict_mask: u64,
+    /// The same after `average`.
+    pub loose_mask: u64,
+}
+
+/// The `config` object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Names the repository for ever.
+    pub id: RepositoryId,
+    /// When it was made.
+    pub created: Timestamp,
+    /// What seals segments.
+    pub suite: Suite,
+    /// Length in bytes at which a writer closes a pack.
+    pub pack_size: u64,
+    /// Plaintext bytes at which a writer closes a segment.
+    pub segment_size: u32,
+    /// Settings for [`Profile::Files`].
+    pub files: ChunkerParameters,
+    /// Settings for [`Profile::Dumps`].
+    pub dumps: ChunkerParameters,
+    /// Features that a client must know to read.
+    pub features_read: Vec<String>,
+    /// Features that a client must know to write.
+    pub features_write: Vec<String>,
+    /// Features that a client must know to delete.
+    pub features_prune: Vec<String>,
+}
+
+impl Config {
+    /// The settings of a profile.
+    pub fn profile(&self, profile: Profile) -> &ChunkerParameters {
+        match profile {
+            Profile::Files => &self.files,
+            Profile::Dumps => &self.dumps,
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! The words of the domain as types. Nothing here knows how it is encoded; `format/` does.
+
+mod config;
+mod node;
+mod snapshot;
+
+pub use config::{ChunkerParameters, Config, Profile, Suite};
+pub use node::{is_valid_name, ChunkRef, Content, Extent, LinkGroup, Metadata, Node, NodeKind, Xattr};
+pub use snapshot::{NameTable, Snapshot, SnapshotStatistics};
+
+use crate::id::{ChunkId, PackId, SessionId};
+
+/// What a chunk holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ChunkKind {
+    /// Bytes of files.
+    Data,
+    /// Nodes of directories, or lists of chunks.
+    Tree,
+}
+
+/// How a segment is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Compression {
+    /// As it is.
+    None,
+    /// One zstd frame.
+    Zstd,
+}
+
+/// A segment as a pack footer and an index object list it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SegmentRow {
+    /// Which session's data key seals it.
+    pub session: SessionId,
+    /// First byte in the pack.
+    pub offset: u32,
+    /// Length in bytes in the pack.
+    pub sealed_len: u32,
+    /// What its chunks hold.
+    pub kind: ChunkKind,
+    /// What seals it.
+    pub suite: Suite,
+    /// How it is compressed.
+    pub compression: Compression,
+    /// Length in bytes of its chunks together.
+    pub plain_len: u32,
+    /// Its chunks in order; their lengths add up to `plain_len`.
+    pub chunks: Vec<(ChunkId, u32)>,
+}
+
+/// A pack as an index object lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackRow {
+    /// The pack.
+    pub id: PackId,
+    /// Length in bytes of the object.
+    pub len: u64,
+    /// Its segments.
+    pub segments: Vec<SegmentRow>,
+}

@@ -1,0 +1,81 @@
+//! What a snapshot says about itself. Spec chapter 10.
+
+use std::collections::BTreeMap;
+
+use super::Content;
+use crate::clock::Timestamp;
+use crate::id::SnapshotId;
+use crate::monitor::Problem;
+
+/// Numeric ids and the names they had where the snapshot was taken.
+pub type NameTable = BTreeMap<u32, Vec<u8>>;
+
+/// What one snapshot found and stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SnapshotStatistics {
+    /// Regular files.
+    pub files: u64,
+    /// Directories.
+    pub directories: u64,
+    /// Everything else.
+    pub others: u64,
+    /// Sizes of all files together, in bytes.
+    pub bytes: u64,
+    /// Files that the parent did not have.
+    pub files_new: u64,
+    /// Files that the parent had otherwise.
+    pub files_changed: u64,
+    /// Files taken over from the parent.
+    pub files_unchanged: u64,
+    /// Chunks that the repository did not have.
+    pub chunks_new: u64,
+    /// Their plaintext bytes.
+    pub bytes_new: u64,
+    /// Bytes that the storage grew by.
+    pub bytes_added: u64,
+    /// Items that could not be read.
+    pub problems: u64,
+}
+
+/// A snapshot, as its object says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The time it stands for.
+    pub time: Timestamp,
+    /// The machine it was taken on.
+    pub host: String,
+    /// What was asked for, absolute paths.
+    pub paths: Vec<Vec<u8>>,
+    /// The root directory.
+    pub root: Content,
+    /// Tags, sorted, each once.
+    pub tags: Vec<String>,
+    /// One name for a series of snapshots.
+    pub label: Option<String>,
+    /// The snapshot that it was compared with.
+    pub parent: Option<SnapshotId>,
+    /// The one before it on its host, so that a hidden one shows.
+    pub previous: Option<SnapshotId>,
+    /// Counts up on its host, from 1.
+    pub sequence: u64,
+    /// What was found and stored.
+    pub statistics: SnapshotStatistics,
+    /// The first of the problems; `statistics.problems` counts all.
+    pub problems: Vec<Problem>,
+    /// Program and version that wrote it.
+    pub program: String,
+    /// Names of users.
+    pub users: NameTable,
+    /// Names of groups.
+    pub groups: NameTable,
+    /// The snapshot that it takes the place of.
+    pub replaces: Option<SnapshotId>,
+    /// The first snapshot of such a chain.
+    pub original: Option<SnapshotId>,
+    /// Who ran it.
+    pub user: Option<String>,
+    /// When the work began.
+    pub started: Option<Timestamp>,
+    /// When the work ended.
+    pub finished: Option<Timestamp>,
+}
