@@ -4,7 +4,11 @@
 //! has the map and the invariants; `format-spec/FORMAT.md` the bytes.
 
 pub mod clock;
+pub mod chunker;
+pub mod compress;
+pub mod crypto;
 pub mod error;
+pub mod format;
 pub mod id;
 pub mod limits;
 pub mod model;

@@ -12,6 +12,25 @@ pub enum Suite {
     Aes256Gcm,
 }
 
+impl Suite {
+    /// The number that stands for it on disk and in seals.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::XChaCha20Poly1305 => 1,
+            Self::Aes256Gcm => 2,
+        }
+    }
+
+    /// The suite of a number.
+    pub const fn from_code(code: u8) -> Option<Self> {
+        match code {
+            1 => Some(Self::XChaCha20Poly1305),
+            2 => Some(Self::Aes256Gcm),
+            _ => None,
+        }
+    }
+}
+
 /// Which chunker settings a stream is cut with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Profile {

@@ -19,6 +19,25 @@ pub enum ChunkKind {
     Tree,
 }
 
+impl ChunkKind {
+    /// The number that stands for it on disk and in seals.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Data => 1,
+            Self::Tree => 2,
+        }
+    }
+
+    /// The kind of a number.
+    pub const fn from_code(code: u8) -> Option<Self> {
+        match code {
+            1 => Some(Self::Data),
+            2 => Some(Self::Tree),
+            _ => None,
+        }
+    }
+}
+
 /// How a segment is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Compression {
@@ -26,6 +45,25 @@ pub enum Compression {
     None,
     /// One zstd frame.
     Zstd,
+}
+
+impl Compression {
+    /// The number that stands for it on disk and in seals.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::None => 0,
+            Self::Zstd => 1,
+        }
+    }
+
+    /// The method of a number.
+    pub const fn from_code(code: u8) -> Option<Self> {
+        match code {
+            0 => Some(Self::None),
+            1 => Some(Self::Zstd),
+            _ => None,
+        }
+    }
 }
 
 /// A segment as a pack footer and an index object list it.

@@ -1,0 +1,118 @@
+//! Compression of segments: zstd, one frame a segment, or none where it does not pay. Pure.
+
+use crate::limits;
+use crate::model::Compression;
+
+/// Text that shrinks by less than this part is stored as it is: reading it then costs nothing.
+const WORTH_PERCENT: usize = 97;
+/// How much of a segment is tried before all of it, in bytes.
+const SAMPLE_BYTES: usize = 16 << 10;
+/// Segments shorter than this are compressed without a trial.
+const TRIAL_FROM_BYTES: usize = 64 << 10;
+
+/// Why a text does not decompress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DecompressError {
+    /// Not a zstd frame, or a broken one.
+    #[error("compressed text is damaged")]
+    Damaged,
+    /// Another length than the table says.
+    #[error("decompresses to another length than its table says")]
+    WrongLength,
+}
+
+/// A reusable compressor; one a thread.
+pub struct Compressor {
+    zstd: zstd::bulk::Compressor<'static>,
+    trial: Vec<u8>,
+}
+
+impl Compressor {
+    /// A compressor for a zstd level.
+    ///
+    /// # Panics
+    /// If there is no memory for zstd's context (about 1 MiB).
+    pub fn new(level: i32) -> Self {
+        let zstd = zstd::bulk::Compressor::new(level).expect("a zstd context can be made");
+        Self { zstd, trial: Vec::new() }
+    }
+
+    /// Appends `plain` to `out`, compressed if that pays.
+    pub fn compress(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Compression {
+        let start = out.len();
+        if self.may_pay(plain) && self.append(plain, out) && (out.len() - start) * 100 < plain.len() * WORTH_PERCENT {
+            return Compression::Zstd;
+        }
+        out.truncate(start);
+        out.extend_from_slice(plain);
+        Compression::None
+    }
+
+    /// Tries a sample from the middle: compressing what can't be compressed would double the work on it.
+    fn may_pay(&mut self, plain: &[u8]) -> bool {
+        if plain.len() < TRIAL_FROM_BYTES {
+            return true;
+        }
+        // Three places, since a segment may hold several files of different kinds.
+        let step = (plain.len() - SAMPLE_BYTES) / 2;
+        (0..3).any(|i| self.sample_shrinks(&plain[i * step..][..SAMPLE_BYTES]))
+    }
+
+    fn sample_shrinks(&mut self, sample: &[u8]) -> bool {
+        let mut trial = std::mem::take(&mut self.trial);
+        trial.clear();
+        let shrinks = self.append(sample, &mut trial) && trial.len() * 100 < sample.len() * WORTH_PERCENT;
+        self.trial = trial;
+        shrinks
+    }
+
+    fn append(&mut self, plain: &[u8], out: &mut Vec<u8>) -> bool {
+        let start = out.len();
+        out.resize(start + zstd::zstd_safe::compress_bound(plain.len()), 0);
+        let written = self.zstd.compress_to_buffer(plain, &mut out[start..]);
+        out.truncate(start + *written.as_ref().unwrap_or(&0));
+        written.is_ok()
+    }
+}
+
+/// A reusable decompressor; one a thread.
+pub struct Decompressor {
+    zstd: zstd::bulk::Decompressor<'static>,
+}
+
+impl Default for Decompressor {
+    fn default() -> Self {
+        Self { zstd: zstd::bulk::Decompressor::new().expect("a zstd context can be made") }
+    }
+}
+
+impl Decompressor {
+    /// Puts the plaintext of `text` into `out`, replacing what is there. Never writes more than `plain_len`
+    /// bytes, whatever the frame says.
+    ///
+    /// # Errors
+    /// If the text is damaged or its plaintext has another length.
+    pub fn decompress(
+        &mut self,
+        compression: Compression,
+        text: &[u8],
+        plain_len: u32,
+        out: &mut Vec<u8>,
+    ) -> Result<(), DecompressError> {
+        debug_assert!(plain_len <= limits::SEGMENT_PLAIN_BYTES);
+        match compression {
+            Compression::None => {
+                out.clear();
+                out.extend_from_slice(text);
+            }
+            Compression::Zstd => {
+                // The buffer's length is the bound: a bomb ends here.
+                out.resize(plain_len as usize, 0);
+                let len =
+                    self.zstd.decompress_to_buffer(text, &mut out[..]).map_err(|_| DecompressError::Damaged)?;
+                out.truncate(len);
+            }
+        }
+        if out.len() == plain_len as usize { Ok(()) } else { Err(DecompressError::WrongLength) }
+    }
+}

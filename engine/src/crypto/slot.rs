@@ -1,0 +1,224 @@
+//! Key slots: the root secret under a password, a key file or a recovery code. Spec chapter 5.
+
+use argon2::{Algorithm, Argon2, Params, Version};
+use bip39::Mnemonic;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use super::{CryptoError, Key, Keys, RootSecret, aead, random_bytes};
+use crate::id::{RepositoryId, SlotId};
+use crate::limits;
+
+/// Length in bytes of a key slot object.
+pub const SLOT_BYTES: usize = 344;
+/// Length in bytes of the longest label.
+pub const LABEL_BYTES: usize = 115;
+const LABEL_PLAIN_BYTES: usize = LABEL_BYTES + 1;
+const KEY_FILE_PREFIX: &str = "repo-key-1 ";
+
+/// What opens a key slot.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub enum Secret {
+    /// Whatever a person chose; stretched by Argon2id.
+    Password(Vec<u8>),
+    /// 32 random bytes in a file.
+    KeyFile([u8; 32]),
+    /// 32 random bytes on paper.
+    RecoveryCode([u8; 32]),
+}
+
+impl Secret {
+    /// A new key file.
+    pub fn generate_key_file() -> Self {
+        Self::KeyFile(random_bytes())
+    }
+
+    /// A new recovery code.
+    pub fn generate_recovery_code() -> Self {
+        Self::RecoveryCode(random_bytes())
+    }
+
+    /// What to store in the key file, or to print; `None` for a password.
+    pub fn to_text(&self) -> Option<Zeroizing<String>> {
+        match self {
+            Self::Password(_) => None,
+            Self::KeyFile(bytes) => Some(Zeroizing::new(format!("{KEY_FILE_PREFIX}{}\n", crate::id::hex(bytes)))),
+            Self::RecoveryCode(bytes) => {
+                let words = Mnemonic::from_entropy(bytes).expect("32 bytes are a valid length");
+                Some(Zeroizing::new(words.to_string()))
+            }
+        }
+    }
+
+    /// Reads what [`Self::to_text`] writes for a key file.
+    pub fn from_key_file(text: &str) -> Option<Self> {
+        let mut bytes = [0u8; 32];
+        crate::id::unhex(text.trim().strip_prefix(KEY_FILE_PREFIX)?.trim(), &mut bytes)?;
+        Some(Self::KeyFile(bytes))
+    }
+
+    /// Reads the 24 words of a recovery code; `None` if a word or the checksum is wrong.
+    pub fn from_recovery_words(text: &str) -> Option<Self> {
+        let words = Zeroizing::new(text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase());
+        let entropy = Zeroizing::new(Mnemonic::parse_normalized(&words).ok()?.to_entropy());
+        Some(Self::RecoveryCode(entropy.as_slice().try_into().ok()?))
+    }
+
+    /// The kind of slot that it opens.
+    pub fn kind(&self) -> SlotKind {
+        match self {
+            Self::Password(_) => SlotKind::Password,
+            Self::KeyFile(_) => SlotKind::KeyFile,
+            Self::RecoveryCode(_) => SlotKind::RecoveryCode,
+        }
+    }
+}
+
+/// What opens a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlotKind {
+    /// A password.
+    Password,
+    /// A key file.
+    KeyFile,
+    /// A recovery code.
+    RecoveryCode,
+}
+
+/// Costs of Argon2id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KdfParameters {
+    /// KiB.
+    pub memory_kib: u32,
+    /// Passes over the memory.
+    pub passes: u32,
+    /// Lanes.
+    pub lanes: u32,
+}
+
+impl KdfParameters {
+    /// RFC 9106's second choice. It runs in every command.
+    pub const DEFAULT: Self = Self { memory_kib: 64 << 10, passes: 3, lanes: 4 };
+    /// Eight times the memory.
+    pub const STRONG: Self = Self { memory_kib: 512 << 10, passes: 3, lanes: 4 };
+
+    /// Whether they are strong enough to be accepted and small enough to be run.
+    pub fn within_limits(&self) -> bool {
+        limits::ARGON2_MEMORY_KIB.contains(&self.memory_kib)
+            && limits::ARGON2_PASSES.contains(&self.passes)
+            && limits::ARGON2_LANES.contains(&self.lanes)
+            && u64::from(self.memory_kib) * u64::from(self.passes) <= limits::ARGON2_WORK_KIB
+    }
+
+    fn run(&self, password: &[u8], salt: &[u8]) -> Result<Key, CryptoError> {
+        let failed = |error: argon2::Error| CryptoError::Derivation(error.to_string());
+        let params = Params::new(self.memory_kib, self.passes, self.lanes, Some(32)).map_err(failed)?;
+        let mut okm = Key([0; 32]);
+        Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+            .hash_password_into(password, salt, &mut okm.0)
+            .map_err(failed)?;
+        Ok(okm)
+    }
+}
+
+/// The parsed fields of a slot object. `format::slot` makes it from bytes and checks all bounds.
+pub struct SlotView<'a> {
+    /// All bytes of the object.
+    pub bytes: &'a [u8; SLOT_BYTES],
+    /// Its name.
+    pub id: SlotId,
+    /// What opens it.
+    pub kind: SlotKind,
+    /// How the secret is stretched; `None`: not at all.
+    pub kdf: Option<KdfParameters>,
+}
+
+/// What a slot stores before its secrets: bytes 0 to 84, made by `format::slot`.
+pub type SlotHead = [u8; 84];
+
+/// Wraps the root secret of `keys` for `secret`: the whole slot object.
+///
+/// # Errors
+/// If the key derivation can't run (memory).
+pub fn write_slot(
+    keys: &Keys,
+    secret: &Secret,
+    kdf: Option<KdfParameters>,
+    id: SlotId,
+    head: &SlotHead,
+    label: &str,
+) -> Result<Vec<u8>, CryptoError> {
+    let repository = keys.repository;
+    let (kek, commitment) = slot_keys(secret, kdf, &head[52..84], repository, id)?;
+    let mut slot = Vec::with_capacity(SLOT_BYTES);
+    slot.extend_from_slice(head);
+    slot.extend_from_slice(&commitment.0);
+    let sealed = aead::seal(&kek, &keys.control, &slot_aad(repository, &slot), &keys.root().0);
+    slot.extend_from_slice(&sealed);
+
+    let mut end = label.len().min(LABEL_BYTES);
+    while !label.is_char_boundary(end) {
+        end -= 1;
+    }
+    let mut plain = [0u8; LABEL_PLAIN_BYTES];
+    plain[0] = u8::try_from(end).expect("at most 115");
+    plain[1..=end].copy_from_slice(&label.as_bytes()[..end]);
+    let sealed = aead::seal(&keys.label, &keys.control, &slot_aad(repository, &slot), &plain);
+    slot.extend_from_slice(&sealed);
+    Ok(slot)
+}
+
+/// Tries `secret` on a slot. `None`: it is not the one for this slot.
+///
+/// # Errors
+/// If the key derivation can't run, or the commitment fits and the rest is damaged.
+pub fn open_slot(
+    view: &SlotView<'_>,
+    repository: RepositoryId,
+    secret: &Secret,
+) -> Result<Option<RootSecret>, CryptoError> {
+    if view.kind != secret.kind() {
+        return Ok(None);
+    }
+    let (kek, commitment) = slot_keys(secret, view.kdf, &view.bytes[52..84], repository, view.id)?;
+    let stored: [u8; 32] = view.bytes[84..116].try_into().expect("32 bytes");
+    if blake3::Hash::from(stored) != commitment.0 {
+        return Ok(None);
+    }
+    let root = Zeroizing::new(aead::open(&kek, &slot_aad(repository, &view.bytes[..116]), &view.bytes[116..188])?);
+    let root: [u8; 32] = root.as_slice().try_into().map_err(|_| CryptoError::TooShort)?;
+    Ok(Some(RootSecret(root)))
+}
+
+/// The label of a slot.
+///
+/// # Errors
+/// If it is damaged.
+pub fn read_label(keys: &Keys, view: &SlotView<'_>) -> Result<String, CryptoError> {
+    let plain = aead::open(&keys.label, &slot_aad(keys.repository, &view.bytes[..188]), &view.bytes[188..])?;
+    let len = usize::from(plain[0]);
+    let label = plain.get(1..=len).ok_or(CryptoError::TooShort)?;
+    Ok(String::from_utf8_lossy(label).into_owned())
+}
+
+fn slot_keys(
+    secret: &Secret,
+    kdf: Option<KdfParameters>,
+    salt: &[u8],
+    repository: RepositoryId,
+    slot: SlotId,
+) -> Result<(Key, Key), CryptoError> {
+    let okm = match (secret, kdf) {
+        (Secret::Password(password), Some(kdf)) => kdf.run(password, salt)?,
+        (Secret::KeyFile(bytes) | Secret::RecoveryCode(bytes), Some(kdf)) => kdf.run(bytes, salt)?,
+        (Secret::KeyFile(bytes) | Secret::RecoveryCode(bytes), None) => Key(*bytes),
+        (Secret::Password(_), None) => return Err(CryptoError::Unknown("KDF for passwords", 0)),
+    };
+    let material: [&[u8]; 3] = [&okm.0, repository.as_bytes(), slot.as_bytes()];
+    let kek = Key::derive("repo 2026 v1 slot kek", &material);
+    let commitment = Key::derive("repo 2026 v1 slot commitment", &material);
+    Ok((kek, commitment))
+}
+
+fn slot_aad(repository: RepositoryId, bytes: &[u8]) -> Vec<u8> {
+    [repository.as_bytes(), bytes].concat()
+}

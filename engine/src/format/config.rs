@@ -1,0 +1,163 @@
+//! `config`. Spec chapter 4.
+
+use minicbor::Decoder;
+
+use super::cbor::{MapWriter, at_end, read_array, read_fixed, read_map, read_texts, read_time, required};
+use super::{FormatError, ObjectKind};
+use crate::crypto::Keys;
+use crate::id::RepositoryId;
+use crate::limits;
+use crate::model::{ChunkerParameters, Config, Suite};
+
+const CHUNKER_GEAR: u64 = 1;
+const MAC_BYTES: usize = 32;
+const MAX_FEATURES: u64 = 256;
+
+/// Features that this program reads; version 1 has none.
+const KNOWN_FEATURES: &[&str] = &[];
+
+/// Encodes and proves a config.
+pub fn encode_config(config: &Config, keys: &Keys) -> Vec<u8> {
+    let mut map = MapWriter::default();
+    map.bytes(0, config.id.as_bytes());
+    map.time(1, config.created);
+    map.unsigned(2, config.suite.code().into());
+    map.unsigned(3, config.pack_size);
+    map.unsigned(4, config.segment_size.into());
+    map.entry(5, |w| {
+        w.array(2)?;
+        for profile in [&config.files, &config.dumps] {
+            w.map(6)?.u8(0)?.u64(CHUNKER_GEAR)?;
+            w.u8(1)?.u32(profile.min)?.u8(2)?.u32(profile.average)?.u8(3)?.u32(profile.max)?;
+            w.u8(4)?.u64(profile.strict_mask)?.u8(5)?.u64(profile.loose_mask)?;
+        }
+        Ok(())
+    });
+    map.texts(6, &config.features_read);
+    map.texts(7, &config.features_write);
+    map.texts(8, &config.features_prune);
+    let mut object = ObjectKind::Config.header().to_vec();
+    map.finish(&mut object);
+    let mac = keys.config_mac(&object);
+    object.extend_from_slice(&mac);
+    object
+}
+
+/// Decodes a config and checks its limits. Its MAC can be checked only after a key slot opened:
+/// [`verify_config`].
+///
+/// # Errors
+/// If it is malformed, over a limit, or needs a version or a feature to read that this program lacks.
+pub fn decode_config(object: &[u8]) -> Result<Config, FormatError> {
+    let body = ObjectKind::Config.strip(object)?;
+    let body = body.len().checked_sub(MAC_BYTES).map(|len| &body[..len]).ok_or(FormatError::Malformed("too short"))?;
+    let mut decoder = Decoder::new(body);
+    let (mut id, mut created, mut suite, mut pack_size, mut segment_size) = (None, None, None, None, None);
+    let mut profiles = Vec::new();
+    let (mut read, mut write, mut prune) = (None, None, None);
+    read_map(&mut decoder, |key, d| {
+        match key {
+            0 => id = Some(RepositoryId::new(read_fixed(d)?)),
+            1 => created = Some(read_time(d)?),
+            2 => suite = Some(d.u8()?),
+            3 => pack_size = Some(d.u64()?),
+            4 => segment_size = Some(d.u32()?),
+            5 => read_array(d, 2, |d| {
+                profiles.push(decode_profile(d)?);
+                Ok(())
+            })?,
+            6 => read = Some(read_texts(d, MAX_FEATURES)?),
+            7 => write = Some(read_texts(d, MAX_FEATURES)?),
+            8 => prune = Some(read_texts(d, MAX_FEATURES)?),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    })?;
+    at_end(&decoder)?;
+    let features_read = required(read)?;
+    if let Some(unknown) = features_read.iter().find(|feature| !KNOWN_FEATURES.contains(&feature.as_str())) {
+        return Err(FormatError::Feature(unknown.clone()));
+    }
+    let suite = required(suite)?;
+    let [files, dumps] = profiles.try_into().map_err(|_| FormatError::Malformed("chunker profiles"))?;
+    let config = Config {
+        id: required(id)?,
+        created: required(created)?,
+        suite: Suite::from_code(suite).ok_or(FormatError::Unknown("suite", suite.into()))?,
+        pack_size: required(pack_size)?,
+        segment_size: required(segment_size)?,
+        files,
+        dumps,
+        features_read,
+        features_write: required(write)?,
+        features_prune: required(prune)?,
+    };
+    check_limits(&config)?;
+    Ok(config)
+}
+
+/// Checks the MAC at the end of a config object.
+///
+/// # Errors
+/// If someone without the root secret changed it.
+pub fn verify_config(object: &[u8], keys: &Keys) -> Result<(), FormatError> {
+    let (bytes, mac) =
+        object.split_last_chunk::<MAC_BYTES>().ok_or(FormatError::Malformed("shorter than its proof"))?;
+    if keys.verify_config_mac(bytes, mac) {
+        Ok(())
+    } else {
+        Err(crate::crypto::CryptoError::NotAuthentic.into())
+    }
+}
+
+fn decode_profile(decoder: &mut Decoder<'_>) -> Result<ChunkerParameters, FormatError> {
+    let mut chunker = None;
+    let [mut min, mut average, mut max] = [None; 3];
+    let [mut strict, mut loose] = [None; 2];
+    read_map(decoder, |key, d| {
+        match key {
+            0 => chunker = Some(d.u64()?),
+            1 => min = Some(d.u32()?),
+            2 => average = Some(d.u32()?),
+            3 => max = Some(d.u32()?),
+            4 => strict = Some(d.u64()?),
+            5 => loose = Some(d.u64()?),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    })?;
+    match required(chunker)? {
+        CHUNKER_GEAR => {}
+        other => return Err(FormatError::Unknown("chunker", other)),
+    }
+    Ok(ChunkerParameters {
+        min: required(min)?,
+        average: required(average)?,
+        max: required(max)?,
+        strict_mask: required(strict)?,
+        loose_mask: required(loose)?,
+    })
+}
+
+fn check_limits(config: &Config) -> Result<(), FormatError> {
+    if !limits::PACK_SIZE_SETTING.contains(&config.pack_size) {
+        return Err(FormatError::OverLimit("pack size"));
+    }
+    if !limits::SEGMENT_SIZE_SETTING.contains(&config.segment_size.into()) {
+        return Err(FormatError::OverLimit("segment size"));
+    }
+    for profile in [&config.files, &config.dumps] {
+        check_profile(profile)?;
+    }
+    Ok(())
+}
+
+fn check_profile(p: &ChunkerParameters) -> Result<(), FormatError> {
+    let in_range = limits::CHUNKER_MIN.contains(&p.min)
+        && limits::CHUNKER_AVERAGE.contains(&p.average)
+        && limits::CHUNKER_MAX.contains(&p.max);
+    let ordered = p.min <= p.average && p.average <= p.max;
+    let even = [p.min, p.average, p.max].iter().all(|size| size.is_multiple_of(2));
+    let masks = [p.strict_mask, p.loose_mask].iter().all(|&mask| mask != 0 && mask >> 63 == 0);
+    if in_range && ordered && even && masks { Ok(()) } else { Err(FormatError::OverLimit("chunker profile")) }
+}

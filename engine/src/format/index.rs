@@ -1,0 +1,105 @@
+//! Index objects. Spec chapter 8.
+
+use minicbor::Decoder;
+
+use super::cbor::{MapWriter, array_len, at_end, read_array, read_fixed, read_map, required};
+use super::pack::{check_places, frame, read_rows, read_sessions, unframe, write_rows, write_sessions};
+use super::{FormatError, HEADER_BYTES, ObjectKind, TAIL_BYTES};
+use crate::crypto::{DomainKeys, Keys, SessionKeyRecord};
+use crate::id::{DomainId, IndexId, PackId, SessionId};
+use crate::limits;
+use crate::model::PackRow;
+
+const PLACE_BYTES: usize = 20;
+const MAX_PACKS: u64 = 1 << 20;
+
+/// What an index object says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IndexObject {
+    /// The session that wrote it; it counts if that one is committed.
+    pub session: SessionId,
+    /// The sessions whose keys seal the segments.
+    pub sessions: Vec<SessionKeyRecord>,
+    /// The packs.
+    pub packs: Vec<PackRow>,
+    /// Index objects that it takes the place of.
+    pub replaces: Vec<IndexId>,
+}
+
+/// Encodes and seals an index object.
+pub fn encode_index(index: &IndexObject, keys: &DomainKeys, epoch: u32) -> Vec<u8> {
+    let mut map = MapWriter::default();
+    map.bytes(0, index.session.as_bytes());
+    map.entry(1, |w| write_sessions(w, &index.sessions));
+    map.entry(2, |w| {
+        w.array(index.packs.len() as u64)?;
+        for pack in &index.packs {
+            w.array(3)?.bytes(pack.id.as_bytes())?.u64(pack.len)?;
+            write_rows(w, &index.sessions, &pack.segments)?;
+        }
+        Ok(())
+    });
+    map.entry(3, |w| {
+        w.array(index.replaces.len() as u64)?;
+        index.replaces.iter().try_for_each(|id| w.bytes(id.as_bytes()).map(drop))
+    });
+    let header = ObjectKind::Index.header();
+    let mut object = header.to_vec();
+    object.extend_from_slice(keys.domain().as_bytes());
+    object.extend_from_slice(&epoch.to_le_bytes());
+    object.extend_from_slice(&keys.seal_index(&header, epoch, &frame(map)));
+    object
+}
+
+/// Opens and decodes an index object; the domain that it says it belongs to chooses the key.
+///
+/// # Errors
+/// If it is malformed, damaged, or of an unknown epoch.
+pub fn decode_index(object: &[u8], keys: &Keys) -> Result<(DomainId, IndexObject), FormatError> {
+    let body = ObjectKind::Index.strip(object)?;
+    let (place, sealed) = body.split_first_chunk::<PLACE_BYTES>().ok_or(FormatError::Malformed("too short"))?;
+    let domain = DomainId::from_slice(&place[..16]).expect("16 bytes");
+    let epoch = u32::from_le_bytes(place[16..].try_into().expect("four bytes"));
+    if epoch != 0 {
+        return Err(FormatError::Unknown("key epoch", epoch.into()));
+    }
+    let frame = keys.domain(domain).open_index(&ObjectKind::Index.header(), epoch, sealed)?;
+    let mut decoder = Decoder::new(unframe(&frame)?);
+    let (mut session, mut sessions, mut packs, mut replaces) = (None, Vec::new(), Vec::new(), Vec::new());
+    read_map(&mut decoder, |key, d| {
+        match key {
+            0 => session = Some(SessionId::new(read_fixed(d)?)),
+            1 => sessions = read_sessions(d)?,
+            2 => read_array(d, MAX_PACKS, |d| {
+                packs.push(read_pack(d, &sessions)?);
+                Ok(())
+            })?,
+            3 => read_array(d, MAX_PACKS, |d| {
+                replaces.push(IndexId::new(read_fixed(d)?));
+                Ok(())
+            })?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    })?;
+    at_end(&decoder)?;
+    Ok((domain, IndexObject { session: required(session)?, sessions, packs, replaces }))
+}
+
+fn read_pack(d: &mut Decoder<'_>, sessions: &[SessionKeyRecord]) -> Result<PackRow, FormatError> {
+    let fields = array_len(d)?;
+    if fields < 3 {
+        return Err(FormatError::Malformed("pack row"));
+    }
+    let id = PackId::new(read_fixed(d)?);
+    let len = d.u64()?;
+    if len > limits::PACK_BYTES || len < (HEADER_BYTES + TAIL_BYTES) as u64 {
+        return Err(FormatError::OverLimit("pack"));
+    }
+    let segments = read_rows(d, sessions)?;
+    check_places(&segments, len - TAIL_BYTES as u64)?;
+    for _ in 3..fields {
+        d.skip()?;
+    }
+    Ok(PackRow { id, len, segments })
+}

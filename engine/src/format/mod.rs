@@ -1,0 +1,70 @@
+//! The format: bytes to model and back. Pure; `format-spec/FORMAT.md` is its specification.
+//!
+//! Decoders take any bytes: they never panic and never allocate past [`crate::limits`]. What they return has been
+//! checked as far as it can be without other objects.
+
+mod cbor;
+mod config;
+mod envelope;
+mod header;
+mod index;
+mod pack;
+mod register;
+mod slot;
+mod snapshot;
+mod tree;
+
+pub use config::{decode_config, encode_config, verify_config};
+pub use envelope::{Intent, decode_intent, encode_intent, envelope_record};
+pub use header::{HEADER_BYTES, ObjectKind};
+pub use index::{IndexObject, decode_index, encode_index};
+pub use pack::{
+    Footer, TAIL_BYTES, Tail, decode_footer, decode_tail, encode_footer, encode_tail, padme, segment_table_hash,
+};
+pub use register::{Register, SessionState, decode_register, encode_register};
+pub use slot::{decode_slot, encode_slot};
+pub use snapshot::{decode_snapshot, encode_snapshot};
+pub use tree::{
+    REFERENCE_BYTES, decode_node, decode_references, encode_node, encode_references,
+};
+
+use crate::crypto::CryptoError;
+
+/// Why bytes are not the object that they should be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FormatError {
+    /// Cut off, or not made of what it should be made of.
+    #[error("malformed: {0}")]
+    Malformed(&'static str),
+    /// Longer or larger than the limits allow.
+    #[error("over the limit: {0}")]
+    OverLimit(&'static str),
+    /// A version of the format that this program does not know.
+    #[error("format version {0} is newer than this program")]
+    Version(u8),
+    /// A feature that this program does not know.
+    #[error("feature {0:?} is not known to this version")]
+    Feature(String),
+    /// A number that stands for something unknown.
+    #[error("{0} {1} is not known to this version")]
+    Unknown(&'static str, u64),
+    /// The seal or the proof is wrong.
+    #[error(transparent)]
+    Crypto(#[from] CryptoError),
+}
+
+impl FormatError {
+    /// Whether a newer program may be able to read it.
+    pub fn is_unsupported(&self) -> bool {
+        matches!(
+            self,
+            Self::Version(_) | Self::Feature(_) | Self::Unknown(..) | Self::Crypto(CryptoError::Unknown(..))
+        )
+    }
+}
+
+impl From<minicbor::decode::Error> for FormatError {
+    fn from(_: minicbor::decode::Error) -> Self {
+        Self::Malformed("broken CBOR")
+    }
+}

@@ -1,0 +1,638 @@
+"""Decoding of every object of FORMAT.md: bytes in, checked values out. Nothing here touches a storage.
+
+Section numbers (§) are those of FORMAT.md. Every function raises `Refused` on anything that the format forbids.
+"""
+
+import struct
+from collections import namedtuple
+
+import zstandard
+from argon2.exceptions import HashingError
+from argon2.low_level import Type, hash_secret_raw
+from blake3 import blake3
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_decrypt as xchacha_open
+from nacl.exceptions import CryptoError
+
+import strict_cbor
+from strict_cbor import Refused, Truncated
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+CONFIG, SLOT, PACK, INDEX, SNAPSHOT, INTENT, REGISTER = 1, 2, 3, 4, 5, 6, 7
+DATA, TREE = 1, 2
+FILE, DIRECTORY, SYMLINK, BLOCK, CHARACTER, FIFO, SOCKET = 1, 2, 3, 4, 5, 6, 7
+COMMITTED, REVOKED = 1, 2
+
+# §11, by object kind
+OBJECT_LIMIT = {CONFIG: 64 * KIB, REGISTER: 64 * KIB, SLOT: 64 * KIB, SNAPSHOT: 16 * MIB, INTENT: 16 * MIB,
+                INDEX: 64 * MIB, PACK: GIB}
+FOOTER_LIMIT, PLAINTEXT_LIMIT, CHUNK_LIMIT, NODE_LIMIT = 64 * MIB, 16 * MIB, 8 * MIB, 4 * MIB
+CONTENT_DEPTH_LIMIT, DIRECTORY_DEPTH_LIMIT = 4, 4096
+TAIL_LENGTH, RECORD_LENGTH, SEAL_OVERHEAD, AUTH_LENGTH = 28, 117, 40, 33
+
+
+def need(condition, message):
+    if not condition:
+        raise Refused(message)
+
+
+def u32(number):
+    return struct.pack("<I", number)
+
+
+# §1 ------------------------------------------------------------------------------------------------------------------
+
+
+def hash_(data):
+    return blake3(data).digest()
+
+
+def keyed(key, data):
+    return blake3(data, key=key).digest()
+
+
+def derive(context, material, length=32):
+    return blake3(material, derive_key_context=context).digest(length)
+
+
+def unseal(key, aad, sealed, what):
+    need(len(sealed) >= SEAL_OVERHEAD, f"{what}: too short")
+    try:
+        return xchacha_open(bytes(sealed[24:]), aad, bytes(sealed[:24]), key)
+    except CryptoError:
+        raise Refused(f"{what}: does not decrypt (damaged, forged or another key)") from None
+
+
+def header(kind):
+    return b"repo" + bytes([kind, 1, 0, 0])
+
+
+def check_header(data, kind, what):
+    need(len(data) >= 8 and data[:4] == b"repo", f"{what}: not an object of a repository")
+    need(data[5] == 1, f"{what}: format version {data[5]} is not known to this reader")
+    need(data[4] == kind, f"{what}: object kind {data[4]} instead of {kind}")
+    need(data[6:8] == b"\0\0", f"{what}: header bytes 6 and 7 are not zero")
+
+
+# Typed access to decoded CBOR: `get(map, key, type)`. A type is a function that returns the value or refuses it.
+
+
+def uint(low=0, high=(1 << 64) - 1):
+    def check(value):
+        need(type(value) is int and low <= value <= high, f"not an integer from {low} to {high}")
+        return value
+    return check
+
+
+def blob(length=None):
+    def check(value):
+        need(type(value) is bytes, "not a byte string")
+        need(length is None or len(value) == length, f"not {length} bytes")
+        return value
+    return check
+
+
+def text(value):
+    need(type(value) is str, "not text")
+    return value
+
+
+def mapping(value):
+    need(type(value) is dict, "not a map")
+    return value
+
+
+def array(of):
+    def check(value):
+        need(type(value) is list, "not an array")
+        return [of(element) for element in value]
+    return check
+
+
+def tuple_(*types):
+    """An array with these elements; §1: more elements are ignored."""
+    def check(value):
+        need(type(value) is list and len(value) >= len(types), f"not an array of {len(types)}")
+        return tuple(of(element) for of, element in zip(types, value))
+    return check
+
+
+def time(value):
+    return tuple_(uint(-(1 << 63), (1 << 63) - 1), uint(0, 10**9 - 1))(value)
+
+
+def get(map_, key, of, what, optional=False):
+    if key not in map_:
+        need(optional, f"{what}: key {key} is missing")
+        return None
+    try:
+        return of(map_[key])
+    except Refused as error:
+        raise Refused(f"{what}: key {key}: {error}") from None
+
+
+def decode_map(data, what):
+    try:
+        return mapping(strict_cbor.decode(data))
+    except Refused as error:
+        raise Refused(f"{what}: {error}") from None
+
+
+# §3 ------------------------------------------------------------------------------------------------------------------
+
+
+class DomainKeys:
+    def __init__(self, material, domain):
+        self.domain = domain
+        self.data_id, self.tree_id, self.tree_chunker, self.index = (
+            derive("repo 2026 v1 domain " + name, material + domain)
+            for name in ("data id", "tree id", "tree chunker", "index"))
+        self.gear_table = derive("repo 2026 v1 domain data chunker", material + domain, 2048)
+
+    def chunk_id(self, kind, plain):
+        return keyed(self.data_id if kind == DATA else self.tree_id, plain)
+
+
+class RootKeys:
+    def __init__(self, root, repository_id):
+        self.repository_id = repository_id
+        self.material = root + repository_id
+        self.control = derive("repo 2026 v1 control", self.material)
+        self.recipient_secret = derive("repo 2026 v1 recipient x25519", self.material)
+        self.recipient_public = x25519_public(self.recipient_secret)
+        self.label = derive("repo 2026 v1 slot label", self.material)
+        self.domains = {}
+
+    def domain(self, domain):
+        if domain not in self.domains:
+            self.domains[domain] = DomainKeys(self.material, domain)
+        return self.domains[domain]
+
+
+class SessionKeys:
+    def __init__(self, dek, session_id):
+        self.session_id = session_id
+        self.segment, self.nonce, self.object = (
+            derive("repo 2026 v1 session " + name, dek + session_id) for name in ("segment", "nonce", "object"))
+
+
+def x25519_public(secret):
+    return X25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw()
+
+
+Record = namedtuple("Record", "session_id domain epoch seal_kind ephemeral wrapped raw")
+
+
+def parse_record(raw, what="session key record"):
+    need(len(raw) == RECORD_LENGTH, f"{what}: not {RECORD_LENGTH} bytes")
+    raw = bytes(raw)
+    record = Record(raw[:16], raw[16:32], int.from_bytes(raw[32:36], "little"), raw[36], raw[37:69], raw[69:], raw)
+    need(record.epoch == 0, f"{what}: epoch {record.epoch} is not known")
+    need(record.seal_kind == 1, f"{what}: seal kind {record.seal_kind} is not known")
+    return record
+
+
+def open_record(record, root_keys):
+    """The session data key (DEK)."""
+    try:
+        shared = X25519PrivateKey.from_private_bytes(root_keys.recipient_secret).exchange(
+            X25519PublicKey.from_public_bytes(record.ephemeral))
+    except ValueError:  # the library refuses an all-zero result by itself
+        shared = bytes(32)
+    need(shared != bytes(32), "session key record: the shared secret is zero")
+    key = derive("repo 2026 v1 seal x25519", shared + record.ephemeral + root_keys.recipient_public)
+    aad = b"repo v1 session key" + root_keys.repository_id + record.raw[:37]
+    return unseal(key, aad, bytes(24) + record.wrapped, "session key record")
+
+
+# §4 ------------------------------------------------------------------------------------------------------------------
+
+Profile = namedtuple("Profile", "chunker min average max strict_mask loose_mask")
+Config = namedtuple("Config", "repository_id created suite pack_size segment_size profiles read write prune")
+
+
+def check_profile(map_):
+    what = "config: chunker profile"
+    p = Profile(get(map_, 0, uint(1, 1), what), get(map_, 1, uint(64, MIB), what), get(map_, 2, uint(256, 4 * MIB), what),
+                get(map_, 3, uint(1024, 8 * MIB), what), get(map_, 4, uint(0, 2**63 - 1), what),
+                get(map_, 5, uint(0, 2**63 - 1), what))
+    need(p.min <= p.average <= p.max, f"{what}: min, average and max are not in order")
+    need((p.min | p.average | p.max) % 2 == 0, f"{what}: min, average or max is odd")
+    return p
+
+
+def parse_config(data):
+    """Everything but the MAC, which needs a key slot first: `check_config_mac`."""
+    need(len(data) <= OBJECT_LIMIT[CONFIG], "config: too long")
+    check_header(data, CONFIG, "config")
+    need(len(data) >= 8 + 32, "config: too short")
+    m = decode_map(data[8:-32], "config")
+    config = Config(
+        get(m, 0, blob(16), "config"), get(m, 1, time, "config"), get(m, 2, uint(1, 2), "config"),
+        get(m, 3, uint(MIB, 512 * MIB), "config"), get(m, 4, uint(64 * KIB, 8 * MIB), "config"),
+        [check_profile(p) for p in get(m, 5, tuple_(mapping, mapping), "config")],
+        *(get(m, key, array(text), "config") for key in (6, 7, 8)))
+    need(not config.read, f"config: features that this reader does not know: {', '.join(config.read)}")
+    return config
+
+
+def check_config_mac(data, root_keys):
+    need(keyed(root_keys.control, data[:-32]) == data[-32:], "config: the MAC is wrong")
+
+
+# §5 ------------------------------------------------------------------------------------------------------------------
+
+PASSWORD, KEY_FILE, RECOVERY = 1, 2, 3
+Slot = namedtuple("Slot", "slot_id kind kdf memory passes lanes created salt commitment raw")
+
+
+def parse_slot(raw):
+    need(len(raw) <= OBJECT_LIMIT[SLOT], "key slot: too long")
+    check_header(raw, SLOT, "key slot")
+    need(len(raw) == 344, "key slot: not 344 bytes")
+    slot_id, kind, kdf, zero, epoch, memory, passes, lanes, created, salt, commitment = struct.unpack_from(
+        "<16sBBHIIIIq32s32s", raw, 8)
+    need(kind in (PASSWORD, KEY_FILE, RECOVERY), f"key slot: kind {kind} is not known")
+    need(kdf in (0, 1), f"key slot: KDF {kdf} is not known")
+    need(zero == 0, "key slot: bytes 26 and 27 are not zero")
+    need(epoch == 0, f"key slot: epoch {epoch} is not known")
+    if kdf == 0:
+        need(kind != PASSWORD, "key slot: a password without a KDF")
+        need(memory == passes == lanes == 0, "key slot: Argon2id parameters without a KDF")
+    else:
+        need(64 * KIB <= memory <= 4 * MIB, f"key slot: Argon2id memory of {memory} KiB is outside the limits")
+        need(1 <= passes <= 16, f"key slot: {passes} Argon2id passes are outside the limits")
+        need(1 <= lanes <= 16, f"key slot: {lanes} Argon2id lanes are outside the limits")
+        need(memory * passes <= 16 * MIB, "key slot: Argon2id memory times passes is outside the limits")
+    return Slot(slot_id, kind, kdf, memory, passes, lanes, created, salt, commitment, bytes(raw))
+
+
+def open_slot(slot, repository_id, secret):
+    """(root secret, label), or None if the secret is not that of this slot."""
+    if slot.kdf == 0:
+        need(len(secret) == 32, "key slot: the secret is not 32 bytes")
+        okm = secret
+    else:
+        try:
+            okm = hash_secret_raw(secret, slot.salt, time_cost=slot.passes, memory_cost=slot.memory,
+                                  parallelism=slot.lanes, hash_len=32, type=Type.ID, version=0x13)
+        except HashingError as error:
+            raise Refused(f"key slot: Argon2id: {error}") from None
+    material = okm + repository_id + slot.slot_id
+    if derive("repo 2026 v1 slot commitment", material) != slot.commitment:
+        return None
+    kek = derive("repo 2026 v1 slot kek", material)
+    root = unseal(kek, repository_id + slot.raw[:116], slot.raw[116:188], "key slot")
+    label_key = RootKeys(root, repository_id).label
+    label = unseal(label_key, repository_id + slot.raw[:188], slot.raw[188:], "key slot label")
+    need(label[0] <= 115 and not any(label[1 + label[0] :]), "key slot label: malformed")
+    try:
+        return root, label[1 : 1 + label[0]].decode("utf-8")
+    except UnicodeDecodeError:
+        raise Refused("key slot label: not UTF-8") from None
+
+
+def parse_key_file(raw):
+    line = raw[:-1] if raw.endswith(b"\n") else raw
+    digits = line[len(b"repo-key-1 "):]
+    need(line.startswith(b"repo-key-1 ") and len(digits) == 64 and all(d in b"0123456789abcdefABCDEF" for d in digits),
+         "not a key file")
+    return bytes.fromhex(digits.decode())
+
+
+def parse_recovery_code(code):
+    try:
+        from mnemonic import Mnemonic
+    except ImportError:
+        raise Refused("recovery codes need the Python package `mnemonic`") from None
+    words = code.lower().split()
+    need(len(words) == 24, "a recovery code has 24 words")
+    try:
+        return bytes(Mnemonic("english").to_entropy(words))
+    except (ValueError, LookupError):
+        raise Refused("not a recovery code (a word or the checksum is wrong)") from None
+
+
+# §6 ------------------------------------------------------------------------------------------------------------------
+
+Intent = namedtuple("Intent", "started host process boot program")
+Register = namedtuple("Register", "session_id state snapshot")
+
+
+def check_auth(data, root_keys, what):
+    need(len(data) >= AUTH_LENGTH, f"{what}: too short")
+    need(data[-AUTH_LENGTH] == 1, f"{what}: auth kind {data[-AUTH_LENGTH]} is not known")
+    need(keyed(root_keys.control, data[:-32]) == data[-32:], f"{what}: the authentication is wrong")
+
+
+def open_envelope(data, kind, root_keys, what):
+    """(session key record, decoded map) of an intent or a snapshot."""
+    need(len(data) <= OBJECT_LIMIT[kind], f"{what}: too long")
+    check_header(data, kind, what)
+    body = 8 + RECORD_LENGTH
+    need(len(data) >= body + SEAL_OVERHEAD + AUTH_LENGTH, f"{what}: too short")
+    check_auth(data, root_keys, what)
+    record = parse_record(data[8:body], what)
+    keys = SessionKeys(open_record(record, root_keys), record.session_id)
+    aad = data[:8] + root_keys.repository_id + record.raw
+    return record, decode_map(unseal(keys.object, aad, data[body:-AUTH_LENGTH], what), what)
+
+
+def open_intent(data, root_keys):
+    record, m = open_envelope(data, INTENT, root_keys, "intent")
+    return record, Intent(get(m, 0, time, "intent"), get(m, 1, text, "intent"), get(m, 2, uint(), "intent"),
+                          get(m, 3, text, "intent"), get(m, 4, text, "intent"))
+
+
+def open_register(data, root_keys):
+    need(len(data) <= OBJECT_LIMIT[REGISTER], "register: too long")
+    check_header(data, REGISTER, "register")
+    check_auth(data, root_keys, "register")
+    m = decode_map(data[8:-AUTH_LENGTH], "register")
+    return Register(get(m, 0, blob(16), "register"), get(m, 1, uint(1, 2), "register"),
+                    get(m, 2, blob(32), "register", optional=True))
+
+
+# §7, §8 --------------------------------------------------------------------------------------------------------------
+
+Row = namedtuple("Row", "record offset sealed_length kind suite compression plain_length lengths ids")
+IndexObject = namedtuple("IndexObject", "domain session_id packs replaces")  # packs: [(pack id, length, [Row])]
+
+
+def padme(length):
+    e = length.bit_length() - 1
+    s = e.bit_length()  # floor(log2 e) + 1
+    step = 1 << min(e - s, 16)
+    return -(-length // step) * step
+
+
+def row_chunks(row):
+    """(id, offset in the plaintext, length) of each chunk."""
+    position = 0
+    for i in range(len(row.ids) // 32):
+        length = int.from_bytes(row.lengths[3 * i : 3 * i + 3], "little")
+        yield row.ids[32 * i : 32 * i + 32], position, length
+        position += length
+
+
+def parse_row(value, records, what):
+    which, *rest = tuple_(uint(), uint(), uint(SEAL_OVERHEAD, GIB), uint(1, 2), uint(1, 2), uint(0, 1),
+                          uint(1, PLAINTEXT_LIMIT), blob(), blob())(value)
+    need(which < len(records), f"{what}: a segment names a session key record that does not exist")
+    row = Row(records[which], *rest)
+    count = len(row.ids) // 32
+    need(count >= 1 and len(row.ids) == 32 * count and len(row.lengths) == 3 * count,
+         f"{what}: chunk ids and lengths do not match")
+    lengths = [length for _, _, length in row_chunks(row)]
+    need(all(1 <= length <= CHUNK_LIMIT for length in lengths), f"{what}: a chunk length is outside the limits")
+    need(sum(lengths) == row.plain_length, f"{what}: chunk lengths do not add up")
+    need(row.compression or row.sealed_length == row.plain_length + SEAL_OVERHEAD,
+         f"{what}: the sealed length does not fit the plaintext length")
+    return row
+
+
+def parse_rows(values, records, end, what):
+    """Rows whose segments must lie between the header and `end`."""
+    rows = [parse_row(value, records, what) for value in values]
+    position = 8
+    for row in sorted(rows, key=lambda row: row.offset):
+        need(row.offset >= position, f"{what}: segments overlap each other or the header")
+        position = row.offset + row.sealed_length
+    need(position <= end, f"{what}: a segment reaches beyond its place")
+    return rows
+
+
+def parse_records(values, domain, what):
+    records = [parse_record(raw, what) for raw in values]
+    need(all(record.domain == domain for record in records), f"{what}: a session key record is of another domain")
+    return records
+
+
+def open_frame(key, aad, sealed, what):
+    frame = unseal(key, aad, sealed, what)
+    need(len(frame) >= 4 and len(frame) % 4096 == 0, f"{what}: the frame is not a multiple of 4096 bytes")
+    end = 4 + int.from_bytes(frame[:4], "little")
+    need(end <= len(frame), f"{what}: the CBOR is longer than its frame")
+    need(not any(frame[end:]), f"{what}: the frame's padding is not zero")
+    return decode_map(frame[4:end], what)
+
+
+def parse_tail(tail, pack_length):
+    """(domain, offset of the footer) from a pack's last 28 bytes."""
+    need(len(tail) == TAIL_LENGTH and pack_length >= 8 + TAIL_LENGTH, "pack: too short")
+    need(pack_length <= OBJECT_LIMIT[PACK], "pack: too long")
+    need(tail[24:] == b"pend", "pack: does not end as a pack does")
+    epoch, length = struct.unpack("<II", tail[16:24])
+    need(epoch == 0, f"pack: epoch {epoch} is not known")
+    need(length <= FOOTER_LIMIT, "pack: the footer is too long")
+    need(length <= pack_length - 8 - TAIL_LENGTH, "pack: the footer is longer than the pack")
+    return bytes(tail[:16]), pack_length - TAIL_LENGTH - length
+
+
+def open_footer(footer, footer_offset, domain, root_keys):
+    aad = b"repo v1 footer" + root_keys.repository_id + domain + u32(0)
+    m = open_frame(root_keys.domain(domain).index, aad, footer, "pack footer")
+    records = parse_records(get(m, 0, array(blob(RECORD_LENGTH)), "pack footer"), domain, "pack footer")
+    return parse_rows(get(m, 1, array(lambda v: v), "pack footer"), records, footer_offset, "pack footer")
+
+
+def open_pack(data, root_keys):
+    """(domain, rows) of a whole pack."""
+    check_header(data, PACK, "pack")
+    domain, footer_offset = parse_tail(data[max(0, len(data) - TAIL_LENGTH):], len(data))
+    return domain, open_footer(data[footer_offset:-TAIL_LENGTH], footer_offset, domain, root_keys)
+
+
+def unzstd(data, length):
+    """The content of one zstd frame, which must be `length` bytes; no more than that is allocated."""
+    need(data[:4] == b"\x28\xb5\x2f\xfd", "segment: not a zstd frame")
+    try:
+        frame = zstandard.get_frame_parameters(data)
+        need(frame.dict_id == 0, "segment: the zstd frame needs a dictionary")
+        need(frame.content_size in (length, zstandard.CONTENTSIZE_UNKNOWN), "segment: wrong length of the zstd frame")
+        plain = zstandard.ZstdDecompressor().decompress(data, max_output_size=length, allow_extra_data=False)
+    except zstandard.ZstdError:
+        raise Refused("segment: does not decompress to its length") from None
+    need(len(plain) == length, "segment: does not decompress to its length")
+    return plain
+
+
+def segment_aad(row, repository_id):
+    return (b"repo v1 segment" + repository_id + row.record.session_id + bytes([row.kind, row.suite, row.compression])
+            + u32(row.plain_length) + hash_(row.lengths + row.ids))
+
+
+def open_segment(row, sealed, session_keys, domain_keys, repository_id):
+    """The plaintext of a segment, with all its chunks checked against their ids."""
+    need(len(sealed) == row.sealed_length, "segment: truncated")
+    nonce, aad = bytes(sealed[:24]), segment_aad(row, repository_id)
+    if row.suite == 1:
+        plain = unseal(session_keys.segment, aad, sealed, "segment")
+    else:
+        try:
+            plain = AESGCM(keyed(session_keys.segment, nonce)).decrypt(bytes(12), bytes(sealed[24:]), aad)
+        except InvalidTag:
+            raise Refused("segment: does not decrypt (damaged, forged or another key)") from None
+    if row.compression:
+        plain = unzstd(plain, row.plain_length)
+    need(len(plain) == row.plain_length, "segment: wrong length")
+    for chunk_id, offset, length in row_chunks(row):
+        need(domain_keys.chunk_id(row.kind, plain[offset : offset + length]) == chunk_id,
+             f"segment: a chunk does not match its id {chunk_id.hex()}")
+    return plain
+
+
+def open_index(data, root_keys):
+    need(len(data) <= OBJECT_LIMIT[INDEX], "index: too long")
+    check_header(data, INDEX, "index")
+    need(len(data) >= 28 + SEAL_OVERHEAD, "index: too short")
+    domain, epoch = bytes(data[8:24]), int.from_bytes(data[24:28], "little")
+    need(epoch == 0, f"index: epoch {epoch} is not known")
+    aad = data[:8] + root_keys.repository_id + data[8:28]
+    m = open_frame(root_keys.domain(domain).index, aad, data[28:], "index")
+    records = parse_records(get(m, 1, array(blob(RECORD_LENGTH)), "index"), domain, "index")
+    packs = []
+    shape = tuple_(blob(32), uint(8 + TAIL_LENGTH, GIB), array(lambda v: v))
+    for pack_id, length, values in get(m, 2, array(shape), "index"):
+        packs.append((pack_id, length, parse_rows(values, records, length - TAIL_LENGTH, "index")))
+    return IndexObject(domain, get(m, 0, blob(16), "index"), packs, get(m, 3, array(blob(32)), "index"))
+
+
+# §9 ------------------------------------------------------------------------------------------------------------------
+
+Content = namedtuple("Content", "form depth value")  # form 0: value is the stream; 1, 2: value is [(id, length)]
+Node = namedtuple("Node", "name kind mode uid gid mtime ctime inode device links size content target rdev xattrs extents")
+
+
+def parse_references(raw):
+    need(type(raw) is bytes and len(raw) % 35 == 0, "content: references are not 35 bytes each")
+    references = [(raw[i : i + 32], int.from_bytes(raw[i + 32 : i + 35], "little")) for i in range(0, len(raw), 35)]
+    need(all(1 <= length <= CHUNK_LIMIT for _, length in references), "content: a chunk length is outside the limits")
+    return references
+
+
+def parse_content(value):
+    need(type(value) is list and value, "content: not an array")
+    if value[0] == 0 and type(value[0]) is int:
+        return Content(0, 0, tuple_(uint(), blob())(value)[1])
+    if value[0] == 1 and type(value[0]) is int:
+        return Content(1, 0, parse_references(tuple_(uint(), blob())(value)[1]))
+    _, depth, raw = tuple_(uint(2, 2), uint(1, CONTENT_DEPTH_LIMIT), blob())(value)
+    return Content(2, depth, parse_references(raw))
+
+
+def references_of(content, fetch):
+    """All (id, length) of the stream's chunks. `fetch(kind, id, length)` returns a checked chunk."""
+    def below(references, depth):
+        for chunk_id, length in references:
+            if depth == 0:
+                yield chunk_id, length
+            else:
+                yield from below(parse_references(fetch(TREE, chunk_id, length)), depth - 1)
+    return below(content.value, content.depth)
+
+
+def stream_of(content, kind, fetch):
+    """The stream, piece by piece; `kind` is that of its chunks."""
+    if content.form == 0:
+        yield content.value
+        return
+    for chunk_id, length in references_of(content, fetch):
+        plain = fetch(kind, chunk_id, length)
+        need(len(plain) == length, f"content: chunk {chunk_id.hex()} has another length")
+        yield plain
+
+
+def parse_node(m):
+    name = get(mapping(m), 0, blob(), "node")
+    need(1 <= len(name) <= 4096 and b"/" not in name and b"\0" not in name and name not in (b".", b".."),
+         f"node: the name {name[:64]!r} is not allowed")
+    what = f"node {name[:64]!r}"
+    u = uint(0, 0xFFFFFFFF)
+    node = Node(
+        name, get(m, 1, uint(1, 7), what), get(m, 2, uint(0, 0o7777), what), get(m, 3, u, what), get(m, 4, u, what),
+        get(m, 5, time, what), *(get(m, key, of, what, optional=True) for key, of in (
+            (6, time), (7, uint()), (8, uint()), (9, uint()), (10, uint(0, 2**63 - 1)), (11, parse_content), (12, blob()),
+            (13, uint()), (14, array(tuple_(blob(), blob()))), (15, array(tuple_(uint(), uint(1)))))))
+    need(node.content is not None or node.kind not in (FILE, DIRECTORY), f"{what}: has no content")
+    need(node.size is not None or node.kind != FILE, f"{what}: has no size")
+    need(node.target is not None or node.kind != SYMLINK, f"{what}: has no target")
+    need(node.rdev is not None or node.kind not in (BLOCK, CHARACTER), f"{what}: has no device number")
+    names = [name for name, _ in node.xattrs or []]
+    need(all(a < b for a, b in zip(names, names[1:])), f"{what}: extended attributes are not in ascending order")
+    if node.extents is not None:
+        need(node.kind == FILE, f"{what}: extents without a file")
+        end = -1
+        for offset, length in node.extents:
+            need(offset > end, f"{what}: extents overlap, touch or are not in ascending order")
+            end = offset + length
+        need(end <= node.size, f"{what}: an extent reaches beyond the file's size")
+    return node
+
+
+def nodes_of(pieces):
+    """The nodes of a directory, from the pieces of its stream."""
+    rest, last = b"", None
+    for piece in pieces:
+        rest, pos = rest + piece, 0
+        while pos < len(rest):
+            try:
+                value, end = strict_cbor.decode_at(rest, pos)
+            except Truncated:
+                need(len(rest) - pos <= NODE_LIMIT, "node: too long")
+                break
+            except Refused as error:
+                raise Refused(f"node: {error}") from None
+            need(end - pos <= NODE_LIMIT, "node: too long")
+            node, pos = parse_node(value), end
+            need(last is None or last < node.name, f"node {node.name[:64]!r}: not in ascending order of names")
+            last = node.name
+            yield node
+        rest = rest[pos:]
+    need(not rest, "node: the directory's stream is truncated")
+
+
+def file_ranges(node, pieces):
+    """(offset, bytes) to write into an empty file of the node's size; checks the stream's length."""
+    extents = [(0, node.size)] if node.extents is None else node.extents
+    extents = [extent for extent in extents if extent[1]]
+    for piece in pieces:
+        while piece:
+            need(extents, f"file {node.name[:64]!r}: the content is longer than the size")
+            (offset, length), extents = extents[0], extents[1:]
+            yield offset, piece[:length]
+            if len(piece) < length:
+                extents.insert(0, (offset + len(piece), length - len(piece)))
+            piece = piece[length:]
+    need(not extents, f"file {node.name[:64]!r}: the content is shorter than the size")
+
+
+# §10 -----------------------------------------------------------------------------------------------------------------
+
+Snapshot = namedtuple("Snapshot", "time host paths root tags label parent previous number statistics problems program "
+                      "users groups replaces first user started finished")
+
+
+def open_snapshot(data, root_keys):
+    """(session key record, snapshot)"""
+    record, m = open_envelope(data, SNAPSHOT, root_keys, "snapshot")
+    names = array(tuple_(uint(0, 0xFFFFFFFF), blob()))
+    def value(key, of, optional=False):
+        return get(m, key, of, "snapshot", optional)
+    statistics = value(9, mapping)
+    s = Snapshot(
+        value(0, time), value(1, text), value(2, array(blob())), value(3, parse_content), value(4, array(text)),
+        value(5, text, True), value(6, blob(32), True), value(7, blob(32), True), value(8, uint(1)),
+        [get(statistics, key, uint(), "snapshot statistics") for key in range(11)],
+        value(10, array(tuple_(blob(), text))), value(11, text), value(12, names), value(13, names),
+        value(14, blob(32), True), value(15, blob(32), True), value(16, text, True), value(17, time, True),
+        value(18, time, True))
+    need(all(path.startswith(b"/") for path in s.paths), "snapshot: a path is not absolute")
+    need(len(s.problems) <= 1000, "snapshot: more than 1000 problems")
+    tags = [tag.encode() for tag in s.tags]
+    need(tags == sorted(tags), "snapshot: tags are not sorted")
+    for numbers in ([n for n, _ in s.users], [n for n, _ in s.groups]):
+        need(all(a < b for a, b in zip(numbers, numbers[1:])), "snapshot: user or group names are not in ascending order")
+    return record, s
