@@ -13,5 +13,8 @@ pub mod id;
 pub mod limits;
 pub mod model;
 pub mod monitor;
+pub mod os;
+pub mod repository;
+pub mod storage;
 
 pub use error::{EngineError, ErrorKind, Result};

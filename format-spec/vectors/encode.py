@@ -137,9 +137,9 @@ def segment(repository_id, session_keys, kind, suite, compression, plain_length,
     return nonce + AESGCM(keyed(session_keys.segment, nonce)).encrypt(bytes(12), payload, aad), aad, nonce
 
 
-def footer(root_keys, domain, map_, nonce, framed=None, epoch=0):
+def footer(root_keys, domain, map_, nonce, epoch=0):
     aad = b"repo v1 footer" + root_keys.repository_id + domain + u32(epoch)
-    return seal(root_keys.domain(domain).index, aad, framed or frame(cbor(map_)), nonce)
+    return seal(root_keys.domain(domain).index, aad, frame(cbor(map_)), nonce)
 
 
 def pack(segments, sealed_footer, domain, padding_of, epoch=0):
@@ -150,10 +150,10 @@ def pack(segments, sealed_footer, domain, padding_of, epoch=0):
     return data + padding + sealed_footer + domain + u32(epoch) + u32(len(sealed_footer)) + b"pend", padding
 
 
-def index(root_keys, domain, map_, nonce, framed=None, version=1, epoch=0):
+def index(root_keys, domain, map_, nonce, version=1, epoch=0):
     start = header(4, version)
     aad = start + root_keys.repository_id + domain + u32(epoch)
-    return start + domain + u32(epoch) + seal(root_keys.domain(domain).index, aad, framed or frame(cbor(map_)), nonce)
+    return start + domain + u32(epoch) + seal(root_keys.domain(domain).index, aad, frame(cbor(map_)), nonce)
 
 
 def raw_zstd(blocks, content_size=None):

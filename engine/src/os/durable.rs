@@ -1,0 +1,209 @@
+//! Files that are there after a power cut, and never half there.
+//!
+//! A new file is written under a temporary name in its own directory, synced, given its name without ever
+//! replacing one, and the directory is synced. A failed sync means that the bytes may be lost although they can
+//! still be read (the kernel drops the error with the page), so the file is thrown away and the caller told.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
+
+use crate::crypto::random_bytes;
+use crate::id::hex;
+
+/// How names of files in the making begin. Listings leave them out.
+pub const TEMPORARY_PREFIX: &str = ".tmp-";
+
+/// What became of a request to make a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Created {
+    /// It is there now, durably.
+    New,
+    /// One was there before; it was not touched.
+    Existed,
+}
+
+/// Makes `directory/name` of `parts`, unless there is one.
+///
+/// # Errors
+/// What the file system says; nothing is left under `name` then.
+pub fn create_file(directory: &Path, name: &str, parts: &[&[u8]]) -> io::Result<Created> {
+    let target = directory.join(name);
+    if target.symlink_metadata().is_ok() {
+        return Ok(Created::Existed);
+    }
+    let temporary = Temporary::new(directory)?;
+    temporary.fill(parts)?;
+    let created = temporary.publish(&target)?;
+    sync_directory(directory)?;
+    Ok(created)
+}
+
+/// Makes a directory and its missing parents, each of them durable.
+///
+/// # Errors
+/// What the file system says.
+pub fn create_directories(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        create_directories(parent)?;
+    }
+    match fs::create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+        other => other?,
+    }
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => sync_directory(parent),
+        _ => sync_directory(Path::new(".")),
+    }
+}
+
+/// Reads a file, or a range of it.
+///
+/// # Errors
+/// What the file system says; `UnexpectedEof` if the range is not all there; `FileTooLarge` if there is more
+/// than `max` to read.
+pub fn read_file(path: &Path, range: Option<Range<u64>>, max: u64) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let range = match range {
+        Some(range) => range,
+        None => 0..file.metadata()?.len(),
+    };
+    let len = range.end - range.start;
+    if len > max {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("{len} bytes where at most {max} belong")));
+    }
+    if range.start > 0 {
+        file.seek(SeekFrom::Start(range.start))?;
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(len).map_err(io::Error::other)?);
+    file.take(len).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 == len { Ok(bytes) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
+/// Calls `each` with name and length of every file in a directory, and with every subdirectory (no length).
+///
+/// # Errors
+/// What the file system says. A directory that isn't there is empty.
+pub fn list_directory(path: &Path, each: &mut dyn FnMut(&str, Option<u64>)) -> io::Result<()> {
+    let entries = match fs::read_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(name) = name.to_str().filter(|name| !name.starts_with('.')) else { continue };
+        match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => each(name, None),
+            Ok(metadata) => each(name, Some(metadata.len())),
+            // Removed between listing and asking: as if it had not been listed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Removes a file durably. One that isn't there is removed already.
+///
+/// # Errors
+/// What the file system says.
+pub fn remove_file(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    }
+    path.parent().map_or(Ok(()), sync_directory)
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    match File::open(path)?.sync_all() {
+        // Some network file systems can't sync a directory, and have nothing better to offer.
+        Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => Ok(()),
+        other => other,
+    }
+}
+
+/// A file in the making; removed when dropped before it has its name.
+struct Temporary {
+    path: PathBuf,
+    file: File,
+}
+
+impl Temporary {
+    fn new(directory: &Path) -> io::Result<Self> {
+        let path = directory.join(format!("{TEMPORARY_PREFIX}{}", hex(&random_bytes::<16>())));
+        let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
+        Ok(Self { path, file })
+    }
+
+    fn fill(&self, parts: &[&[u8]]) -> io::Result<()> {
+        let mut file = &self.file;
+        parts.iter().try_for_each(|part| file.write_all(part))?;
+        self.file.sync_all()
+    }
+
+    fn publish(self, target: &Path) -> io::Result<Created> {
+        match renameat_with(CWD, &self.path, CWD, target, RenameFlags::NOREPLACE) {
+            Ok(()) => return Ok(Created::New),
+            Err(Errno::EXIST) => return Ok(Created::Existed),
+            // The file system can't rename without replacing: a hard link never replaces either.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
+            Err(error) => return Err(error.into()),
+        }
+        match fs::hard_link(&self.path, target) {
+            Ok(()) => Ok(Created::New),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Created::Existed),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // After a rename it isn't there any more; otherwise what could not be finished must not stay.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_made_once_and_leaves_no_traces() {
+        let scratch = tempfile::tempdir().expect("scratch");
+        let directory = scratch.path().join("a/b");
+        create_directories(&directory).expect("directories");
+        assert_eq!(create_file(&directory, "x", &[b"one", b"two"]).expect("first"), Created::New);
+        assert_eq!(create_file(&directory, "x", &[b"other"]).expect("second"), Created::Existed);
+        assert_eq!(fs::read(directory.join("x")).expect("read"), b"onetwo");
+        assert_eq!(fs::read_dir(&directory).expect("list").count(), 1);
+        assert_eq!(read_file(&directory.join("x"), Some(2..5), 10).expect("range"), b"etw");
+        let error = read_file(&directory.join("x"), Some(2..9), 10).expect_err("beyond the end");
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(read_file(&directory.join("x"), None, 5).expect_err("limit").kind(), io::ErrorKind::FileTooLarge);
+    }
+
+    #[test]
+    fn of_many_writers_one_makes_the_file() {
+        let scratch = tempfile::tempdir().expect("scratch");
+        let made = std::thread::scope(|scope| {
+            let writers: Vec<_> = (0..16u8)
+                .map(|i| {
+                    let path = scratch.path();
+                    scope.spawn(move || create_file(path, "register", &[&[i; 64]]).expect("write") == Created::New)
+                })
+                .collect();
+            writers.into_iter().map(|w| w.join().expect("join")).filter(|&made| made).count()
+        });
+        assert_eq!(made, 1);
+    }
+}

@@ -1,0 +1,173 @@
+//! An opened repository: keys, config, index, and the ways in and out for chunks. It has no verbs; `ops` does.
+
+mod content;
+mod directory;
+mod index;
+mod reader;
+mod sessions;
+mod snapshots;
+mod store;
+mod writer;
+
+pub use content::{ContentReader, ContentWriter};
+pub use directory::{DirectoryReader, DirectoryWriter};
+pub use index::{Index, Place, SegmentPlace};
+pub use reader::{ChunkReader, OpenSegment, SegmentReader};
+pub use sessions::{Session, SessionTable};
+pub use snapshots::{SnapshotSet, read_snapshots};
+pub use writer::{SegmentBuilder, SessionWriter, WriterStatistics};
+
+pub use crate::crypto::Secret;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use crate::crypto::{DomainKeys, Keys, SessionKeyRecord, SessionKeys, open_slot};
+use crate::error::{EngineError, ErrorKind, Result};
+use crate::format::{self, FormatError};
+use crate::id::{DomainId, RepositoryId, SessionId, SlotId};
+use crate::limits;
+use crate::model::Config;
+use crate::os::lock::create_cache_directory;
+use crate::storage::{ObjectFamily, ObjectName, Storage};
+
+/// A repository whose keys are at hand.
+pub struct Repository {
+    storage: Arc<dyn Storage>,
+    config: Config,
+    keys: Keys,
+    domain: DomainKeys,
+    slot: SlotId,
+    cache: PathBuf,
+    sessions: Mutex<HashMap<SessionId, Arc<SessionKeys>>>,
+}
+
+impl Repository {
+    /// Opens the repository in `storage` with a secret of one of its key slots. `cache` is the directory for the
+    /// caches of all repositories. Takes one Argon2id computation per password slot that is tried.
+    ///
+    /// # Errors
+    /// `NoRepository`, `WrongPassword`, `Unsupported` (newer format or features), `Damaged`, `Io`.
+    pub fn open(storage: Arc<dyn Storage>, secret: &Secret, cache: &Path) -> Result<Self> {
+        let object = storage.read(ObjectName::Config, None, limits::SMALL_OBJECT_BYTES).map_err(|error| {
+            match error.kind() {
+                ErrorKind::Missing => EngineError::new(ErrorKind::NoRepository, "no repository here: it has no config"),
+                _ => error,
+            }
+        })?;
+        let config = format::decode_config(&object).map_err(|error| object_error(ObjectName::Config, error))?;
+        let (keys, slot) = unlock(&*storage, config.id, secret)?;
+        format::verify_config(&object, &keys).map_err(|error| object_error(ObjectName::Config, error))?;
+        let cache = create_cache_directory(cache, &config.id.to_hex())
+            .map_err(|error| EngineError::io("make cache directory", cache, error))?;
+        let domain = keys.domain(DomainId::SHARED);
+        Ok(Self { storage, config, keys, domain, slot, cache, sessions: Mutex::default() })
+    }
+
+    /// Names it for ever.
+    pub fn id(&self) -> RepositoryId {
+        self.config.id
+    }
+
+    /// What it was made with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Where its objects are.
+    pub fn storage(&self) -> &dyn Storage {
+        &*self.storage
+    }
+
+    /// The keys that every full client has.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// The keys of the domain that full clients share.
+    pub fn domain(&self) -> &DomainKeys {
+        &self.domain
+    }
+
+    /// The key slot that the secret opened.
+    pub fn slot(&self) -> SlotId {
+        self.slot
+    }
+
+    /// Where its cache is. It may vanish at any time.
+    pub fn cache_directory(&self) -> &Path {
+        &self.cache
+    }
+
+    /// The keys of a session, opened once.
+    ///
+    /// # Errors
+    /// `Damaged` if the record doesn't open; `Unsupported`.
+    pub fn session_keys(&self, record: &SessionKeyRecord) -> Result<Arc<SessionKeys>> {
+        let mut sessions = self.sessions.lock().expect("no holder of this lock panics");
+        if let Some(keys) = sessions.get(&record.session()).filter(|keys| keys.record() == record) {
+            return Ok(Arc::clone(keys));
+        }
+        let keys = self.keys.open_session(record).map_err(|error| {
+            EngineError::with_source(ErrorKind::Damaged, format!("keys of session {}", record.session()), error)
+        })?;
+        let keys = Arc::new(keys);
+        sessions.insert(record.session(), Arc::clone(&keys));
+        Ok(keys)
+    }
+
+    /// Refuses to write if the repository needs a feature for that which this program lacks.
+    ///
+    /// # Errors
+    /// `Unsupported`.
+    pub fn require_writable(&self) -> Result<()> {
+        match self.config.features_write.first() {
+            None => Ok(()),
+            Some(feature) => Err(EngineError::new(
+                ErrorKind::Unsupported,
+                format!("cannot write: the repository needs feature {feature:?}"),
+            )),
+        }
+    }
+}
+
+/// The error for an object whose bytes are not what they should be.
+pub(crate) fn object_error(name: ObjectName, error: FormatError) -> EngineError {
+    let kind = if error.is_unsupported() { ErrorKind::Unsupported } else { ErrorKind::Damaged };
+    EngineError::with_source(kind, format!("object {name}"), error)
+}
+
+/// Tries the secret on every key slot. One that is damaged does not keep others from opening.
+fn unlock(storage: &dyn Storage, repository: RepositoryId, secret: &Secret) -> Result<(Keys, SlotId)> {
+    let mut slots = Vec::new();
+    storage.list(ObjectFamily::Keys, &mut |name, _| slots.push(name))?;
+    slots.sort();
+    if slots.is_empty() {
+        return Err(EngineError::new(ErrorKind::Missing, "the repository has no key slots left"));
+    }
+    let mut first_damage = None;
+    for name in slots {
+        match try_slot(storage, repository, name, secret) {
+            Ok(Some(opened)) => return Ok(opened),
+            Ok(None) => {}
+            Err(error) => drop(first_damage.get_or_insert(error)),
+        }
+    }
+    Err(first_damage.unwrap_or_else(|| EngineError::new(ErrorKind::WrongPassword, "no key slot opens with this secret")))
+}
+
+fn try_slot(
+    storage: &dyn Storage,
+    repository: RepositoryId,
+    name: ObjectName,
+    secret: &Secret,
+) -> Result<Option<(Keys, SlotId)>> {
+    let object = storage.read(name, None, limits::SMALL_OBJECT_BYTES)?;
+    let (view, _) = format::decode_slot(&object).map_err(|error| object_error(name, error))?;
+    if name != ObjectName::Key(view.id) {
+        return Err(EngineError::damaged(format!("object {name} holds another slot")));
+    }
+    let root = open_slot(&view, repository, secret).map_err(|error| object_error(name, error.into()))?;
+    Ok(root.map(|root| (Keys::new(root, repository), view.id)))
+}

@@ -1,0 +1,153 @@
+//! The way out for chunks: read a segment, open it, decompress it, check each chunk against its id.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use super::{Index, Place, Repository, SegmentPlace, object_error};
+use crate::compress::Decompressor;
+use crate::crypto::SegmentBinding;
+use crate::error::{EngineError, ErrorKind, Result};
+use crate::id::ChunkId;
+use crate::limits;
+use crate::model::{ChunkKind, ChunkRef};
+use crate::storage::ObjectName;
+
+/// How many opened segments a [`ChunkReader`] keeps: about as many mebibytes.
+const CACHED_SEGMENTS: usize = 12;
+
+/// Opens segments with buffers of its own; one a thread.
+#[derive(Default)]
+pub struct SegmentReader {
+    decompressor: Decompressor,
+    plain: Vec<u8>,
+}
+
+/// The plaintext of a segment.
+pub struct OpenSegment<'a> {
+    plain: &'a [u8],
+    kind: ChunkKind,
+}
+
+impl SegmentReader {
+    /// Reads a segment from its pack and opens it.
+    ///
+    /// # Errors
+    /// `Missing`, `Damaged`, `Io`.
+    pub fn read(&mut self, repository: &Repository, segment: &SegmentPlace) -> Result<OpenSegment<'_>> {
+        let (start, len) = (u64::from(segment.offset()), u64::from(segment.sealed_len()));
+        let sealed = repository.storage().read(ObjectName::Pack(segment.pack()), Some(start..start + len), len)?;
+        self.open(repository, segment, sealed)
+    }
+
+    /// Opens a segment whose sealed bytes are at hand.
+    ///
+    /// # Errors
+    /// `Damaged`.
+    pub fn open(
+        &mut self,
+        repository: &Repository,
+        segment: &SegmentPlace,
+        mut sealed: Vec<u8>,
+    ) -> Result<OpenSegment<'_>> {
+        let view = segment.view();
+        let name = ObjectName::Pack(segment.pack());
+        let keys = repository.session_keys(&view.record)?;
+        let binding = SegmentBinding {
+            kind: view.kind,
+            suite: view.suite,
+            compression: view.compression,
+            plain_len: view.plain_len,
+            chunk_table_hash: view.table_hash,
+        };
+        let text = keys
+            .open_segment(&binding, &mut sealed)
+            .map_err(|error| object_error(name, error.into()).during(format_args!("segment at {}", view.offset)))?;
+        self.decompressor.decompress(view.compression, text, view.plain_len, &mut self.plain).map_err(|error| {
+            EngineError::with_source(ErrorKind::Damaged, format!("segment at {} of {name}", view.offset), error)
+        })?;
+        Ok(OpenSegment { plain: &self.plain, kind: view.kind })
+    }
+}
+
+impl OpenSegment<'_> {
+    /// A chunk's bytes, checked against its id.
+    ///
+    /// # Errors
+    /// `Damaged` if the place holds something else.
+    pub fn chunk(&self, repository: &Repository, place: &Place, id: &ChunkId) -> Result<&[u8]> {
+        chunk_in(self.plain, self.kind, repository, place, id)
+    }
+}
+
+fn chunk_in<'a>(
+    plain: &'a [u8],
+    kind: ChunkKind,
+    repository: &Repository,
+    place: &Place,
+    id: &ChunkId,
+) -> Result<&'a [u8]> {
+    let (start, len) = (place.offset as usize, place.len as usize);
+    plain
+        .get(start..start + len)
+        .filter(|chunk| repository.domain().chunk_id(kind, chunk) == *id)
+        .ok_or_else(|| EngineError::damaged(format!("chunk {id} does not have the content that its id says")))
+}
+
+/// Reads single chunks, and keeps the segments that it opened last: neighbours are asked for together.
+pub struct ChunkReader<'a> {
+    repository: &'a Repository,
+    index: &'a Index,
+    cache: Mutex<Cache>,
+}
+
+#[derive(Default)]
+struct Cache {
+    /// Most recent first.
+    segments: VecDeque<((u8, u32), Arc<Vec<u8>>)>,
+    reader: SegmentReader,
+}
+
+impl<'a> ChunkReader<'a> {
+    /// A reader with nothing in its cache.
+    pub fn new(repository: &'a Repository, index: &'a Index) -> Self {
+        Self { repository, index, cache: Mutex::default() }
+    }
+
+    /// The index that it looks in.
+    pub fn index(&self) -> &'a Index {
+        self.index
+    }
+
+    /// The repository that it reads from.
+    pub fn repository(&self) -> &'a Repository {
+        self.repository
+    }
+
+    /// A chunk's bytes, checked against its id and its length.
+    ///
+    /// # Errors
+    /// `Missing`, `Damaged`, `Io`.
+    pub fn read(&self, kind: ChunkKind, reference: &ChunkRef) -> Result<Vec<u8>> {
+        let place = self.index.find_or_recover(self.repository, &reference.id)?;
+        if place.len != reference.len || reference.len > limits::CHUNK_BYTES {
+            return Err(EngineError::damaged(format!("chunk {} has another length than its list says", reference.id)));
+        }
+        let plain = self.segment(place.segment)?;
+        Ok(chunk_in(&plain, kind, self.repository, &place, &reference.id)?.to_vec())
+    }
+
+    fn segment(&self, key: (u8, u32)) -> Result<Arc<Vec<u8>>> {
+        let mut cache = self.cache.lock().expect("no holder of this lock panics");
+        if let Some(at) = cache.segments.iter().position(|(cached, _)| *cached == key) {
+            let entry = cache.segments.remove(at).expect("just found");
+            let plain = Arc::clone(&entry.1);
+            cache.segments.push_front(entry);
+            return Ok(plain);
+        }
+        let place = self.index.segment(key)?;
+        let plain = Arc::new(cache.reader.read(self.repository, &place)?.plain.to_vec());
+        cache.segments.truncate(CACHED_SEGMENTS - 1);
+        cache.segments.push_front((key, Arc::clone(&plain)));
+        Ok(plain)
+    }
+}

@@ -1,0 +1,197 @@
+//! Sessions: how each ended, and how one begins and commits. Spec chapter 6.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::{Repository, object_error};
+use crate::clock::Clock;
+use crate::crypto::SessionKeys;
+use crate::error::{EngineError, ErrorKind, Result};
+use crate::format::{self, Intent, Register, SessionState};
+use crate::id::{DomainId, IndexId, SessionId, SnapshotId};
+use crate::limits;
+use crate::os::identity::ProcessIdentity;
+use crate::storage::{ObjectFamily, ObjectName, Outcome};
+
+/// How every session ended that has a register, and which are open.
+#[derive(Debug, Default, Clone)]
+pub struct SessionTable {
+    states: HashMap<SessionId, SessionState>,
+    open: HashSet<SessionId>,
+    uncommitted_indexes: HashSet<IndexId>,
+    damaged: Vec<(SessionId, String)>,
+}
+
+impl SessionTable {
+    /// Lists the sessions and reads their registers. A register that can't be read is remembered as damaged and
+    /// counts as none: what that session stored is not used.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn load(repository: &Repository) -> Result<Self> {
+        let mut table = Self::default();
+        let mut registers = Vec::new();
+        repository.storage().list(ObjectFamily::Sessions, &mut |name, _| match name {
+            ObjectName::Intent(id) => drop(table.open.insert(id)),
+            ObjectName::Register(id) => registers.push(id),
+            _ => {}
+        })?;
+        for id in registers {
+            table.open.remove(&id);
+            match read_register(repository, id) {
+                Ok(Some(state)) => drop(table.states.insert(id, state)),
+                Ok(None) => {}
+                Err(error) if error.kind() == ErrorKind::Io => return Err(error),
+                Err(error) => table.damaged.push((id, error.to_string())),
+            }
+        }
+        Ok(table)
+    }
+
+    /// Whether what a session stored counts.
+    pub fn is_committed(&self, session: SessionId) -> bool {
+        matches!(self.states.get(&session), Some(SessionState::Committed(_)))
+    }
+
+    /// The snapshot that a session committed.
+    pub fn snapshot_of(&self, session: SessionId) -> Option<SnapshotId> {
+        match self.states.get(&session) {
+            Some(SessionState::Committed(snapshot)) => *snapshot,
+            _ => None,
+        }
+    }
+
+    /// Every snapshot that a register names, with its session.
+    pub fn snapshots(&self) -> impl Iterator<Item = (SessionId, SnapshotId)> + '_ {
+        self.states.keys().filter_map(|session| Some((*session, self.snapshot_of(*session)?)))
+    }
+
+    /// Sessions without a register.
+    pub fn open(&self) -> impl Iterator<Item = SessionId> + '_ {
+        self.open.iter().copied()
+    }
+
+    /// Registers that could not be read, and why.
+    pub fn damaged(&self) -> &[(SessionId, String)] {
+        &self.damaged
+    }
+
+    pub(super) fn mark_uncommitted(&mut self, index: IndexId) {
+        self.uncommitted_indexes.insert(index);
+    }
+
+    pub(super) fn is_uncommitted_index(&self, index: &IndexId) -> bool {
+        self.uncommitted_indexes.contains(index)
+    }
+}
+
+/// How a session ended; `None` if it has no register.
+fn read_register(repository: &Repository, session: SessionId) -> Result<Option<SessionState>> {
+    let name = ObjectName::Register(session);
+    let object = match repository.storage().read(name, None, limits::SMALL_OBJECT_BYTES) {
+        Err(error) if error.kind() == ErrorKind::Missing => return Ok(None),
+        other => other?,
+    };
+    let register = format::decode_register(&object, repository.keys()).map_err(|error| object_error(name, error))?;
+    if register.session != session {
+        return Err(EngineError::damaged(format!("object {name} belongs to another session")));
+    }
+    Ok(Some(register.state))
+}
+
+/// One writer's work, from intent to register.
+pub struct Session {
+    keys: Arc<SessionKeys>,
+}
+
+impl Session {
+    /// Begins: announces itself by an intent, durably.
+    ///
+    /// # Errors
+    /// `Io`, `Unsupported`.
+    pub fn begin(repository: &Repository, host: &str, program: &str, clock: &dyn Clock) -> Result<Self> {
+        repository.require_writable()?;
+        let keys = repository.keys().new_session(DomainId::SHARED);
+        let identity = ProcessIdentity::current();
+        let intent = Intent {
+            started: clock.now(),
+            host: host.to_owned(),
+            process: identity.process,
+            boot: identity.boot,
+            program: program.to_owned(),
+        };
+        let object = format::encode_intent(&intent, repository.keys(), &keys);
+        let name = ObjectName::Intent(keys.session());
+        match repository.storage().write_new(name, &[&object])? {
+            Outcome::Written => Ok(Self { keys: Arc::new(keys) }),
+            Outcome::Existed => Err(EngineError::new(ErrorKind::AlreadyExists, format!("object {name} exists"))),
+        }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> SessionId {
+        self.keys.session()
+    }
+
+    /// Its keys.
+    pub fn keys(&self) -> &Arc<SessionKeys> {
+        &self.keys
+    }
+
+    /// Commits, then takes the intent away. Everything that the session wrote must be durable.
+    ///
+    /// # Errors
+    /// `SessionRevoked` if someone ended the session before; `Io`, and then whether it is committed is not known.
+    pub fn commit(self, repository: &Repository, snapshot: Option<SnapshotId>) -> Result<()> {
+        let wanted = SessionState::Committed(snapshot);
+        let found = put_register(repository, self.id(), wanted)?;
+        if found != wanted {
+            return Err(EngineError::new(
+                ErrorKind::SessionRevoked,
+                format!("session {} was ended by another process", self.id()),
+            ));
+        }
+        // Only tidiness: a register says all that an intent could. Append-only storages keep it.
+        let _ = repository.storage().remove(ObjectName::Intent(self.id()));
+        Ok(())
+    }
+}
+
+/// Writes a register unless there is one; how the session ended, then.
+fn put_register(repository: &Repository, session: SessionId, state: SessionState) -> Result<SessionState> {
+    let object = format::encode_register(&Register { session, state }, repository.keys());
+    match repository.storage().write_new(ObjectName::Register(session), &[&object])? {
+        Outcome::Written => Ok(state),
+        Outcome::Existed => read_register(repository, session)?.ok_or_else(|| {
+            EngineError::damaged(format!("object {} is there and is not", ObjectName::Register(session)))
+        }),
+    }
+}
+
+/// Takes over what interrupted writers of this machine left behind: a session whose process has certainly
+/// ended is committed without a snapshot, so that its chunks count. How many there were.
+///
+/// This is safe at any time: index objects name only durable packs, and a writer that is alive after all finds
+/// its register taken and fails, which loses nothing.
+///
+/// # Errors
+/// `Io`.
+pub(crate) fn adopt_dead_sessions(repository: &Repository, host: &str) -> Result<u64> {
+    let me = ProcessIdentity::current();
+    let mut adopted = 0;
+    for session in SessionTable::load(repository)?.open() {
+        let name = ObjectName::Intent(session);
+        let Ok(object) = repository.storage().read(name, None, limits::ENVELOPE_BYTES) else { continue };
+        let Ok((_, intent)) = format::decode_intent(&object, repository.keys()) else { continue };
+        let writer = ProcessIdentity { process: intent.process, boot: intent.boot };
+        if intent.host != host || !me.knows_ended(&writer) {
+            continue;
+        }
+        let found = put_register(repository, session, SessionState::Committed(None))?;
+        if found == SessionState::Committed(None) {
+            adopted += 1;
+        }
+        let _ = repository.storage().remove(name);
+    }
+    Ok(adopted)
+}

@@ -1,0 +1,326 @@
+//! One redb database of the local index: chunk id to place.
+//!
+//! It is a cache of index objects and never an authority. Ids are cut to 16 bytes here (false matches of 10⁹
+//! chunks: 10⁻²¹), since whoever reads a chunk checks the whole id. Rows have fixed widths; inserts are sorted.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+use redb::{
+    Builder, Database, Durability, ReadOnlyDatabase, ReadOnlyTable, ReadableDatabase, ReadableTable,
+    ReadableTableMetadata, TableDefinition,
+};
+
+use crate::crypto::{SESSION_KEY_RECORD_BYTES, SessionKeyRecord};
+use crate::format::{IndexObject, segment_table_hash};
+use crate::id::{ChunkId, IndexId, PackId, SessionId};
+use crate::model::{ChunkKind, Compression, SegmentRow, Suite};
+
+/// Pages that a reader keeps, in bytes.
+const READ_CACHE_BYTES: usize = 24 << 20;
+/// Pages that an import keeps before it writes them out, in bytes.
+const WRITE_CACHE_BYTES: usize = 48 << 20;
+/// Chunks that an import sorts at once; 26 bytes each.
+pub(super) const IMPORT_CHUNKS: usize = 1 << 20;
+
+/// Changes whenever the tables do; another one in the file means: build it again.
+const SCHEMA: u64 = 1;
+
+pub(super) const SHORT_ID_BYTES: usize = 16;
+const CHUNK_ROW_BYTES: usize = 10;
+const SEGMENT_ROW_BYTES: usize = 55;
+const PACK_ROW_BYTES: usize = 40;
+
+type ShortId = [u8; SHORT_ID_BYTES];
+type ChunkRow = [u8; CHUNK_ROW_BYTES];
+
+const CHUNKS: TableDefinition<ShortId, ChunkRow> = TableDefinition::new("chunks");
+const SEGMENTS: TableDefinition<u32, [u8; SEGMENT_ROW_BYTES]> = TableDefinition::new("segments");
+const PACKS: TableDefinition<u32, [u8; PACK_ROW_BYTES]> = TableDefinition::new("packs");
+const PACK_NUMBERS: TableDefinition<[u8; 32], u32> = TableDefinition::new("pack numbers");
+const SESSIONS: TableDefinition<u32, [u8; SESSION_KEY_RECORD_BYTES]> = TableDefinition::new("sessions");
+const OBJECTS: TableDefinition<[u8; 32], ()> = TableDefinition::new("index objects");
+const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
+
+pub(super) type StoreResult<T> = Result<T, redb::Error>;
+
+/// Where a chunk is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ChunkRowView {
+    pub(super) segment: u32,
+    pub(super) offset: u32,
+    pub(super) len: u32,
+}
+
+/// Where a segment is, and how to open it.
+#[derive(Debug, Clone)]
+pub(super) struct SegmentRowView {
+    pub(super) pack: PackId,
+    pub(super) pack_len: u64,
+    pub(super) offset: u32,
+    pub(super) sealed_len: u32,
+    pub(super) plain_len: u32,
+    pub(super) kind: ChunkKind,
+    pub(super) suite: Suite,
+    pub(super) compression: Compression,
+    pub(super) table_hash: [u8; 32],
+    pub(super) record: SessionKeyRecord,
+}
+
+enum Backing {
+    Shared(ReadOnlyDatabase),
+    Own(Database),
+}
+
+impl Backing {
+    fn begin_read(&self) -> StoreResult<redb::ReadTransaction> {
+        Ok(match self {
+            Self::Shared(database) => database.begin_read(),
+            Self::Own(database) => database.begin_read(),
+        }?)
+    }
+}
+
+struct Tables {
+    chunks: ReadOnlyTable<ShortId, ChunkRow>,
+    segments: ReadOnlyTable<u32, [u8; SEGMENT_ROW_BYTES]>,
+    packs: ReadOnlyTable<u32, [u8; PACK_ROW_BYTES]>,
+    pack_numbers: ReadOnlyTable<[u8; 32], u32>,
+    sessions: ReadOnlyTable<u32, [u8; SESSION_KEY_RECORD_BYTES]>,
+    objects: ReadOnlyTable<[u8; 32], ()>,
+}
+
+/// An open database with a consistent view of it.
+pub(super) struct Store {
+    tables: Tables,
+    backing: Backing,
+}
+
+impl Store {
+    /// Makes or opens a database that no other process has open, to import into.
+    pub(super) fn open_own(path: &Path) -> StoreResult<Self> {
+        let database = Builder::new().set_cache_size(WRITE_CACHE_BYTES).create(path)?;
+        let transaction = database.begin_write()?;
+        {
+            let mut meta = transaction.open_table(META)?;
+            let schema = meta.get("schema")?.map(|schema| schema.value());
+            match schema {
+                None => drop(meta.insert("schema", SCHEMA)?),
+                Some(SCHEMA) => {}
+                Some(_) => return Err(redb::Error::Corrupted("another schema".into())),
+            }
+            transaction.open_table(CHUNKS)?;
+            transaction.open_table(SEGMENTS)?;
+            transaction.open_table(PACKS)?;
+            transaction.open_table(PACK_NUMBERS)?;
+            transaction.open_table(SESSIONS)?;
+            transaction.open_table(OBJECTS)?;
+        }
+        transaction.commit()?;
+        Self::view(Backing::Own(database))
+    }
+
+    /// Opens a database that other processes may be reading too.
+    pub(super) fn open_shared(path: &Path) -> StoreResult<Self> {
+        let database = Builder::new().set_cache_size(READ_CACHE_BYTES).open_read_only(path)?;
+        Self::view(Backing::Shared(database))
+    }
+
+    fn view(backing: Backing) -> StoreResult<Self> {
+        let read = backing.begin_read()?;
+        if read.open_table(META)?.get("schema")?.map(|schema| schema.value()) != Some(SCHEMA) {
+            return Err(redb::Error::Corrupted("another schema".into()));
+        }
+        let tables = Tables {
+            chunks: read.open_table(CHUNKS)?,
+            segments: read.open_table(SEGMENTS)?,
+            packs: read.open_table(PACKS)?,
+            pack_numbers: read.open_table(PACK_NUMBERS)?,
+            sessions: read.open_table(SESSIONS)?,
+            objects: read.open_table(OBJECTS)?,
+        };
+        Ok(Self { tables, backing })
+    }
+
+    /// Takes index objects in. `durable`: the database is to survive this process.
+    ///
+    /// # Panics
+    /// If the store was opened shared.
+    pub(super) fn import(&mut self, objects: &[(IndexId, IndexObject)], durable: bool) -> StoreResult<()> {
+        let Backing::Own(database) = &self.backing else { panic!("only a store of one's own takes imports") };
+        let mut transaction = database.begin_write()?;
+        if !durable {
+            transaction.set_durability(Durability::None).expect("no savepoint exists");
+        }
+        {
+            let mut chunks = import_places(&transaction, objects)?;
+            chunks.sort_unstable();
+            let mut table = transaction.open_table(CHUNKS)?;
+            for (id, row) in &chunks {
+                table.insert(id, row)?;
+            }
+        }
+        transaction.commit()?;
+        let backing = std::mem::replace(&mut self.backing, Backing::Own(unused()?));
+        *self = Self::view(backing)?;
+        Ok(())
+    }
+
+    /// The index objects that it holds.
+    pub(super) fn objects(&self) -> StoreResult<HashSet<IndexId>> {
+        self.tables.objects.iter()?.map(|row| Ok(IndexId::new(row?.0.value()))).collect()
+    }
+
+    /// How many chunks it holds.
+    pub(super) fn chunk_count(&self) -> StoreResult<u64> {
+        Ok(self.tables.chunks.len()?)
+    }
+
+    /// Where a chunk is, if it knows.
+    pub(super) fn chunk(&self, id: &ChunkId) -> StoreResult<Option<ChunkRowView>> {
+        Ok(self.tables.chunks.get(short_id(id))?.map(|row| decode_chunk(row.value())))
+    }
+
+    /// A segment by its number.
+    pub(super) fn segment(&self, number: u32) -> StoreResult<SegmentRowView> {
+        let missing = || redb::Error::Corrupted("a row is missing".into());
+        let row = self.tables.segments.get(number)?.ok_or_else(missing)?.value();
+        let pack = self.tables.packs.get(u32_at(&row, 0))?.ok_or_else(missing)?.value();
+        let record = self.tables.sessions.get(u32_at(&row, 16))?.ok_or_else(missing)?.value();
+        let view = SegmentRowView {
+            pack: PackId::from_slice(&pack[..32]).ok_or_else(missing)?,
+            pack_len: u64::from_le_bytes(pack[32..].try_into().map_err(|_| missing())?),
+            offset: u32_at(&row, 4),
+            sealed_len: u32_at(&row, 8),
+            plain_len: u32_at(&row, 12),
+            kind: ChunkKind::from_code(row[20]).ok_or_else(missing)?,
+            suite: Suite::from_code(row[21]).ok_or_else(missing)?,
+            compression: Compression::from_code(row[22]).ok_or_else(missing)?,
+            table_hash: row[23..].try_into().map_err(|_| missing())?,
+            record: SessionKeyRecord::from_slice(&record).ok_or_else(missing)?,
+        };
+        // A row that a broken disk changed must not make anyone allocate gigabytes.
+        if view.plain_len > crate::limits::SEGMENT_PLAIN_BYTES || u64::from(view.sealed_len) > view.pack_len {
+            return Err(redb::Error::Corrupted("a row is out of bounds".into()));
+        }
+        Ok(view)
+    }
+
+    /// Calls `each` with every pack and its length.
+    pub(super) fn packs(&self, each: &mut dyn FnMut(PackId, u64)) -> StoreResult<()> {
+        for row in self.tables.packs.iter()? {
+            let row = row?.1.value();
+            let len = u64::from_le_bytes(row[32..].try_into().expect("eight bytes"));
+            each(PackId::from_slice(&row[..32]).expect("32 bytes"), len);
+        }
+        Ok(())
+    }
+
+    /// Whether it knows a pack.
+    pub(super) fn has_pack(&self, id: &PackId) -> StoreResult<bool> {
+        Ok(self.tables.pack_numbers.get(id.as_bytes())?.is_some())
+    }
+
+    /// Calls `each` with every chunk's cut id and length, in order of ids.
+    pub(super) fn chunks(&self, each: &mut dyn FnMut(ShortId, ChunkRowView)) -> StoreResult<()> {
+        for row in self.tables.chunks.iter()? {
+            let (id, row) = row?;
+            each(id.value(), decode_chunk(row.value()));
+        }
+        Ok(())
+    }
+}
+
+/// A database of nothing, to stand in while the real one is moved.
+fn unused() -> StoreResult<Database> {
+    Ok(Builder::new().set_cache_size(0).create_with_backend(redb::backends::InMemoryBackend::new())?)
+}
+
+/// Adds sessions, packs and segments; returns the rows of their chunks.
+fn import_places(
+    transaction: &redb::WriteTransaction,
+    objects: &[(IndexId, IndexObject)],
+) -> StoreResult<Vec<(ShortId, ChunkRow)>> {
+    let mut object_table = transaction.open_table(OBJECTS)?;
+    let mut pack_table = transaction.open_table(PACKS)?;
+    let mut pack_numbers = transaction.open_table(PACK_NUMBERS)?;
+    let mut segment_table = transaction.open_table(SEGMENTS)?;
+    let mut session_table = transaction.open_table(SESSIONS)?;
+    let mut next_session = next_number(&session_table)?;
+    let mut next_pack = next_number(&pack_table)?;
+    let mut next_segment = next_number(&segment_table)?;
+    let mut chunks = Vec::new();
+    for (id, object) in objects {
+        object_table.insert(id.as_bytes(), ())?;
+        let mut sessions: HashMap<SessionId, u32> = HashMap::new();
+        for record in &object.sessions {
+            session_table.insert(next_session, record.as_bytes())?;
+            sessions.insert(record.session(), next_session);
+            next_session += 1;
+        }
+        for pack in &object.packs {
+            if pack_numbers.insert(pack.id.as_bytes(), next_pack)?.is_some() {
+                // Two index objects may list one pack; the rows are the same.
+                continue;
+            }
+            let mut row = [0; PACK_ROW_BYTES];
+            row[..32].copy_from_slice(pack.id.as_bytes());
+            row[32..].copy_from_slice(&pack.len.to_le_bytes());
+            pack_table.insert(next_pack, row)?;
+            for segment in &pack.segments {
+                let session = sessions.get(&segment.session).copied().unwrap_or(u32::MAX);
+                segment_table.insert(next_segment, encode_segment(segment, next_pack, session))?;
+                push_chunks(segment, next_segment, &mut chunks);
+                next_segment += 1;
+            }
+            next_pack += 1;
+        }
+    }
+    Ok(chunks)
+}
+
+fn next_number<V: redb::Value>(table: &redb::Table<'_, u32, V>) -> StoreResult<u32> {
+    Ok(table.last()?.map_or(0, |(number, _)| number.value() + 1))
+}
+
+fn push_chunks(segment: &SegmentRow, number: u32, chunks: &mut Vec<(ShortId, ChunkRow)>) {
+    let mut offset = 0u32;
+    for (id, len) in &segment.chunks {
+        let mut row = [0; CHUNK_ROW_BYTES];
+        row[..4].copy_from_slice(&number.to_le_bytes());
+        row[4..7].copy_from_slice(&offset.to_le_bytes()[..3]);
+        row[7..].copy_from_slice(&len.to_le_bytes()[..3]);
+        chunks.push((short_id(id), row));
+        offset += len;
+    }
+}
+
+fn encode_segment(segment: &SegmentRow, pack: u32, session: u32) -> [u8; SEGMENT_ROW_BYTES] {
+    let mut row = [0; SEGMENT_ROW_BYTES];
+    row[..4].copy_from_slice(&pack.to_le_bytes());
+    row[4..8].copy_from_slice(&segment.offset.to_le_bytes());
+    row[8..12].copy_from_slice(&segment.sealed_len.to_le_bytes());
+    row[12..16].copy_from_slice(&segment.plain_len.to_le_bytes());
+    row[16..20].copy_from_slice(&session.to_le_bytes());
+    row[20] = segment.kind.code();
+    row[21] = segment.suite.code();
+    row[22] = segment.compression.code();
+    row[23..].copy_from_slice(&segment_table_hash(&segment.chunks));
+    row
+}
+
+fn decode_chunk(row: ChunkRow) -> ChunkRowView {
+    ChunkRowView {
+        segment: u32_at(&row, 0),
+        offset: u32::from_le_bytes([row[4], row[5], row[6], 0]),
+        len: u32::from_le_bytes([row[7], row[8], row[9], 0]),
+    }
+}
+
+pub(super) fn short_id(id: &ChunkId) -> ShortId {
+    id.as_bytes()[..SHORT_ID_BYTES].try_into().expect("16 of 32 bytes")
+}
+
+fn u32_at(row: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(row[at..at + 4].try_into().expect("four bytes"))
+}

@@ -1,0 +1,115 @@
+//! What every storage must do, run on every storage.
+
+use std::sync::Arc;
+
+use super::{LocalStorage, MemoryStorage, ObjectFamily, ObjectName, Outcome, Storage};
+use crate::error::ErrorKind;
+use crate::id::{IndexId, PackId, SessionId, SlotId, SnapshotId};
+
+/// Each implementation of [`Storage`] in `storage/`, empty. [`every_storage_is_here`] fails if one is left out.
+fn storages() -> Vec<(&'static str, Arc<dyn Storage>, Option<tempfile::TempDir>)> {
+    let scratch = tempfile::tempdir().expect("scratch");
+    let local = LocalStorage::open(&scratch.path().join("deep/repository"), true).expect("open");
+    vec![("LocalStorage", Arc::new(local), Some(scratch)), ("MemoryStorage", Arc::new(MemoryStorage::default()), None)]
+}
+
+fn names() -> [ObjectName; 7] {
+    [
+        ObjectName::Config,
+        ObjectName::Key(SlotId::new([1; 16])),
+        ObjectName::Pack(PackId::new([2; 32])),
+        ObjectName::Index(IndexId::new([3; 32])),
+        ObjectName::Snapshot(SnapshotId::new([4; 32])),
+        ObjectName::Intent(SessionId::new([5; 16])),
+        ObjectName::Register(SessionId::new([5; 16])),
+    ]
+}
+
+fn listed(storage: &dyn Storage) -> Vec<(ObjectName, u64)> {
+    let mut all = Vec::new();
+    for family in ObjectFamily::ALL {
+        storage.list(family, &mut |name, len| all.push((name, len))).expect("list");
+    }
+    all.sort();
+    all
+}
+
+#[test]
+fn every_storage_is_here() {
+    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/storage");
+    let mut implementations = Vec::new();
+    for file in std::fs::read_dir(directory).expect("sources") {
+        let text = std::fs::read_to_string(file.expect("entry").path()).expect("source");
+        implementations.extend(
+            text.lines().filter_map(|line| line.strip_prefix("impl Storage for ")).map(|rest| rest.replace(" {", "")),
+        );
+    }
+    implementations.sort();
+    let mut tested: Vec<_> = storages().iter().map(|(name, ..)| name.to_string()).collect();
+    tested.sort();
+    assert_eq!(implementations, tested);
+}
+
+#[test]
+fn what_is_written_is_listed_and_read() {
+    for (label, storage, _scratch) in storages() {
+        assert_eq!(listed(&*storage), [], "{label}");
+        for name in names() {
+            let parts: [&[u8]; 3] = [b"some", b"", b" bytes"];
+            assert_eq!(storage.write_new(name, &parts).expect("write"), Outcome::Written, "{label} {name}");
+            assert_eq!(storage.read(name, None, 10).expect("read"), b"some bytes", "{label} {name}");
+            assert_eq!(storage.read(name, Some(2..6), 4).expect("range"), b"me b", "{label} {name}");
+        }
+        let mut expected: Vec<_> = names().iter().map(|name| (*name, 10)).collect();
+        expected.sort();
+        assert_eq!(listed(&*storage), expected, "{label}");
+    }
+}
+
+#[test]
+fn nothing_is_overwritten_and_removal_is_idempotent() {
+    for (label, storage, _scratch) in storages() {
+        for name in names() {
+            storage.write_new(name, &[b"first"]).expect("write");
+            assert_eq!(storage.write_new(name, &[b"second"]).expect("write"), Outcome::Existed, "{label} {name}");
+            assert_eq!(storage.read(name, None, 10).expect("read"), b"first", "{label} {name}");
+            storage.remove(name).expect("remove");
+            storage.remove(name).expect("remove again");
+            assert_eq!(storage.read(name, None, 10).expect_err("gone").kind(), ErrorKind::Missing, "{label} {name}");
+        }
+        assert_eq!(listed(&*storage), [], "{label}");
+    }
+}
+
+#[test]
+fn short_and_large_objects_are_damage() {
+    for (label, storage, _scratch) in storages() {
+        let name = names()[2];
+        storage.write_new(name, &[b"0123456789"]).expect("write");
+        for (range, max) in [(Some(5..11), 100), (Some(20..21), 100), (None, 9), (Some(0..8), 7)] {
+            let error = storage.read(name, range.clone(), max).expect_err("refused");
+            assert_eq!(error.kind(), ErrorKind::Damaged, "{label} {range:?} {max}");
+            assert!(error.to_string().contains(&name.to_string()), "{label}: {error}");
+        }
+    }
+}
+
+#[test]
+fn of_parallel_writers_exactly_one_wins() {
+    for (label, storage, _scratch) in storages() {
+        assert!(storage.capabilities().put_if_absent, "{label}");
+        for round in 0..20u8 {
+            let name = ObjectName::Register(SessionId::new([round; 16]));
+            let winners = std::thread::scope(|scope| {
+                let storage = &storage;
+                let writers: Vec<_> = (0..8u8)
+                    .map(|writer| scope.spawn(move || (writer, storage.write_new(name, &[&[writer]]).expect("write"))))
+                    .collect();
+                let outcomes: Vec<_> = writers.into_iter().map(|writer| writer.join().expect("join")).collect();
+                outcomes.into_iter().filter(|(_, o)| *o == Outcome::Written).map(|(w, _)| w).collect::<Vec<_>>()
+            });
+            assert_eq!(winners.len(), 1, "{label}");
+            assert_eq!(storage.read(name, None, 1).expect("read"), winners, "{label}");
+        }
+    }
+}

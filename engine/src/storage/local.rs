@@ -1,0 +1,104 @@
+//! A directory as a storage.
+
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use super::{Capabilities, ObjectFamily, ObjectName, Outcome, Storage};
+use crate::error::{EngineError, ErrorKind, Result};
+use crate::os::durable;
+
+/// Objects as files below a directory.
+pub struct LocalStorage {
+    root: PathBuf,
+}
+
+impl LocalStorage {
+    /// Opens the directory `root`, or makes it.
+    ///
+    /// # Errors
+    /// `NoRepository` if it isn't there and is not to be made; `Io`.
+    pub fn open(root: &Path, create: bool) -> Result<Self> {
+        if create {
+            durable::create_directories(root).map_err(|error| EngineError::io("create", root, error))?;
+        } else if !root.is_dir() {
+            return Err(EngineError::new(ErrorKind::NoRepository, format!("no repository at {}", root.display())));
+        }
+        Ok(Self { root: root.to_owned() })
+    }
+
+    /// The directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn path(&self, name: ObjectName) -> PathBuf {
+        self.root.join(name.to_string())
+    }
+
+    fn list_below(&self, directory: &str, each: &mut dyn FnMut(ObjectName, u64)) -> Result<()> {
+        let path = self.root.join(directory);
+        let mut below = Vec::new();
+        durable::list_directory(&path, &mut |name, len| {
+            let name = format!("{directory}/{name}");
+            match len {
+                None => below.push(name),
+                Some(len) => {
+                    if let Some(name) = ObjectName::parse(&name) {
+                        each(name, len);
+                    }
+                }
+            }
+        })
+        .map_err(|error| EngineError::io("list", &path, error))?;
+        // Packs and sessions are one level down; nothing is deeper.
+        if directory.contains('/') {
+            return Ok(());
+        }
+        below.iter().try_for_each(|directory| self.list_below(directory, each))
+    }
+}
+
+impl Storage for LocalStorage {
+    fn list(&self, family: ObjectFamily, each: &mut dyn FnMut(ObjectName, u64)) -> Result<()> {
+        if family == ObjectFamily::Config {
+            return durable::list_directory(&self.root, &mut |name, len| {
+                if let (Some(len), Some(name @ ObjectName::Config)) = (len, ObjectName::parse(name)) {
+                    each(name, len);
+                }
+            })
+            .map_err(|error| EngineError::io("list", &self.root, error));
+        }
+        self.list_below(family.directory(), each)
+    }
+
+    fn read(&self, name: ObjectName, range: Option<Range<u64>>, max: u64) -> Result<Vec<u8>> {
+        let path = self.path(name);
+        durable::read_file(&path, range, max).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => EngineError::new(ErrorKind::Missing, format!("object {name} is missing")),
+            io::ErrorKind::UnexpectedEof => EngineError::damaged(format!("object {name} is cut short")),
+            io::ErrorKind::FileTooLarge => EngineError::damaged(format!("object {name} is too large: {error}")),
+            _ => EngineError::io("read", &path, error),
+        })
+    }
+
+    fn write_new(&self, name: ObjectName, parts: &[&[u8]]) -> Result<Outcome> {
+        let (directory, file) = name.split();
+        let directory = self.root.join(directory);
+        let failed = |error| EngineError::io("write", &self.path(name), error);
+        durable::create_directories(&directory).map_err(failed)?;
+        match durable::create_file(&directory, &file, parts).map_err(failed)? {
+            durable::Created::New => Ok(Outcome::Written),
+            durable::Created::Existed => Ok(Outcome::Existed),
+        }
+    }
+
+    fn remove(&self, name: ObjectName) -> Result<()> {
+        let path = self.path(name);
+        durable::remove_file(&path).map_err(|error| EngineError::io("remove", &path, error))
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { put_if_absent: true }
+    }
+}

@@ -1,0 +1,67 @@
+//! Where objects are kept: named, immutable byte strings, and five things to do with them.
+//!
+//! A storage never overwrites. It knows nothing of what is in the objects; plaintext never gets here.
+
+mod local;
+mod location;
+mod memory;
+mod name;
+
+pub use local::LocalStorage;
+pub use location::open_location;
+pub use memory::MemoryStorage;
+pub use name::{ObjectFamily, ObjectName};
+
+use std::ops::Range;
+
+use crate::error::Result;
+
+/// What a storage can promise beyond the five methods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Of several writers of one name, exactly one is told that it was first.
+    pub put_if_absent: bool,
+}
+
+/// What became of a request to write an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is there now, durably.
+    Written,
+    /// One of that name was there before; it was not touched.
+    Existed,
+}
+
+/// A place for objects. Every method may be called from several threads and processes at once.
+pub trait Storage: Send + Sync {
+    /// Calls `each` with name and length in bytes of every object of a family, in no particular order.
+    ///
+    /// # Errors
+    /// `Io` if the storage can't be listed.
+    fn list(&self, family: ObjectFamily, each: &mut dyn FnMut(ObjectName, u64)) -> Result<()>;
+
+    /// Reads an object or a range of it; at most `max` bytes.
+    ///
+    /// # Errors
+    /// `Missing` if it isn't there; `Damaged` if it is shorter than the range or longer than `max`; `Io`.
+    fn read(&self, name: ObjectName, range: Option<Range<u64>>, max: u64) -> Result<Vec<u8>>;
+
+    /// Writes an object of `parts`, one after the other, unless there is one of that name. It is durable when
+    /// this returns.
+    ///
+    /// # Errors
+    /// `Io`; whether the object is there is not known then.
+    fn write_new(&self, name: ObjectName, parts: &[&[u8]]) -> Result<Outcome>;
+
+    /// Removes an object. One that isn't there is removed already.
+    ///
+    /// # Errors
+    /// `Io`.
+    fn remove(&self, name: ObjectName) -> Result<()>;
+
+    /// What it promises.
+    fn capabilities(&self) -> Capabilities;
+}
+
+#[cfg(test)]
+mod conformance;

@@ -1,0 +1,125 @@
+//! Names of objects: the only ones that exist. Spec chapter 2.
+
+use std::fmt;
+
+use crate::id::{IndexId, PackId, SessionId, SlotId, SnapshotId};
+
+/// The name of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ObjectName {
+    /// The parameters.
+    Config,
+    /// A key slot.
+    Key(SlotId),
+    /// A pack.
+    Pack(PackId),
+    /// An index object.
+    Index(IndexId),
+    /// A snapshot.
+    Snapshot(SnapshotId),
+    /// A session's beginning.
+    Intent(SessionId),
+    /// A session's end.
+    Register(SessionId),
+}
+
+/// What can be listed together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ObjectFamily {
+    /// `config` alone.
+    Config,
+    /// Key slots.
+    Keys,
+    /// Packs.
+    Packs,
+    /// Index objects.
+    Indexes,
+    /// Snapshots.
+    Snapshots,
+    /// Intents and registers.
+    Sessions,
+}
+
+impl ObjectFamily {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Config, Self::Keys, Self::Packs, Self::Indexes, Self::Snapshots, Self::Sessions];
+
+    /// The directory, without slashes; empty for `config`.
+    pub const fn directory(self) -> &'static str {
+        match self {
+            Self::Config => "",
+            Self::Keys => "keys",
+            Self::Packs => "packs",
+            Self::Indexes => "index",
+            Self::Snapshots => "snapshots",
+            Self::Sessions => "sessions",
+        }
+    }
+}
+
+impl ObjectName {
+    /// The directory that it is in, with slashes between and none at the ends, and its last part.
+    pub fn split(&self) -> (String, String) {
+        match self {
+            Self::Config => (String::new(), "config".into()),
+            Self::Key(id) => ("keys".into(), id.to_hex()),
+            Self::Pack(id) => {
+                let hex = id.to_hex();
+                (format!("packs/{}", &hex[..2]), hex)
+            }
+            Self::Index(id) => ("index".into(), id.to_hex()),
+            Self::Snapshot(id) => ("snapshots".into(), id.to_hex()),
+            Self::Intent(id) => (format!("sessions/{id}"), "intent".into()),
+            Self::Register(id) => (format!("sessions/{id}"), "register".into()),
+        }
+    }
+
+    /// The name of a path below the repository; `None` if no object has it.
+    pub fn parse(path: &str) -> Option<Self> {
+        let parts: Vec<&str> = path.split('/').collect();
+        let name = match parts.as_slice() {
+            ["config"] => Self::Config,
+            ["keys", id] => Self::Key(SlotId::from_hex(id).ok()?),
+            ["packs", _, id] => Self::Pack(PackId::from_hex(id).ok()?),
+            ["index", id] => Self::Index(IndexId::from_hex(id).ok()?),
+            ["snapshots", id] => Self::Snapshot(SnapshotId::from_hex(id).ok()?),
+            ["sessions", id, "intent"] => Self::Intent(SessionId::from_hex(id).ok()?),
+            ["sessions", id, "register"] => Self::Register(SessionId::from_hex(id).ok()?),
+            _ => return None,
+        };
+        (name.to_string() == path).then_some(name)
+    }
+}
+
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (directory, name) = self.split();
+        if directory.is_empty() { f.write_str(&name) } else { write!(f, "{directory}/{name}") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_round_trip_and_nothing_else_parses() {
+        let names = [
+            ObjectName::Config,
+            ObjectName::Key(SlotId::new([1; 16])),
+            ObjectName::Pack(PackId::new([2; 32])),
+            ObjectName::Index(IndexId::new([3; 32])),
+            ObjectName::Snapshot(SnapshotId::new([4; 32])),
+            ObjectName::Intent(SessionId::new([5; 16])),
+            ObjectName::Register(SessionId::new([6; 16])),
+        ];
+        for name in names {
+            assert_eq!(ObjectName::parse(&name.to_string()), Some(name));
+        }
+        let foreign = format!("packs/00/{}", PackId::new([2; 32]));
+        for path in ["", "x", "keys", "keys/zz", "config/", "../config", &foreign] {
+            assert_eq!(ObjectName::parse(path), None, "{path:?}");
+        }
+    }
+}
