@@ -46,13 +46,14 @@ pub enum ErrorKind {
 pub struct EngineError {
     kind: ErrorKind,
     subject: String,
+    object: Option<String>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 impl EngineError {
     /// An error without a cause below. `subject` says operation and object, lower case, no period.
     pub fn new(kind: ErrorKind, subject: impl Into<String>) -> Self {
-        Self { kind, subject: subject.into(), source: None }
+        Self { kind, subject: subject.into(), object: None, source: None }
     }
 
     /// An error with its cause.
@@ -61,7 +62,7 @@ impl EngineError {
         subject: impl Into<String>,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self { kind, subject: subject.into(), source: Some(source.into()) }
+        Self { kind, subject: subject.into(), object: None, source: Some(source.into()) }
     }
 
     /// Something in the repository is damaged.
@@ -82,6 +83,18 @@ impl EngineError {
     /// Operation and object, without the cause.
     pub fn subject(&self) -> &str {
         &self.subject
+    }
+
+    /// The same error, known to be about an object of the repository.
+    #[must_use]
+    pub fn about(mut self, object: impl fmt::Display) -> Self {
+        self.object.get_or_insert_with(|| object.to_string());
+        self
+    }
+
+    /// The object of the repository that it is about, by its name in the storage.
+    pub fn object(&self) -> Option<&str> {
+        self.object.as_deref()
     }
 
     /// The same error, told as part of a larger operation.

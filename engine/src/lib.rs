@@ -13,6 +13,7 @@ pub mod id;
 pub mod limits;
 pub mod model;
 pub mod monitor;
+pub mod ops;
 pub mod os;
 pub mod repository;
 pub mod storage;

@@ -3,3 +3,8 @@
 pub mod durable;
 pub mod identity;
 pub mod lock;
+
+/// Major and minor number of a device.
+pub fn device_numbers(device: u64) -> (u32, u32) {
+    (rustix::fs::major(device), rustix::fs::minor(device))
+}

@@ -429,6 +429,28 @@ impl Index {
         Ok(())
     }
 
+    /// Calls `each` with every chunk that it lists in one pack. Reads the whole index.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn chunks_of_pack(&self, pack: &PackId, each: &mut dyn FnMut(Place, [u8; 16])) -> Result<()> {
+        let mut known: std::collections::HashMap<(u8, u32), bool> = std::collections::HashMap::new();
+        let mut failure = None;
+        self.chunks(&mut |id, place| {
+            let inside = *known.entry(place.segment).or_insert_with(|| match self.segment(place.segment) {
+                Ok(segment) => segment.pack() == *pack,
+                Err(error) => {
+                    failure = Some(error);
+                    false
+                }
+            });
+            if inside {
+                each(place, id);
+            }
+        })?;
+        failure.map_or(Ok(()), Err)
+    }
+
     /// A store's result as the engine's, for those who keep a store of their own beside an index.
     pub(super) fn store_result<T>(result: StoreResult<T>) -> Result<T> {
         result.map_err(store_error)

@@ -17,6 +17,9 @@ pub use sessions::{Session, SessionTable};
 pub use snapshots::{SnapshotSet, read_snapshots};
 pub use writer::{SegmentBuilder, SessionWriter, WriterStatistics};
 
+pub(crate) use sessions::adopt_dead_sessions;
+pub(crate) use writer::write_snapshot;
+
 pub use crate::crypto::Secret;
 
 use std::collections::HashMap;
@@ -135,7 +138,7 @@ impl Repository {
 /// The error for an object whose bytes are not what they should be.
 pub(crate) fn object_error(name: ObjectName, error: FormatError) -> EngineError {
     let kind = if error.is_unsupported() { ErrorKind::Unsupported } else { ErrorKind::Damaged };
-    EngineError::with_source(kind, format!("object {name}"), error)
+    EngineError::with_source(kind, format!("object {name}"), error).about(name)
 }
 
 /// Tries the secret on every key slot. One that is damaged does not keep others from opening.

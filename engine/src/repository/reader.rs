@@ -63,7 +63,7 @@ impl SegmentReader {
             .open_segment(&binding, &mut sealed)
             .map_err(|error| object_error(name, error.into()).during(format_args!("segment at {}", view.offset)))?;
         self.decompressor.decompress(view.compression, text, view.plain_len, &mut self.plain).map_err(|error| {
-            EngineError::with_source(ErrorKind::Damaged, format!("segment at {} of {name}", view.offset), error)
+            EngineError::with_source(ErrorKind::Damaged, format!("segment at {} of {name}", view.offset), error).about(name)
         })?;
         Ok(OpenSegment { plain: &self.plain, kind: view.kind })
     }
@@ -133,7 +133,11 @@ impl<'a> ChunkReader<'a> {
             return Err(EngineError::damaged(format!("chunk {} has another length than its list says", reference.id)));
         }
         let plain = self.segment(place.segment)?;
-        Ok(chunk_in(&plain, kind, self.repository, &place, &reference.id)?.to_vec())
+        let chunk = chunk_in(&plain, kind, self.repository, &place, &reference.id);
+        match chunk {
+            Ok(chunk) => Ok(chunk.to_vec()),
+            Err(error) => Err(error.about(ObjectName::Pack(self.index.segment(place.segment)?.pack()))),
+        }
     }
 
     fn segment(&self, key: (u8, u32)) -> Result<Arc<Vec<u8>>> {

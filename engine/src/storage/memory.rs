@@ -42,16 +42,16 @@ impl Storage for MemoryStorage {
         let objects = self.objects();
         let bytes = objects
             .get(&name)
-            .ok_or_else(|| EngineError::new(ErrorKind::Missing, format!("object {name} is missing")))?;
+            .ok_or_else(|| EngineError::new(ErrorKind::Missing, format!("object {name} is missing")).about(name))?;
         let range = range.unwrap_or(0..bytes.len() as u64);
         if range.end - range.start > max {
-            return Err(EngineError::damaged(format!("object {name} is too large")));
+            return Err(EngineError::damaged(format!("object {name} is too large")).about(name));
         }
         let range = usize::try_from(range.start).ok().zip(usize::try_from(range.end).ok());
         range
             .and_then(|(start, end)| bytes.get(start..end))
             .map(<[u8]>::to_vec)
-            .ok_or_else(|| EngineError::damaged(format!("object {name} is cut short")))
+            .ok_or_else(|| EngineError::damaged(format!("object {name} is cut short")).about(name))
     }
 
     fn write_new(&self, name: ObjectName, parts: &[&[u8]]) -> Result<Outcome> {

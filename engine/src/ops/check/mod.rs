@@ -1,0 +1,169 @@
+//! Checking a repository: is everything there, does it fit together, and, if asked, is every byte right?
+//!
+//! Findings first, then what each costs: if something is damaged, the snapshots are walked once more to name the
+//! paths that can't be restored. One damaged object never keeps others from being checked.
+
+mod data;
+mod objects;
+mod trees;
+
+use std::collections::{HashMap, HashSet};
+
+use crate::error::{EngineError, ErrorKind, Result};
+use crate::id::{PackId, SnapshotId};
+use crate::monitor::Monitor;
+use crate::repository::{Index, Repository};
+
+/// How many paths a finding names; the rest is counted.
+const COSTS_LISTED: usize = 100;
+
+/// How much data to read.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum ReadData {
+    /// None: objects are there and trees are readable.
+    #[default]
+    No,
+    /// Every byte.
+    All,
+    /// The packs of one of `of` parts that stay the same from run to run; `part` counts from 1.
+    Part {
+        /// Which one.
+        part: u32,
+        /// How many there are.
+        of: u32,
+    },
+    /// Packs chosen at random, so many percent of all.
+    Percent(f64),
+    /// Packs chosen at random, at least so many bytes.
+    Bytes(u64),
+}
+
+/// What to check.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CheckOptions {
+    /// How much data to read.
+    pub read_data: ReadData,
+}
+
+/// Something that is not as it should be.
+#[derive(Debug, Clone)]
+pub struct Finding {
+    /// The object, by its name in the storage.
+    pub object: String,
+    /// What is wrong.
+    pub message: String,
+    /// Whether something is damaged; otherwise it is a leftover that does no harm.
+    pub damage: bool,
+    /// What can't be restored because of it: the first paths.
+    pub costs: Vec<(SnapshotId, Vec<u8>)>,
+    /// How many paths there are.
+    pub cost_count: u64,
+}
+
+/// The result of a check.
+#[derive(Debug, Clone, Default)]
+pub struct CheckReport {
+    /// Everything that was found.
+    pub findings: Vec<Finding>,
+    /// Snapshots that exist.
+    pub snapshots: u64,
+    /// Packs in the storage.
+    pub packs: u64,
+    /// Chunks that the index lists.
+    pub chunks: u64,
+    /// Directories that were read.
+    pub trees: u64,
+    /// Packs that were read.
+    pub packs_read: u64,
+    /// Bytes of these packs.
+    pub bytes_read: u64,
+}
+
+impl CheckReport {
+    /// Whether anything is damaged.
+    pub fn is_damaged(&self) -> bool {
+        self.findings.iter().any(|finding| finding.damage)
+    }
+}
+
+/// What is known to be bad, each with the number of its finding.
+#[derive(Default)]
+struct Damage {
+    packs: HashMap<PackId, usize>,
+    chunks: HashMap<[u8; 16], usize>,
+    /// Directories that can't be read, by what their error says.
+    trees: HashMap<String, usize>,
+}
+
+struct Check<'a> {
+    repository: &'a Repository,
+    monitor: &'a dyn Monitor,
+    report: CheckReport,
+    damage: Damage,
+}
+
+impl Check<'_> {
+    fn find(&mut self, object: impl Into<String>, message: impl Into<String>, damage: bool) -> usize {
+        self.report.findings.push(Finding {
+            object: object.into(),
+            message: message.into(),
+            damage,
+            costs: Vec::new(),
+            cost_count: 0,
+        });
+        self.report.findings.len() - 1
+    }
+
+    fn cost(&mut self, finding: usize, snapshot: SnapshotId, path: &[u8]) {
+        let finding = &mut self.report.findings[finding];
+        finding.cost_count += 1;
+        if finding.costs.len() < COSTS_LISTED {
+            finding.costs.push((snapshot, path.to_vec()));
+        }
+    }
+
+    fn stop_if_asked(&self) -> Result<()> {
+        if self.monitor.cancelled() { Err(EngineError::new(ErrorKind::Interrupted, "interrupted")) } else { Ok(()) }
+    }
+}
+
+/// Checks a repository. The index is loaded inside, so that a damaged one is a finding.
+///
+/// # Errors
+/// `Io`, `Interrupted`. Damage is a finding, not an error.
+pub fn check(repository: &Repository, options: &CheckOptions, monitor: &dyn Monitor) -> Result<CheckReport> {
+    let index = repository.load_index(monitor)?;
+    let mut check = Check { repository, monitor, report: CheckReport::default(), damage: Damage::default() };
+    check.report.chunks = index.chunk_count()?;
+    check.keys()?;
+    check.sessions(&index);
+    let packs = check.packs(&index)?;
+    let snapshots = check.snapshots(&index)?;
+
+    let resized: HashSet<PackId> = packs.iter().filter(|pack| pack.suspicious).map(|pack| pack.id).collect();
+    let chosen = data::choose(&packs, options.read_data, &resized)?;
+    check.read_packs(&index, &chosen)?;
+    check.walk_trees(&index, &snapshots)?;
+    if check.report.is_damaged() {
+        check.attribute(&index, &snapshots)?;
+    }
+    Ok(check.report)
+}
+
+/// A pack in the storage.
+struct ListedPack {
+    id: PackId,
+    len: u64,
+    /// Its length is not what the index says: read it to see what is left.
+    suspicious: bool,
+}
+
+fn short(id: &crate::id::ChunkId) -> [u8; 16] {
+    id.as_bytes()[..16].try_into().expect("16 of 32 bytes")
+}
+
+fn index_pack_lengths(index: &Index) -> Result<HashMap<PackId, u64>> {
+    let mut lengths = HashMap::new();
+    index.packs(&mut |id, len| drop(lengths.insert(id, len)))?;
+    Ok(lengths)
+}

@@ -1,0 +1,123 @@
+//! Are all objects there, and readable?
+
+use super::{Check, ListedPack, index_pack_lengths};
+use crate::error::{ErrorKind, Result};
+use crate::id::SnapshotId;
+use crate::model::Snapshot;
+use crate::repository::{Index, read_snapshots};
+use crate::storage::{ObjectFamily, ObjectName};
+
+impl Check<'_> {
+    /// Every key slot is readable; whether its secret opens it only its holder can tell.
+    pub(super) fn keys(&mut self) -> Result<()> {
+        let (_, problems) = crate::ops::list_keys(self.repository)?;
+        for problem in problems {
+            self.find(String::from_utf8_lossy(&problem.path), problem.message, true);
+        }
+        Ok(())
+    }
+
+    /// Registers and index objects.
+    pub(super) fn sessions(&mut self, index: &Index) {
+        for (session, message) in index.sessions().damaged() {
+            let text = format!("{message}; what this session stored can't be used");
+            self.find(ObjectName::Register(*session).to_string(), text, true);
+        }
+        for session in index.sessions().open() {
+            self.find(ObjectName::Intent(session).to_string(), "session is open: running, or interrupted", false);
+        }
+        for (id, error) in index.damaged() {
+            let text = format!("{error}; its chunks are found through their packs");
+            self.find(ObjectName::Index(*id).to_string(), text, true);
+        }
+    }
+
+    /// Packs that are there against packs that the index lists.
+    pub(super) fn packs(&mut self, index: &Index) -> Result<Vec<ListedPack>> {
+        let mut lengths = index_pack_lengths(index)?;
+        let mut listed = Vec::new();
+        self.repository.storage().list(ObjectFamily::Packs, &mut |name, len| {
+            if let ObjectName::Pack(id) = name {
+                listed.push((id, len));
+            }
+        })?;
+        listed.sort();
+        self.report.packs = listed.len() as u64;
+        let mut packs = Vec::with_capacity(listed.len());
+        for (id, len) in listed {
+            let name = ObjectName::Pack(id).to_string();
+            let suspicious = match lengths.remove(&id) {
+                Some(expected) if expected == len => false,
+                Some(expected) => {
+                    let finding = self.find(name, format!("has {len} bytes where {expected} belong"), true);
+                    self.damage.packs.insert(id, finding);
+                    true
+                }
+                None => self.unlisted_pack(index, id, len),
+            };
+            packs.push(ListedPack { id, len, suspicious });
+        }
+        let mut missing: Vec<_> = lengths.into_keys().collect();
+        missing.sort();
+        for id in missing {
+            let finding = self.find(ObjectName::Pack(id).to_string(), "is missing", true);
+            self.damage.packs.insert(id, finding);
+        }
+        Ok(packs)
+    }
+
+    /// A pack that no index object lists is a leftover, or an index object is missing. Whether to read it.
+    fn unlisted_pack(&mut self, index: &Index, id: crate::id::PackId, len: u64) -> bool {
+        let name = ObjectName::Pack(id).to_string();
+        match self.repository.read_footer(id, len) {
+            Ok(footer) => {
+                let committed = footer.sessions.iter().all(|record| index.sessions().is_committed(record.session()));
+                if !committed {
+                    self.find(name, "belongs to no committed session; prune will remove it", false);
+                } else if index.damaged().is_empty() {
+                    self.find(name, "is in no index object: one is missing; its chunks are found through it", true);
+                }
+                false
+            }
+            Err(error) => {
+                // It may be what an interrupted writer left, or what a lost index object listed.
+                self.find(name, format!("is in no index object, and unreadable: {error}"), true);
+                true
+            }
+        }
+    }
+
+    /// Snapshots that are there, and those that should be.
+    pub(super) fn snapshots(&mut self, index: &Index) -> Result<Vec<(SnapshotId, Snapshot)>> {
+        let set = read_snapshots(self.repository, index.sessions())?;
+        for problem in set.problems {
+            self.find(String::from_utf8_lossy(&problem.path), problem.message, true);
+        }
+        for id in set.uncommitted {
+            self.find(ObjectName::Snapshot(id).to_string(), "was never committed; prune will remove it", false);
+        }
+        let existing: std::collections::HashSet<SnapshotId> =
+            set.snapshots.iter().chain(&set.replaced).map(|(id, _)| *id).collect();
+        let known_bad: Vec<String> = self.report.findings.iter().map(|finding| finding.object.clone()).collect();
+        for (id, snapshot) in &set.snapshots {
+            let gone = snapshot.previous.filter(|previous| !existing.contains(previous));
+            if let Some(previous) = gone
+                && !known_bad.contains(&ObjectName::Snapshot(previous).to_string())
+            {
+                let text = format!("names {} as the one before it on {}, which is not here", previous, snapshot.host);
+                self.find(ObjectName::Snapshot(*id).to_string(), text, false);
+            }
+        }
+        self.report.snapshots = set.snapshots.len() as u64;
+        Ok(set.snapshots.into_iter().chain(set.replaced).collect())
+    }
+
+    /// A finding about whatever object an error names.
+    pub(super) fn find_error(&mut self, error: &crate::error::EngineError, otherwise: &str) -> Result<usize> {
+        if matches!(error.kind(), ErrorKind::Io | ErrorKind::Interrupted) {
+            return Err(crate::error::EngineError::new(error.kind(), error.to_string()));
+        }
+        let object = error.object().unwrap_or(otherwise).to_owned();
+        Ok(self.find(object, error.to_string(), true))
+    }
+}

@@ -1,0 +1,25 @@
+//! The verbs: each a function over an opened repository. Holding an index proves that it is loaded.
+
+mod browse;
+mod cat;
+mod check;
+mod diff;
+mod dump;
+mod find;
+mod init;
+mod keys;
+mod list;
+mod stats;
+mod tag;
+
+pub use browse::{ls, node_at};
+pub use cat::{CatObject, CatOutput, cat};
+pub use check::{CheckOptions, CheckReport, Finding, ReadData, check};
+pub use diff::{DiffKind, DiffReport, diff};
+pub use dump::{dump_file, dump_tar};
+pub use find::{FindOptions, find};
+pub use init::{CipherChoice, InitOptions, InitReport, init};
+pub use keys::{KeySlotInfo, add_key, change_password, list_keys, remove_key};
+pub use list::{SnapshotFilter, SnapshotList, find_snapshot, list_snapshots};
+pub use stats::{Stats, stats};
+pub use tag::{TagChange, tag};

@@ -1,0 +1,60 @@
+//! Changing tags and labels. Snapshots are immutable, so a changed one replaces the old one.
+
+use std::collections::BTreeSet;
+
+use crate::clock::Clock;
+use crate::error::Result;
+use crate::id::SnapshotId;
+use crate::model::Snapshot;
+use crate::repository::{Repository, Session, write_snapshot};
+
+/// What to change.
+#[derive(Debug, Clone, Default)]
+pub struct TagChange {
+    /// Tags to add.
+    pub add: Vec<String>,
+    /// Tags to take away.
+    pub remove: Vec<String>,
+    /// The tags to have before `add` and `remove`.
+    pub set: Option<Vec<String>>,
+    /// A new label; an empty one takes it away.
+    pub label: Option<String>,
+}
+
+impl TagChange {
+    fn apply(&self, snapshot: &Snapshot) -> Option<Snapshot> {
+        let mut changed = snapshot.clone();
+        let tags: BTreeSet<String> = self.set.as_ref().unwrap_or(&snapshot.tags).iter().cloned().collect();
+        let tags = tags.into_iter().chain(self.add.iter().cloned()).filter(|tag| !self.remove.contains(tag));
+        changed.tags = tags.collect::<BTreeSet<_>>().into_iter().collect();
+        if let Some(label) = &self.label {
+            changed.label = Some(label.clone()).filter(|label| !label.is_empty());
+        }
+        (changed != *snapshot).then_some(changed)
+    }
+}
+
+/// Writes a replacement for each snapshot that changes; old and new ids.
+///
+/// # Errors
+/// `Io`, `SessionRevoked`; the snapshots changed before are changed then.
+pub fn tag(
+    repository: &Repository,
+    snapshots: &[(SnapshotId, Snapshot)],
+    change: &TagChange,
+    host: &str,
+    program: &str,
+    clock: &dyn Clock,
+) -> Result<Vec<(SnapshotId, SnapshotId)>> {
+    let mut changes = Vec::new();
+    for (old, snapshot) in snapshots {
+        let Some(mut changed) = change.apply(snapshot) else { continue };
+        changed.replaces = Some(*old);
+        changed.original = Some(snapshot.original.unwrap_or(*old));
+        let session = Session::begin(repository, host, program, clock)?;
+        let new = write_snapshot(repository, &session, &changed)?;
+        session.commit(repository, Some(new))?;
+        changes.push((*old, new));
+    }
+    Ok(changes)
+}

@@ -1,0 +1,440 @@
+#!/usr/bin/env python3
+"""Runs every test vector through the reader. Exits with 1 if one fails.
+
+Positive vectors are decoded and compared with what they were made from; negative ones must be refused with `Refused`
+and nothing else: any other exception is a failure, too.
+"""
+
+import json
+import os
+import struct
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+VECTORS = os.path.join(HERE, "..", "vectors")
+sys.path.insert(0, VECTORS)
+
+import cutting
+import encode
+import generate
+import repo_format as f
+import strict_cbor
+from repo_format import Refused, need
+
+OPERATIONS = {}
+
+
+def operation(*names):
+    def register(function):
+        OPERATIONS.update({name: function for name in names})
+        return function
+    return register
+
+
+def h(value):
+    return bytes.fromhex(value)
+
+
+def same(got, expected):
+    if got != expected:
+        raise AssertionError(f"got {str(got)[:300]}, expected {str(expected)[:300]}")
+
+
+def root_keys(i):
+    return f.RootKeys(h(i["root"]), h(i["repository_id"]))
+
+
+def domain_keys(i):
+    return root_keys(i).domain(h(i["domain"]))
+
+
+def jsonable(value):
+    """Bytes as hexadecimal text, tuples as lists; contents as the vectors show them."""
+    if isinstance(value, f.Content):
+        if value.form == 0:
+            return {"inline": value.value.hex()}
+        out = {"depth": value.depth} if value.form == 2 else {}
+        return {**out, "chunks": [{"id": chunk_id.hex(), "length": length} for chunk_id, length in value.value]}
+    if isinstance(value, (bytes, bytearray)):
+        return value.hex()
+    if isinstance(value, (list, tuple)):
+        return [jsonable(element) for element in value]
+    return value
+
+
+def fields(named):
+    return {key: jsonable(value) for key, value in named._asdict().items()}
+
+
+# keys
+
+
+@operation("root_keys")
+def _(i, e, _):
+    k = root_keys(i)
+    same([k.control.hex(), k.recipient_secret.hex(), k.recipient_public.hex(), k.label.hex()],
+         [e["control_key"], e["recipient_secret"], e["recipient_public"], e["label_key"]])
+
+
+@operation("domain_keys")
+def _(i, e, _):
+    k = domain_keys(i)
+    gear = struct.unpack("<256Q", k.gear_table)
+    same({"data_id_key": k.data_id.hex(), "tree_id_key": k.tree_id.hex(), "tree_chunker_key": k.tree_chunker.hex(),
+          "index_key": k.index.hex(), "gear_first": gear[0], "gear_last": gear[255],
+          "gear_table_hash": f.hash_(k.gear_table).hex()}, e)
+
+
+@operation("chunk_id")
+def _(i, e, _):
+    same(domain_keys(i).chunk_id(i["kind"], h(i["plaintext"])).hex(), e["id"])
+
+
+@operation("session_keys")
+def _(i, e, _):
+    k = f.SessionKeys(h(i["dek"]), h(i["session_id"]))
+    same({"segment_key": k.segment.hex(), "nonce_key": k.nonce.hex(), "object_key": k.object.hex()}, e)
+
+
+@operation("seal")
+def _(i, e, _):
+    sealed = h(e["sealed"])
+    same(f.keyed(h(i["nonce_key"]), h(i["random"]) + h(i["aad"]) + h(i["plaintext"]))[:24].hex(), e["nonce"])
+    same(sealed[:24].hex(), e["nonce"])
+    same(f.unseal(h(i["key"]), h(i["aad"]), sealed, "seal").hex(), i["plaintext"])
+
+
+@operation("unseal")
+def _(i, e, _):
+    f.unseal(h(i["key"]), h(i["aad"]), h(i["sealed"]), "seal")
+
+
+# slots
+
+
+@operation("slot")
+def _(i, e, _):
+    slot = f.parse_slot(h(e["slot"]))
+    for name in ("slot_id", "kind", "kdf", "memory", "passes", "lanes", "created", "salt"):
+        same(jsonable(getattr(slot, name)), i[name])
+    same([slot.raw[116:140].hex(), slot.raw[188:212].hex()], [i["root_nonce"], i["label_nonce"]])
+    root, label = f.open_slot(slot, h(i["repository_id"]), h(i["secret"]))
+    same([root.hex(), label], [i["root"], i["label"]])
+
+
+@operation("open_slot")
+def _(i, e, _):
+    opened = f.open_slot(f.parse_slot(h(i["slot"])), h(i["repository_id"]), h(i["secret"]))
+    need(opened is not None, "not this secret")
+
+
+@operation("key_file")
+def _(i, e, _):
+    secret = f.parse_key_file(h(i["file"]))
+    same(secret.hex(), e["secret"])
+
+
+@operation("recovery_code")
+def _(i, e, _):
+    secret = f.parse_recovery_code(i["code"])
+    same(secret.hex(), e["secret"])
+
+
+# session keys, config, envelopes, registers
+
+
+@operation("record")
+def _(i, e, _):
+    record = f.parse_record(h(e["record"]))
+    same([record.session_id.hex(), record.domain.hex(), record.epoch], [i["session_id"], i["domain"], i["epoch"]])
+    same(record.ephemeral.hex(), f.x25519_public(h(i["ephemeral_secret"])).hex())
+    same(f.open_record(record, root_keys(i)).hex(), i["dek"])
+
+
+@operation("open_record")
+def _(i, e, _):
+    f.open_record(f.parse_record(h(i["record"])), root_keys(i))
+
+
+def read_config(i, data):
+    config = f.parse_config(data)
+    f.check_config_mac(data, root_keys(i))
+    return config
+
+
+@operation("config")
+def _(i, e, _):
+    c = read_config(i, h(e["config"]))
+    got = {**fields(c), "profiles": [fields(p) for p in c.profiles]}
+    same(got, {key: i[key] for key in got})
+
+
+@operation("read_config")
+def _(i, e, _):
+    got = fields(read_config(i, h(i["config"])))
+    same({key: got[key] for key in e}, e)
+
+
+@operation("intent", "snapshot")
+def _(i, e, op):
+    data = h(e["object"])
+    record, value = (f.open_intent if op == "intent" else f.open_snapshot)(data, root_keys(i))
+    same([record.raw.hex(), fields(value)], [e["record"], e["fields"]])
+    same(f.open_record(record, root_keys(i)).hex(), i["dek"])
+    _, map_ = f.open_envelope(data, data[4], root_keys(i), op)
+    same([encode.cbor(map_).hex(), data[125:149].hex()], [i["cbor"], i["nonce"]])
+    if op == "snapshot":
+        same(f.hash_(data).hex(), e["name"])
+
+
+@operation("read_intent", "read_snapshot")
+def _(i, e, op):
+    (f.open_intent if op == "read_intent" else f.open_snapshot)(h(i["object"]), root_keys(i))
+
+
+@operation("register")
+def _(i, e, _):
+    same(fields(f.open_register(h(e["register"]), root_keys(i))), {key: i[key] for key in ("session_id", "state", "snapshot")})
+
+
+@operation("read_register")
+def _(i, e, _):
+    f.open_register(h(i["register"]), root_keys(i))
+
+
+# segments, packs, indexes
+
+
+def open_segment(i, row, sealed):
+    """The segment by the reader's way: its row as it would come from a footer."""
+    record = f.parse_record(encode.record(root_keys(i), h(i["session_id"]), h(i["domain"]), h(i["dek"]), h(i["ephemeral_secret"])))
+    values = [0, 8, len(sealed), row["kind"], row["suite"], row["compression"], row["plain_length"], h(row["lengths"]), h(row["ids"])]
+    row, = f.parse_rows([values], [record], 8 + len(sealed), "row")
+    session = f.SessionKeys(f.open_record(record, root_keys(i)), record.session_id)
+    return row, f.open_segment(row, sealed, session, domain_keys(i), h(i["repository_id"]))
+
+
+@operation("segment")
+def _(i, e, _):
+    sealed = h(e["segment"])
+    row, plain = open_segment(i, {**i, **e}, sealed)
+    same(f.segment_aad(row, h(i["repository_id"])).hex(), e["aad"])
+    same(sealed[:24].hex(), e["nonce"])
+    session = f.SessionKeys(h(i["dek"]), h(i["session_id"]))
+    same(f.keyed(session.nonce, h(i["random"]) + h(e["aad"]) + f.u32(len(h(i["payload"]))))[:24].hex(), e["nonce"])
+    same([plain[o : o + n].hex() for _, o, n in f.row_chunks(row)], i["chunks"])
+
+
+@operation("open_segment")
+def _(i, e, _):
+    open_segment(i, i["row"], h(i["segment"]))
+
+
+@operation("padme")
+def _(i, e, _):
+    same(f.padme(i["length"]), e["padded"])
+
+
+def shown_rows(rows):
+    return [{**fields(row), "record": row.record.raw.hex()} for row in rows]
+
+
+def open_pack_fully(i, data):
+    keys = root_keys(i)
+    domain, rows = f.open_pack(data, keys)
+    plains = []
+    for row in rows:
+        session = f.SessionKeys(f.open_record(row.record, keys), row.record.session_id)
+        sealed = data[row.offset : row.offset + row.sealed_length]
+        plains.append(f.open_segment(row, sealed, session, keys.domain(domain), keys.repository_id))
+    return domain, rows, plains
+
+
+@operation("pack")
+def _(i, e, _):
+    data = h(e["pack"])
+    domain, rows, plains = open_pack_fully(i, data)
+    same([f.hash_(data).hex(), domain.hex(), shown_rows(rows)], [e["name"], i["domain"], e["rows"]])
+    same([plain.hex() for plain in plains], ["".join(s["chunks"]) for s in i["segments"]])
+    same(f.padme(len(data) - 28 - len(i["padding"]) // 2), len(data) - 28)
+
+
+def edited(i, data):
+    data = bytearray(data if i["truncate"] is None else data[: i["truncate"]])
+    for patch in i["patches"]:
+        new = h(patch["bytes"])
+        data[patch["at"] : patch["at"] + len(new)] = new
+    return bytes(data)
+
+
+def frame_of(i):
+    return h(i["frame"]).ljust(i["frame_length"], b"\0")
+
+
+@operation("open_pack_edited")
+def _(i, e, _):
+    open_pack_fully(i, edited(i, h(BASES["pack", i["base"]]["pack"])))
+
+
+@operation("open_pack_resealed")
+def _(i, e, _):
+    data = h(BASES["pack", i["base"]]["pack"])
+    old = int.from_bytes(data[-8:-4], "little")
+    aad = b"repo v1 footer" + h(i["repository_id"]) + h(i["domain"]) + f.u32(0)
+    footer = encode.seal(domain_keys(i).index, aad, frame_of(i), h(i["footer_nonce"]))
+    same(len(footer), old)
+    open_pack_fully(i, data[: -28 - old] + footer + data[-28:])
+
+
+@operation("index")
+def _(i, e, _):
+    data = h(e["object"])
+    index = f.open_index(data, root_keys(i))
+    same([f.hash_(data).hex(), data[28:52].hex(), index.domain.hex(), index.session_id.hex(), jsonable(index.replaces)],
+         [e["name"], i["nonce"], i["domain"], e["session_id"], e["replaces"]])
+    same([{"id": pack_id.hex(), "length": length, "rows": shown_rows(rows)} for pack_id, length, rows in index.packs], e["packs"])
+
+
+@operation("open_index_edited")
+def _(i, e, _):
+    f.open_index(edited(i, h(BASES["index", i["base"]]["object"])), root_keys(i))
+
+
+@operation("open_index_resealed")
+def _(i, e, _):
+    start = f.header(f.INDEX)
+    place = h(i["domain"]) + f.u32(i["epoch"])
+    sealed = encode.seal(domain_keys(i).index, start + h(i["repository_id"]) + place, frame_of(i), h(i["nonce"]))
+    f.open_index(start + place + sealed, root_keys(i))
+
+
+# trees
+
+
+@operation("nodes", "read_nodes")
+def _(i, e, op):
+    stream = h(i["stream"])
+    def shown(pieces):
+        return [{key: value for key, value in fields(node).items() if value is not None} for node in f.nodes_of(pieces)]
+    got = shown([stream])
+    if e is None:
+        return
+    known = [{key: value for key, value in node.items() if key in f.Node._fields} for node in e["nodes"]]
+    same(got, known)
+    # However the stream is cut into pieces, it holds the same nodes.
+    same(shown([stream[at : at + 7] for at in range(0, len(stream), 7)]), known)
+
+
+@operation("file")
+def _(i, e, _):
+    extents = i["extents"] if i["extents"] is None else [tuple(extent) for extent in i["extents"]]
+    node = f.Node(**{**dict.fromkeys(f.Node._fields), "name": b"file", "size": i["size"], "extents": extents})
+    stream, out = h(i["stream"]), bytearray(i["size"])
+    for offset, data in f.file_ranges(node, [stream[at : at + 2] for at in range(0, len(stream), 2)]):
+        out[offset : offset + len(data)] = data
+    same(out.hex(), e["file"])
+
+
+@operation("content")
+def _(i, e, _):
+    keys = domain_keys(i)
+    chunks = {(kind, keys.chunk_id(kind, h(plain))): h(plain) for kind, plain in i["chunks"]}
+    def fetch(kind, chunk_id, length):
+        need((kind, chunk_id) in chunks, "in no index")
+        need(len(chunks[kind, chunk_id]) == length, "another length")
+        return chunks[kind, chunk_id]
+    stream = b"".join(f.stream_of(f.parse_content(strict_cbor.decode(h(i["content"]))), i["kind"], fetch))
+    same(stream.hex(), e["stream"])
+
+
+# cutting
+
+
+@operation("cut")
+def _(i, e, _):
+    data = generate.make_data(i["data"])
+    same(cutting.cut_data(data, f.Profile(**i["profile"]), domain_keys(i).gear_table), e["lengths"])
+
+
+@operation("cut_nodes")
+def _(i, e, _):
+    same(cutting.cut_nodes(generate.make_nodes(i["nodes"]), domain_keys(i).tree_chunker), e["counts"])
+
+
+@operation("cut_references")
+def _(i, e, _):
+    content, chunks, levels = cutting.content_of_references(generate.make_references(i["ids"], i["count"]), domain_keys(i).tree_id)
+    raw = encode.cbor(content)
+    same({"pieces": levels, "chunks_hash": f.hash_(b"".join(chunks)).hex(), "content_hash": f.hash_(raw).hex()},
+         {key: e[key] for key in ("pieces", "chunks_hash", "content_hash")})
+    need(e["content"] in (None, raw.hex()), "another content")
+    # Reading it gives the references back.
+    by_id = {f.keyed(domain_keys(i).tree_id, chunk): chunk for chunk in chunks}
+    read = f.references_of(f.parse_content(strict_cbor.decode(raw)), lambda kind, chunk_id, length: by_id[chunk_id])
+    same(b"".join(chunk_id + encode.u24(length) for chunk_id, length in read),
+         b"".join(generate.make_references(i["ids"], i["count"])))
+
+
+@operation("value")
+def _(i, e, _):
+    def shown(value):
+        if isinstance(value, bytes):
+            return {"bytes": value.hex()}
+        if isinstance(value, str):
+            return {"text": value}
+        if isinstance(value, list):
+            return [shown(element) for element in value]
+        if isinstance(value, dict):
+            return {"map": [[key, shown(element)] for key, element in value.items()]}
+        return value
+    data = h(e["cbor"])
+    value = strict_cbor.decode(data)
+    same([shown(value), encode.cbor(value)], [i["value"], data])
+    for cut in range(len(data)):
+        try:
+            strict_cbor.decode(data[:cut])
+        except strict_cbor.Truncated:
+            continue
+        raise AssertionError(f"accepted when truncated to {cut} bytes")
+
+
+@operation("decode")
+def _(i, e, _):
+    strict_cbor.decode(h(i["cbor"]))
+
+
+BASES = {}
+
+
+def main():
+    passed, failures = 0, []
+    for name in sorted(os.listdir(VECTORS)):
+        if not name.endswith(".json"):
+            continue
+        with open(os.path.join(VECTORS, name), encoding="utf-8") as file:
+            topic = json.load(file)
+        count = len(topic["vectors"])
+        for vector in topic["vectors"]:
+            BASES.setdefault((vector["op"], vector["name"]), vector.get("expected"))
+            try:
+                OPERATIONS[vector["op"]]({**topic["common"], **vector["inputs"]}, vector.get("expected"), vector["op"])
+                problem = "was accepted" if vector.get("error") else None
+            except Refused as error:
+                problem = None if vector.get("error") else f"was refused: {error}"
+                if os.environ.get("SHOW_REASONS") and not problem:
+                    print(f"  {vector['name']}: {error}")
+            except Exception as error:
+                problem = f"{type(error).__name__}: {error}"
+            if problem:
+                failures.append(f"{name}: {vector['name']}: {problem}")
+            else:
+                passed += 1
+        print(f"{name}: {count} vectors")
+    for failure in failures:
+        print("FAILED " + failure)
+    print(f"{passed} passed, {len(failures)} failed")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
