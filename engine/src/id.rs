@@ -96,6 +96,10 @@ id_type!(
     SlotId, 16
 );
 id_type!(
+    /// Names one run of prune.
+    PruneId, 16
+);
+id_type!(
     /// Names a deduplication domain.
     DomainId, 16
 );

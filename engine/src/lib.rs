@@ -16,6 +16,8 @@ pub mod monitor;
 pub mod ops;
 pub mod os;
 pub mod repository;
+pub mod source;
 pub mod storage;
+pub mod target;
 
 pub use error::{EngineError, ErrorKind, Result};

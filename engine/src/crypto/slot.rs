@@ -5,6 +5,7 @@ use bip39::Mnemonic;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::{CryptoError, Key, Keys, RootSecret, aead, random_bytes};
+use crate::error::{EngineError, ErrorKind, Result};
 use crate::id::{RepositoryId, SlotId};
 use crate::limits;
 
@@ -41,7 +42,7 @@ impl Secret {
     pub fn to_text(&self) -> Option<Zeroizing<String>> {
         match self {
             Self::Password(_) => None,
-            Self::KeyFile(bytes) => Some(Zeroizing::new(format!("{KEY_FILE_PREFIX}{}\n", crate::id::hex(bytes)))),
+            Self::KeyFile(bytes) => Some(Zeroizing::new(format!("{KEY_FILE_PREFIX}{}", crate::id::hex(bytes)))),
             Self::RecoveryCode(bytes) => {
                 let words = Mnemonic::from_entropy(bytes).expect("32 bytes are a valid length");
                 Some(Zeroizing::new(words.to_string()))
@@ -50,10 +51,16 @@ impl Secret {
     }
 
     /// Reads what [`Self::to_text`] writes for a key file.
-    pub fn from_key_file(text: &str) -> Option<Self> {
+    ///
+    /// # Errors
+    /// `Invalid` if it is something else.
+    pub fn from_key_file(text: &str) -> Result<Self> {
         let mut bytes = [0u8; 32];
-        crate::id::unhex(text.trim().strip_prefix(KEY_FILE_PREFIX)?.trim(), &mut bytes)?;
-        Some(Self::KeyFile(bytes))
+        let digits = text.trim().strip_prefix(KEY_FILE_PREFIX).map(str::trim);
+        digits.and_then(|digits| crate::id::unhex(digits, &mut bytes)).ok_or_else(|| {
+            EngineError::new(ErrorKind::Invalid, "not a key file: one line, `repo-key-1` and 64 hexadecimal digits")
+        })?;
+        Ok(Self::KeyFile(bytes))
     }
 
     /// Reads the 24 words of a recovery code; `None` if a word or the checksum is wrong.
@@ -133,7 +140,7 @@ pub struct SlotView<'a> {
 }
 
 /// What a slot stores before its secrets: bytes 0 to 84, made by `format::slot`.
-pub type SlotHead = [u8; 84];
+pub(crate) type SlotHead = [u8; 84];
 
 /// Wraps the root secret of `keys` for `secret`: the whole slot object.
 ///

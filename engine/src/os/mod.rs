@@ -1,10 +1,56 @@
-//! The operating system: the only place that names `std::fs`, `std::process` or `std::env`.
+//! The operating system, as thin typed wrappers: the only place that names `std::fs`, `std::process`, `std::env`
+//! or system calls.
+//!
+//! Everything works below an open directory handle, one component at a time, and never through a symbolic link
+//! unless the function's name says so. Errors are those of the operating system, without a path: the callers know
+//! it and say it.
 
+pub mod account;
+pub mod command;
+pub mod descent;
+pub mod directory;
 pub mod durable;
+pub mod file;
+pub mod host;
 pub mod identity;
 pub mod lock;
+pub mod names;
+pub mod pinned;
+pub mod stat;
+mod xattr;
+
+pub use account::Accounts;
+pub use command::{CommandEnd, StreamCommand};
+pub use descent::Descent;
+pub use directory::Directory;
+pub use file::File;
+pub use names::Names;
+pub use pinned::Pinned;
+pub use stat::Stat;
+
+#[cfg(test)]
+mod tests;
 
 /// Major and minor number of a device.
 pub fn device_numbers(device: u64) -> (u32, u32) {
     (rustix::fs::major(device), rustix::fs::minor(device))
+}
+
+/// Device and inode of what a path leads to, links followed; `None` if it leads nowhere.
+pub fn path_identity(path: &std::path::Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+/// Asks for as many open files as this process may have, at most 4096; how many it has then.
+pub fn raise_open_file_limit() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    const WANTED: u64 = 4096;
+    let limit = getrlimit(Resource::Nofile);
+    let current = limit.current.unwrap_or(WANTED);
+    let possible = limit.maximum.unwrap_or(WANTED).min(WANTED);
+    if current < possible && setrlimit(Resource::Nofile, Rlimit { current: Some(possible), ..limit }).is_ok() {
+        return possible as usize;
+    }
+    current.min(WANTED) as usize
 }

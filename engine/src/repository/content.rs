@@ -75,9 +75,9 @@ impl ContentWriter {
     }
 }
 
-impl SessionWriter<'_> {
+impl<'a> SessionWriter<'a> {
     /// A builder for tree chunks, as contents need one.
-    pub fn tree_builder(&self) -> SegmentBuilder<'_, '_> {
+    pub fn tree_builder(&self) -> SegmentBuilder<'_, 'a> {
         SegmentBuilder::new(self, ChunkKind::Tree)
     }
 }

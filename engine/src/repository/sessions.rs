@@ -122,10 +122,23 @@ impl Session {
         };
         let object = format::encode_intent(&intent, repository.keys(), &keys);
         let name = ObjectName::Intent(keys.session());
-        match repository.storage().write_new(name, &[&object])? {
-            Outcome::Written => Ok(Self { keys: Arc::new(keys) }),
-            Outcome::Existed => Err(EngineError::new(ErrorKind::AlreadyExists, format!("object {name} exists"))),
+        if repository.storage().write_new(name, &[&object])? == Outcome::Existed {
+            return Err(EngineError::new(ErrorKind::AlreadyExists, format!("object {name} exists")));
         }
+        let session = Self { keys: Arc::new(keys) };
+        // Only now: a prune that this does not see yet sees the intent.
+        match refuse_beside_prune(repository) {
+            Ok(()) => Ok(session),
+            Err(error) => {
+                let _ = repository.storage().remove(name);
+                Err(error)
+            }
+        }
+    }
+
+    /// A session that nobody hears of, for trying what a real one would do.
+    pub fn unwritten(repository: &Repository) -> Self {
+        Self { keys: Arc::new(repository.keys().new_session(DomainId::SHARED)) }
     }
 
     /// Its id.
@@ -154,6 +167,19 @@ impl Session {
         // Only tidiness: a register says all that an intent could. Append-only storages keep it.
         let _ = repository.storage().remove(ObjectName::Intent(self.id()));
         Ok(())
+    }
+}
+
+/// A prune of a later version may be about to remove packs; this one can't tell which, so it stays away.
+fn refuse_beside_prune(repository: &Repository) -> Result<()> {
+    let mut found = None;
+    repository.storage().list(ObjectFamily::Prune, &mut |name, _| found = Some(name))?;
+    match found {
+        None => Ok(()),
+        Some(name) => Err(EngineError::new(
+            ErrorKind::Unsupported,
+            format!("object {name} belongs to a prune, beside which this version can't write"),
+        )),
     }
 }
 

@@ -48,6 +48,15 @@ pub struct WriterStatistics {
     pub bytes_added: AtomicU64,
 }
 
+impl WriterStatistics {
+    /// Puts its counts where a snapshot keeps them.
+    pub fn add_to(&self, statistics: &mut crate::model::SnapshotStatistics) {
+        statistics.chunks_new = self.chunks_new.load(Ordering::Relaxed);
+        statistics.bytes_new = self.bytes_new.load(Ordering::Relaxed);
+        statistics.bytes_added = self.bytes_added.load(Ordering::Relaxed);
+    }
+}
+
 /// One session's writing side. Shared by its workers.
 pub struct SessionWriter<'a> {
     repository: &'a Repository,
@@ -406,7 +415,9 @@ impl OpenPack {
         parts.push(encode_tail(&tail).to_vec());
 
         let mut hasher = blake3::Hasher::new();
-        parts.iter().for_each(|part| drop(hasher.update(part)));
+        for part in &parts {
+            hasher.update(part);
+        }
         let id = PackId::new(*hasher.finalize().as_bytes());
         let len = before_tail + padding + TAIL_BYTES as u64;
         FinishedPack { row: PackRow { id, len, segments: footer.segments }, parts }

@@ -99,6 +99,6 @@ impl Storage for LocalStorage {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { put_if_absent: true }
+        Capabilities { put_if_absent: true, local_directory: Some(self.root.clone()) }
     }
 }

@@ -27,6 +27,7 @@ fn family(name: ObjectName) -> ObjectFamily {
         ObjectName::Index(_) => ObjectFamily::Indexes,
         ObjectName::Snapshot(_) => ObjectFamily::Snapshots,
         ObjectName::Intent(_) | ObjectName::Register(_) => ObjectFamily::Sessions,
+        ObjectName::PrunePlan(_) | ObjectName::PruneState(_) | ObjectName::PruneDone(_) => ObjectFamily::Prune,
     }
 }
 
@@ -70,6 +71,6 @@ impl Storage for MemoryStorage {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { put_if_absent: true }
+        Capabilities { put_if_absent: true, local_directory: None }
     }
 }

@@ -17,10 +17,12 @@ use std::ops::Range;
 use crate::error::Result;
 
 /// What a storage can promise beyond the five methods.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capabilities {
     /// Of several writers of one name, exactly one is told that it was first.
     pub put_if_absent: bool,
+    /// The directory of this machine that it is in: a snapshot leaves it out.
+    pub local_directory: Option<std::path::PathBuf>,
 }
 
 /// What became of a request to write an object.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::id::{IndexId, PackId, SessionId, SlotId, SnapshotId};
+use crate::id::{IndexId, PackId, PruneId, SessionId, SlotId, SnapshotId};
 
 /// The name of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -21,6 +21,12 @@ pub enum ObjectName {
     Intent(SessionId),
     /// A session's end.
     Register(SessionId),
+    /// What a prune means to remove.
+    PrunePlan(PruneId),
+    /// What a prune decided in the end.
+    PruneState(PruneId),
+    /// A prune is over.
+    PruneDone(PruneId),
 }
 
 /// What can be listed together.
@@ -38,12 +44,14 @@ pub enum ObjectFamily {
     Snapshots,
     /// Intents and registers.
     Sessions,
+    /// Prune's plans.
+    Prune,
 }
 
 impl ObjectFamily {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Config, Self::Keys, Self::Packs, Self::Indexes, Self::Snapshots, Self::Sessions];
+    pub const ALL: [Self; 7] =
+        [Self::Config, Self::Keys, Self::Packs, Self::Indexes, Self::Snapshots, Self::Sessions, Self::Prune];
 
     /// The directory, without slashes; empty for `config`.
     pub const fn directory(self) -> &'static str {
@@ -54,6 +62,7 @@ impl ObjectFamily {
             Self::Indexes => "index",
             Self::Snapshots => "snapshots",
             Self::Sessions => "sessions",
+            Self::Prune => "prune",
         }
     }
 }
@@ -72,6 +81,9 @@ impl ObjectName {
             Self::Snapshot(id) => ("snapshots".into(), id.to_hex()),
             Self::Intent(id) => (format!("sessions/{id}"), "intent".into()),
             Self::Register(id) => (format!("sessions/{id}"), "register".into()),
+            Self::PrunePlan(id) => (format!("prune/{id}"), "plan".into()),
+            Self::PruneState(id) => (format!("prune/{id}"), "state".into()),
+            Self::PruneDone(id) => (format!("prune/{id}"), "done".into()),
         }
     }
 
@@ -86,6 +98,9 @@ impl ObjectName {
             ["snapshots", id] => Self::Snapshot(SnapshotId::from_hex(id).ok()?),
             ["sessions", id, "intent"] => Self::Intent(SessionId::from_hex(id).ok()?),
             ["sessions", id, "register"] => Self::Register(SessionId::from_hex(id).ok()?),
+            ["prune", id, "plan"] => Self::PrunePlan(PruneId::from_hex(id).ok()?),
+            ["prune", id, "state"] => Self::PruneState(PruneId::from_hex(id).ok()?),
+            ["prune", id, "done"] => Self::PruneDone(PruneId::from_hex(id).ok()?),
             _ => return None,
         };
         (name.to_string() == path).then_some(name)
@@ -113,6 +128,9 @@ mod tests {
             ObjectName::Snapshot(SnapshotId::new([4; 32])),
             ObjectName::Intent(SessionId::new([5; 16])),
             ObjectName::Register(SessionId::new([6; 16])),
+            ObjectName::PrunePlan(PruneId::new([7; 16])),
+            ObjectName::PruneState(PruneId::new([7; 16])),
+            ObjectName::PruneDone(PruneId::new([7; 16])),
         ];
         for name in names {
             assert_eq!(ObjectName::parse(&name.to_string()), Some(name));

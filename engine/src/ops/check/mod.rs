@@ -164,6 +164,8 @@ fn short(id: &crate::id::ChunkId) -> [u8; 16] {
 
 fn index_pack_lengths(index: &Index) -> Result<HashMap<PackId, u64>> {
     let mut lengths = HashMap::new();
-    index.packs(&mut |id, len| drop(lengths.insert(id, len)))?;
+    index.packs(&mut |id, len| {
+        lengths.insert(id, len);
+    })?;
     Ok(lengths)
 }

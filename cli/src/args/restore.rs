@@ -1,0 +1,73 @@
+//! Arguments of `restore`.
+
+use std::path::PathBuf;
+
+use super::select::{Filter, SnapshotPath, snapshot_path_parser};
+
+const EXAMPLES: &str = "Examples:
+  repo restore latest --target /tmp/restored
+  repo restore latest:/etc --target /tmp/etc --verify
+  repo restore --label app latest:/srv/app --target /srv/app --overwrite --delete --dry-run -v
+  repo restore 4bba301e --target /tmp/x --include '*.conf'
+
+Restoring a path puts what is in it into the target: latest:/etc --target /tmp/etc makes /tmp/etc/hosts.
+Files that are right already are left as they are, of others only what differs is written.";
+
+/// Write a snapshot, or a part of it, to a directory
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Restore {
+    /// Snapshot and path in it
+    #[arg(value_name = "SNAPSHOT[:PATH]", value_parser = snapshot_path_parser())]
+    pub(crate) what: SnapshotPath,
+
+    /// Directory to write to; made if it does not exist
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) target: PathBuf,
+
+    /// Only what matches a gitignore pattern; can be repeated
+    #[arg(long, value_name = "PATTERN", help_heading = "What to restore")]
+    pub(crate) include: Vec<String>,
+
+    /// Leave out what matches a gitignore pattern; can be repeated
+    #[arg(long, value_name = "PATTERN", help_heading = "What to restore")]
+    pub(crate) exclude: Vec<String>,
+
+    /// Write into a directory that holds something else
+    #[arg(long, help_heading = "What is there already")]
+    pub(crate) overwrite: bool,
+
+    /// Remove what the snapshot does not have
+    #[arg(long, help_heading = "What is there already")]
+    pub(crate) delete: bool,
+
+    /// Say what would be done, change nothing
+    #[arg(short = 'n', long, help_heading = "How")]
+    pub(crate) dry_run: bool,
+
+    /// Read everything back afterwards and compare
+    #[arg(long, help_heading = "How")]
+    pub(crate) verify: bool,
+
+    /// Whose the files become
+    #[arg(long, value_name = "HOW", default_value = "names", help_heading = "How")]
+    pub(crate) owner: Owner,
+
+    /// Make holes of all long runs of zeros
+    #[arg(long, help_heading = "How")]
+    pub(crate) sparse: bool,
+
+    #[command(flatten)]
+    pub(crate) filter: Filter,
+}
+
+/// Whose the files become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Owner {
+    /// Users and groups of the same name, of the same number where there is none
+    Names,
+    /// Users and groups of the same number
+    Ids,
+    /// Who runs the command
+    Leave,
+}

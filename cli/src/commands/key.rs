@@ -1,0 +1,140 @@
+//! `key`: manages passwords, key files and recovery codes.
+
+use engine::monitor::Monitor;
+use engine::ops::{self, KeySlotInfo};
+use engine::repository::Secret;
+
+use crate::args::keys::{Add, Key, KeyAction, Passwd, Remove};
+use crate::args::upkeep::Kdf;
+use crate::context::{Context, SystemClock};
+use crate::exit::{Failure, Outcome, invalid};
+use crate::messages::{KdfFields, Message};
+use crate::secret::{new_key_file, new_password};
+use crate::text::{self, Align};
+
+/// Runs the command.
+pub(super) fn run(context: &Context, arguments: &Key) -> Result<Outcome, Failure> {
+    match &arguments.action {
+        KeyAction::List => list(context),
+        KeyAction::Add(arguments) => add(context, arguments),
+        KeyAction::Remove(arguments) => remove(context, arguments),
+        KeyAction::Passwd(arguments) => passwd(context, arguments),
+        KeyAction::Recovery => recovery(context),
+    }
+}
+
+fn list(context: &Context) -> Result<Outcome, Failure> {
+    let repository = context.open()?;
+    let (slots, problems) = ops::list_keys(&repository)?;
+    let progress = context.progress(false);
+    for problem in &problems {
+        progress.problem(problem);
+    }
+    drop(progress);
+    let output = &context.output;
+    if output.is_json() {
+        for slot in &slots {
+            output.message(&Message::Key {
+                id: slot.id.to_hex(),
+                kind: slot.kind,
+                label: &slot.label,
+                created: text::rfc3339(slot.created),
+                current: slot.current,
+                kdf: slot.kdf.map(|(memory_kib, passes, lanes)| KdfFields { memory_kib, passes, lanes }),
+            })?;
+        }
+    } else {
+        let header = [
+            ("", Align::Left),
+            ("ID", Align::Left),
+            ("Kind", Align::Left),
+            ("Created", Align::Left),
+            ("Cost", Align::Left),
+            ("Label", Align::Left),
+        ];
+        for line in text::table(&header, &slots.iter().map(row).collect::<Vec<_>>()) {
+            output.line(&line)?;
+        }
+        output.summary("* opened the repository just now")?;
+    }
+    Ok(Outcome::of_problems(problems.len() as u64))
+}
+
+fn row(slot: &KeySlotInfo) -> Vec<String> {
+    let cost = match slot.kdf {
+        Some((memory_kib, passes, lanes)) => {
+            format!("{} x {passes}, {lanes} lanes", text::size(u64::from(memory_kib) << 10))
+        }
+        None => String::new(),
+    };
+    vec![
+        if slot.current { "*" } else { "" }.to_owned(),
+        slot.id.to_hex().chars().take(8).collect(),
+        slot.kind.to_owned(),
+        text::local_time(slot.created),
+        cost,
+        text::plain(&slot.label),
+    ]
+}
+
+fn add(context: &Context, arguments: &Add) -> Result<Outcome, Failure> {
+    let repository = context.open()?;
+    let strong = arguments.kdf == Kdf::Strong;
+    let default_label = format!("{}@{}", context.user(), context.host());
+    let label = arguments.label.as_deref().unwrap_or(&default_label);
+    let secret = match &arguments.new_key_file {
+        Some(path) => new_key_file(path)?,
+        None => new_password(arguments.new_password_file.as_deref(), &context.cancel)?,
+    };
+    let added = ops::add_key(&repository, &secret, label, strong, &SystemClock);
+    if let (Err(_), Some(path)) = (&added, &arguments.new_key_file) {
+        // A key file that opens nothing would only mislead; if it can't be removed, the error is still the other one.
+        let _ = std::fs::remove_file(path);
+    }
+    changed(context, "added", &added?.to_hex())
+}
+
+fn remove(context: &Context, arguments: &Remove) -> Result<Outcome, Failure> {
+    let repository = context.open()?;
+    let id = ops::remove_key(&repository, &arguments.id, arguments.force)?;
+    changed(context, "removed", &id.to_hex())
+}
+
+fn passwd(context: &Context, arguments: &Passwd) -> Result<Outcome, Failure> {
+    let repository = context.open()?;
+    let secret = new_password(arguments.new_password_file.as_deref(), &context.cancel)?;
+    let id = ops::change_password(&repository, &secret, arguments.kdf == Kdf::Strong, &SystemClock)?;
+    changed(context, "replaced", &id.to_hex())
+}
+
+fn recovery(context: &Context) -> Result<Outcome, Failure> {
+    let repository = context.open()?;
+    let secret = Secret::generate_recovery_code();
+    let words = secret.to_text().ok_or_else(|| invalid("a recovery code has no words"))?;
+    let id = ops::add_key(&repository, &secret, "recovery code", false, &SystemClock)?.to_hex();
+    let output = &context.output;
+    if output.is_json() {
+        output.message(&Message::RecoveryCode { id, words: &words })?;
+        return Ok(Outcome::Done);
+    }
+    output.note("These words open the repository like a password. Write them down; they are not shown again.");
+    // Four lines of six are easier to copy and to compare.
+    for line in words.split_whitespace().collect::<Vec<_>>().chunks(6) {
+        output.line(&line.join(" "))?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn changed(context: &Context, action: &'static str, id: &str) -> Result<Outcome, Failure> {
+    let output = &context.output;
+    if output.is_json() {
+        output.message(&Message::KeyChange { action, id: id.to_owned() })?;
+    } else {
+        let short: String = id.chars().take(8).collect();
+        output.summary(&match action {
+            "replaced" => format!("key replaced; the new one is {short}"),
+            _ => format!("key {short} {action}"),
+        })?;
+    }
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,168 @@
+//! What a command has around it: global options, environment, output, and the repository that they lead to.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use engine::ErrorKind;
+use engine::clock::{Clock, Timestamp};
+use engine::repository::{Index, Repository, Secret};
+use engine::storage::{Storage, open_location};
+
+use crate::args::{Global, values};
+use crate::environment::Environment;
+use crate::exit::{Failure, invalid};
+use crate::output::Output;
+use crate::progress::Progress;
+use crate::secret::{ATTEMPTS, Source};
+use crate::signals::Cancel;
+
+/// Everything that a command function takes besides its own arguments.
+pub(crate) struct Context {
+    /// The options that all commands have.
+    pub(crate) global: Global,
+    /// Where variables are looked up.
+    pub(crate) environment: Environment,
+    /// Where results go.
+    pub(crate) output: Output,
+    /// Whether somebody asked to stop.
+    pub(crate) cancel: Cancel,
+}
+
+impl Context {
+    /// The surroundings of one command.
+    pub(crate) fn new(global: Global, environment: Environment, cancel: Cancel) -> Self {
+        let output = Output::new(&global);
+        Self { global, environment, output, cancel }
+    }
+
+    /// A monitor that shows progress to whoever watches.
+    pub(crate) fn progress(&self, statuses: bool) -> Progress<'_> {
+        Progress::new(&self.output, &self.cancel, statuses)
+    }
+
+    /// Where the repository is.
+    pub(crate) fn address(&self) -> Result<String, Failure> {
+        let variable = || {
+            let value = self.environment.get("REPO_REPOSITORY")?;
+            Some(value.into_string().map_err(|_| invalid("REPO_REPOSITORY is not UTF-8")))
+        };
+        match self.global.repository.clone() {
+            Some(address) => Ok(address),
+            None => variable().unwrap_or_else(|| {
+                Err(Failure::Usage("no repository given: use -r PLACE or set REPO_REPOSITORY".into()))
+            }),
+        }
+    }
+
+    /// The directory for the caches of all repositories.
+    pub(crate) fn cache_directory(&self) -> Result<PathBuf, Failure> {
+        if let Some(directory) = self.global.cache_dir.clone().or_else(|| self.environment.path("REPO_CACHE_DIR")) {
+            return Ok(directory);
+        }
+        // The XDG specification says that a relative path is to be ignored.
+        if let Some(base) = self.environment.path("XDG_CACHE_HOME").filter(|base| base.is_absolute()) {
+            return Ok(base.join("repo"));
+        }
+        match self.environment.home() {
+            Some(home) => Ok(home.join(".cache/repo")),
+            None => Err(invalid(
+                "no place for the cache, since there is no home directory: use --cache-dir or set REPO_CACHE_DIR",
+            )),
+        }
+    }
+
+    /// Opens the repository, which may ask for the password.
+    pub(crate) fn open(&self) -> Result<Repository, Failure> {
+        let address = self.address()?;
+        let cache = self.cache_directory()?;
+        let storage = open_location(&address, false)?;
+        let source = Source::choose(&self.global, &self.environment);
+        let attempts = if source == Source::Prompt { ATTEMPTS } else { 1 };
+        for attempt in 1.. {
+            let secrets = source.existing(&self.cancel)?;
+            match open_with_any(&storage, &secrets, &cache) {
+                Err(error) if error.kind() == ErrorKind::WrongPassword && attempt < attempts => {
+                    self.output.warn("wrong password, try again");
+                }
+                result => return Ok(result?),
+            }
+        }
+        Err(invalid("no attempt to open the repository was made"))
+    }
+
+    /// Opens the repository and brings the local index up to date.
+    pub(crate) fn open_indexed(&self, progress: &Progress<'_>) -> Result<(Repository, Index), Failure> {
+        let repository = self.open()?;
+        let index = repository.load_index(progress)?;
+        Ok((repository, index))
+    }
+
+    /// This machine's name.
+    pub(crate) fn host(&self) -> String {
+        rustix::system::uname().nodename().to_string_lossy().into_owned()
+    }
+
+    /// Who runs the command: the name, or the number if nobody says the name.
+    pub(crate) fn user(&self) -> String {
+        self.environment.user().unwrap_or_else(|| rustix::process::getuid().as_raw().to_string())
+    }
+}
+
+/// Tries one secret after the other; the first that fits, or an error other than a wrong password, decides.
+fn open_with_any(
+    storage: &Arc<dyn Storage>,
+    secrets: &[Secret],
+    cache: &std::path::Path,
+) -> engine::Result<Repository> {
+    let mut last = engine::EngineError::new(ErrorKind::WrongPassword, "no password to try");
+    for secret in secrets {
+        match Repository::open(Arc::clone(storage), secret, cache) {
+            Err(error) if error.kind() == ErrorKind::WrongPassword => last = error,
+            result => return result,
+        }
+    }
+    Err(last)
+}
+
+/// The system's clock.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        values::timestamp(jiff::Timestamp::now())
+    }
+}
+
+/// What snapshots say wrote them.
+pub(crate) const PROGRAM: &str = concat!("repo ", env!("CARGO_PKG_VERSION"));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn context(global: Global, environment: Environment) -> Context {
+        Context::new(global, environment, Cancel::default())
+    }
+
+    #[test]
+    fn the_cache_is_where_the_first_of_four_says() {
+        let directory = |environment: Environment| context(Global::default(), environment).cache_directory().ok();
+        let home = Environment::isolated().with("HOME", "/home/a");
+        assert_eq!(directory(Environment::isolated()), None);
+        assert_eq!(directory(home.clone()), Some("/home/a/.cache/repo".into()));
+        assert_eq!(directory(home.clone().with("XDG_CACHE_HOME", "relative")), Some("/home/a/.cache/repo".into()));
+        let xdg = home.with("XDG_CACHE_HOME", "/x");
+        assert_eq!(directory(xdg.clone()), Some("/x/repo".into()));
+        let variable = xdg.with("REPO_CACHE_DIR", "/v");
+        assert_eq!(directory(variable.clone()), Some("/v".into()));
+        let global = Global { cache_dir: Some("/flag".into()), ..Global::default() };
+        assert_eq!(context(global, variable).cache_directory().ok(), Some("/flag".into()));
+    }
+
+    #[test]
+    fn no_repository_given_is_a_usage_error() {
+        let result = context(Global::default(), Environment::isolated()).address();
+        assert!(matches!(result, Err(Failure::Usage(_))));
+    }
+}

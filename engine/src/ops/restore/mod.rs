@@ -1,0 +1,187 @@
+//! Restoring a snapshot into a directory.
+//!
+//! The snapshot's tree is walked beside the target's: directories, links and special files are made on the way,
+//! files are collected into a *window* of bounded size. A window is executed in parallel: what is right already is
+//! left alone, what is missing is read segment by segment and written out of order, and whoever writes the last
+//! byte of a file sets its metadata. A directory's metadata is set when nothing below it is under way any more.
+
+mod execute;
+mod filter;
+mod place;
+mod verify;
+mod walk;
+mod window;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::error::{EngineError, ErrorKind, Result};
+use crate::model::Snapshot;
+use crate::monitor::{Monitor, Problem, ProblemLog};
+use crate::repository::{ChunkReader, Index, Repository};
+use crate::target::{OwnerMap, OwnerMode, Target, TargetDir};
+
+/// Whose files they become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ownership {
+    /// Who has the same name here; by number where there is none.
+    #[default]
+    Names,
+    /// By number.
+    Ids,
+    /// Whoever restores.
+    Leave,
+}
+
+/// How to restore.
+#[derive(Debug, Clone, Default)]
+pub struct RestoreOptions {
+    /// Patterns in the syntax of gitignore, relative to the restored path; if there are any, only what they match.
+    pub includes: Vec<String>,
+    /// Patterns of what not to restore.
+    pub excludes: Vec<String>,
+    /// Remove what the snapshot does not have. What the patterns leave out stays.
+    pub delete: bool,
+    /// Change nothing; the report says what would be done.
+    pub dry_run: bool,
+    /// Read everything back afterwards and compare.
+    pub verify: bool,
+    /// Whose files they become.
+    pub ownership: Ownership,
+    /// Leave holes for zeros also where the source had none.
+    pub sparse: bool,
+    /// Restore into a directory that holds something: files are made what they were, with as little writing as that
+    /// takes.
+    pub overwrite: bool,
+}
+
+/// What was done.
+#[derive(Debug, Clone, Default)]
+pub struct RestoreReport {
+    /// Files that were written or made complete.
+    pub files: u64,
+    /// Files whose content was right already.
+    pub files_unchanged: u64,
+    /// Directories.
+    pub directories: u64,
+    /// Links and special files.
+    pub others: u64,
+    /// Bytes of all these files.
+    pub bytes: u64,
+    /// Bytes that were written.
+    pub bytes_written: u64,
+    /// Entries that were removed.
+    pub deleted: u64,
+    /// Files that were read back and compared.
+    pub verified: u64,
+    /// How many problems there were.
+    pub problem_count: u64,
+    /// The first of them.
+    pub problems: Vec<Problem>,
+}
+
+/// Counts that several threads add to.
+#[derive(Default)]
+struct Counts {
+    files: AtomicU64,
+    files_unchanged: AtomicU64,
+    directories: AtomicU64,
+    others: AtomicU64,
+    bytes: AtomicU64,
+    bytes_written: AtomicU64,
+    deleted: AtomicU64,
+    verified: AtomicU64,
+}
+
+fn add(counter: &AtomicU64, count: u64) {
+    counter.fetch_add(count, Ordering::Relaxed);
+}
+
+/// What every part of a restore needs.
+struct Context<'a> {
+    repository: &'a Repository,
+    chunks: &'a ChunkReader<'a>,
+    options: &'a RestoreOptions,
+    owners: OwnerMap,
+    problems: ProblemLog<'a>,
+    counts: Counts,
+}
+
+impl Context<'_> {
+    fn stop_if_asked(&self) -> Result<()> {
+        if self.problems.monitor().cancelled() {
+            return Err(EngineError::new(ErrorKind::Interrupted, "interrupted; running it again goes on"));
+        }
+        Ok(())
+    }
+}
+
+/// Restores what is at `path` of a snapshot (`/` for everything): what is in a directory goes into `target`, a
+/// single file gets its own name there. `target` is made if it isn't there.
+///
+/// What can't be restored is a problem; a file that misses data keeps its other data and is named.
+///
+/// # Errors
+/// `NotFound`, `AlreadyExists` (the target holds something, and neither `overwrite` nor `delete` is set),
+/// `Invalid`, `Interrupted`, `Io` of the target itself.
+pub fn restore(
+    repository: &Repository,
+    index: &Index,
+    snapshot: &Snapshot,
+    path: &[u8],
+    target: &Path,
+    options: &RestoreOptions,
+    monitor: &dyn Monitor,
+) -> Result<RestoreReport> {
+    let chunks = ChunkReader::new(repository, index);
+    let mode = match options.ownership {
+        Ownership::Names => OwnerMode::Names,
+        Ownership::Ids => OwnerMode::Ids,
+        Ownership::Leave => OwnerMode::Leave,
+    };
+    let context = Context {
+        repository,
+        chunks: &chunks,
+        options,
+        owners: OwnerMap::new(mode, snapshot.users.clone(), snapshot.groups.clone(), false),
+        problems: ProblemLog::new(monitor),
+        counts: Counts::default(),
+    };
+    // Before anything is made: a path that isn't there must leave no traces.
+    let scope = walk::Scope::find(&chunks, snapshot, path)?;
+    let root = open_target(target, options)?;
+    monitor.stage("restoring", Some(snapshot.statistics.files), Some(snapshot.statistics.bytes));
+    walk::restore_scope(&context, &scope, root)?;
+    if options.verify && !options.dry_run {
+        monitor.stage("verifying", Some(snapshot.statistics.files), Some(snapshot.statistics.bytes));
+        verify::verify_scope(&context, &scope, &Target::open(target, false)?)?;
+    }
+    let Counts { files, files_unchanged, directories, others, bytes, bytes_written, deleted, verified } =
+        context.counts;
+    let (problems, problem_count) = context.problems.finish();
+    Ok(RestoreReport {
+        files: files.into_inner(),
+        files_unchanged: files_unchanged.into_inner(),
+        directories: directories.into_inner(),
+        others: others.into_inner(),
+        bytes: bytes.into_inner(),
+        bytes_written: bytes_written.into_inner(),
+        deleted: deleted.into_inner(),
+        verified: verified.into_inner(),
+        problem_count,
+        problems,
+    })
+}
+
+/// The target's directory; `None` in a dry run into one that isn't there.
+fn open_target(target: &Path, options: &RestoreOptions) -> Result<Option<TargetDir>> {
+    let root = match Target::open(target, !options.dry_run) {
+        Err(error) if options.dry_run && error.kind() == ErrorKind::NotFound => return Ok(None),
+        other => other?,
+    };
+    if !options.overwrite && !options.delete && !root.list()?.is_empty() {
+        let text = format!("target {} is not empty", target.display());
+        return Err(EngineError::new(ErrorKind::AlreadyExists, text));
+    }
+    Ok(Some(root))
+}

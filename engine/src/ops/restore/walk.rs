@@ -1,0 +1,424 @@
+//! The walk over the snapshot's tree, beside the target's.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::{Arc, Mutex};
+
+use super::execute::execute;
+use super::filter::{Filter, Verdict};
+use super::place::OpenDirectory;
+use super::window::{FileState, LinkState, Window};
+use super::{Context, add};
+use crate::error::Result;
+use crate::model::{Content, LinkGroup, Node, NodeKind, Snapshot};
+use crate::monitor::ItemAction;
+use crate::ops::browse::{Descend, Visit, components, find_node, walk};
+use crate::os::{self, Names};
+use crate::repository::{ChunkReader, ContentReader};
+use crate::target::TargetDir;
+
+/// What of a snapshot is restored.
+pub(super) enum Scope {
+    /// What is in a directory.
+    Directory(Content),
+    /// One node, under its own name.
+    Single(Box<Node>),
+}
+
+impl Scope {
+    pub(super) fn find(chunks: &ChunkReader<'_>, snapshot: &Snapshot, path: &[u8]) -> Result<Self> {
+        Ok(match find_node(chunks, snapshot, path)? {
+            None => Self::Directory(snapshot.root.clone()),
+            Some(Node { kind: NodeKind::Directory, content: Some(content), .. }) => Self::Directory(content),
+            Some(node) => Self::Single(Box::new(node)),
+        })
+    }
+}
+
+/// Restores a scope into the target; `None` in a dry run into nothing.
+pub(super) fn restore_scope(context: &Context<'_>, scope: &Scope, target: Option<TargetDir>) -> Result<()> {
+    let root = target.map(|directory| OpenDirectory::root(context, directory));
+    let handle_limit = os::raise_open_file_limit();
+    let mut restorer = Restorer {
+        context,
+        filter: Filter::new(context.options)?,
+        window: Window::default(),
+        links: HashMap::new(),
+        frames: vec![Frame::new(None, root.clone(), context)],
+        root,
+        directories_used: 0,
+        handle_limit,
+    };
+    match scope {
+        Scope::Directory(content) => {
+            walk(context.chunks, content, b"", &mut |path, visit| restorer.visit(path, visit))?;
+            restorer.delete_rest(b"");
+        }
+        Scope::Single(node) => {
+            let path = [b"/", node.name.as_slice()].concat();
+            restorer.visit(&path, Visit::Node(node))?;
+        }
+    }
+    restorer.execute_window()
+}
+
+/// A directory of the snapshot that the walk is in.
+struct Frame<'a> {
+    /// Its node; `None` for the scope's own.
+    node: Option<Node>,
+    /// Its counterpart, once something is restored into it.
+    open: Option<Arc<OpenDirectory<'a>>>,
+    /// Names in the target that have not been met yet, if they are to be deleted.
+    extra: Option<(Names, usize)>,
+}
+
+impl<'a> Frame<'a> {
+    fn new(node: Option<Node>, open: Option<Arc<OpenDirectory<'a>>>, context: &Context<'_>) -> Self {
+        let mut frame = Self { node, open, extra: None };
+        frame.list_extra(context);
+        frame
+    }
+
+    /// Remembers what is in the target, to delete what the snapshot doesn't have.
+    fn list_extra(&mut self, context: &Context<'_>) {
+        let Some(open) = self.open.as_ref().filter(|open| context.options.delete && !open.directory.is_new()) else {
+            return;
+        };
+        match open.directory.list() {
+            Ok(names) => self.extra = Some((names, 0)),
+            Err(error) => context.problems.add(b"/", error.to_string()),
+        }
+    }
+}
+
+struct Restorer<'a> {
+    context: &'a Context<'a>,
+    filter: Filter,
+    window: Window<'a>,
+    /// Where the first name of each file with several names is.
+    links: HashMap<LinkGroup, Vec<u8>>,
+    root: Option<Arc<OpenDirectory<'a>>>,
+    /// From the scope to where the walk is.
+    frames: Vec<Frame<'a>>,
+    directories_used: usize,
+    handle_limit: usize,
+}
+
+impl<'a> Restorer<'a> {
+    fn visit(&mut self, path: &[u8], visit: Visit<'_>) -> Result<Descend> {
+        self.context.stop_if_asked()?;
+        match visit {
+            Visit::Node(node) => self.node(path, node),
+            Visit::Left => {
+                self.delete_rest(path);
+                self.frames.pop();
+                Ok(Descend::Yes)
+            }
+            Visit::Damaged(error) => {
+                let path = if path.is_empty() { b"/" } else { path };
+                self.context.problems.add(path, format!("cannot read the directory listing: {error}"));
+                // What is not known to be extra must not be deleted.
+                if let Some(frame) = self.frames.last_mut() {
+                    frame.extra = None;
+                }
+                Ok(Descend::Yes)
+            }
+        }
+    }
+
+    fn node(&mut self, path: &[u8], node: &Node) -> Result<Descend> {
+        self.delete_before(path, &node.name);
+        match (self.filter.judge(path, node.is_directory()), node.kind) {
+            (Verdict::Unwanted, _) => return Ok(Descend::No),
+            (Verdict::Below, _) => {
+                self.frames.push(Frame { node: Some(node.clone()), open: None, extra: None });
+                return Ok(Descend::Yes);
+            }
+            (Verdict::Wanted, NodeKind::Directory) => {
+                self.frames.push(Frame { node: Some(node.clone()), open: None, extra: None });
+                if !self.open_frames(path) {
+                    self.frames.pop();
+                    return Ok(Descend::No);
+                }
+                return Ok(Descend::Yes);
+            }
+            (Verdict::Wanted, _) => {}
+        }
+        if !self.open_frames(parent_of(path)) {
+            return Ok(Descend::No);
+        }
+        match node.kind {
+            NodeKind::File => self.file(path, node)?,
+            _ => self.other(path, node),
+        }
+        if self.window.is_full(self.handle_limit, self.directories_used) {
+            self.execute_window()?;
+        }
+        Ok(Descend::No)
+    }
+
+    /// Opens or makes the directories of the walk that aren't open yet. `false`: one can't be, which is a problem.
+    fn open_frames(&mut self, path: &[u8]) -> bool {
+        for depth in 1..self.frames.len() {
+            if self.frames[depth].open.is_some() {
+                continue;
+            }
+            let Some(above) = self.frames[depth - 1].open.clone() else {
+                // A dry run into a directory that isn't there: everything would be new.
+                return self.context.options.dry_run;
+            };
+            let node = self.frames[depth].node.clone().expect("only the scope's own frame has none");
+            let path: Vec<u8> = components(path).take(depth).flat_map(|part| [b"/", part].concat()).collect();
+            match self.open_directory(&above.directory, &node) {
+                Ok(Some(directory)) => {
+                    self.directories_used += 1;
+                    let open = OpenDirectory::below(self.context, directory, &node, &path, above);
+                    self.frames[depth].open = Some(open);
+                    self.frames[depth].list_extra(self.context);
+                }
+                Ok(None) => return true,
+                Err(error) => {
+                    self.context.problems.add(&path, error.to_string());
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// `None` in a dry run where there is none.
+    fn open_directory(&self, above: &TargetDir, node: &Node) -> Result<Option<TargetDir>> {
+        if !self.context.options.dry_run {
+            return above.make_directory(&node.name, true).map(Some);
+        }
+        match above.stat(&node.name)? {
+            Some(stat) if stat.kind == NodeKind::Directory => above.open_directory(&node.name).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    fn above(&self) -> Option<Arc<OpenDirectory<'a>>> {
+        self.frames.last().and_then(|frame| frame.open.clone())
+    }
+
+    /// Puts a file into the window, or its link if another name of it came before.
+    fn file(&mut self, path: &[u8], node: &Node) -> Result<()> {
+        let Some(above) = self.above() else {
+            self.would_write(path, node);
+            return Ok(());
+        };
+        if let Some(group) = node.link_group() {
+            if self.links.contains_key(&group) {
+                self.window.links.push(LinkState { above, node: node.clone(), path: path.to_vec(), group });
+                return Ok(());
+            }
+            self.links.insert(group, path.to_vec());
+        }
+        self.add_file(above, path, node)
+    }
+
+    fn add_file(&mut self, above: Arc<OpenDirectory<'a>>, path: &[u8], node: &Node) -> Result<()> {
+        let chunks = match self.chunks_of(node) {
+            Ok(chunks) => chunks,
+            Err(error) => {
+                self.context.problems.add(path, format!("cannot be restored: {error}"));
+                return Ok(());
+            }
+        };
+        if self.window.room() < chunks.len() && !self.window.is_empty() {
+            self.execute_window()?;
+        }
+        self.window.add(FileState {
+            above,
+            node: Node { content: inline_only(node), ..node.clone() },
+            path: path.to_vec(),
+            exists: AtomicBool::new(false),
+            left: AtomicUsize::new(0),
+            chunks,
+            handle: Mutex::new(None),
+            written: AtomicBool::new(false),
+            failure: Mutex::new(None),
+        });
+        Ok(())
+    }
+
+    fn chunks_of(&self, node: &Node) -> Result<Vec<(u64, crate::model::ChunkRef)>> {
+        let empty = Content::Inline(Vec::new());
+        let mut reader = ContentReader::new(self.context.chunks, node.content.as_ref().unwrap_or(&empty));
+        let (mut chunks, mut offset) = (Vec::new(), 0u64);
+        while let Some(reference) = reader.next()? {
+            chunks.push((offset, reference));
+            offset += u64::from(reference.len);
+            if offset > node.stream_len() {
+                break;
+            }
+        }
+        let is_inline = matches!(node.content, None | Some(Content::Inline(_)));
+        if !is_inline && offset != node.stream_len() {
+            return Err(crate::error::EngineError::damaged("its chunks do not add up to its size"));
+        }
+        Ok(chunks)
+    }
+
+    /// Makes a link or a special file.
+    fn other(&mut self, path: &[u8], node: &Node) {
+        let Some(above) = self.above() else {
+            self.would_write(path, node);
+            return;
+        };
+        let directory = &above.directory;
+        add(&self.context.counts.others, 1);
+        let made = directory.stat(&node.name).and_then(|stat| {
+            let same = stat.is_some_and(|stat| stat.kind == node.kind && self.is_same_other(directory, node, &stat));
+            if self.context.options.dry_run || same {
+                return Ok(());
+            }
+            self.context.problems.monitor().item(ItemAction::New, path, 0);
+            if stat.is_some() {
+                directory.remove_tree(&node.name)?;
+            }
+            match node.kind {
+                NodeKind::Symlink => directory.symlink(&node.name, &node.target),
+                kind => directory.special(&node.name, kind, node.rdev),
+            }
+        });
+        match made {
+            Ok(()) if self.context.options.dry_run => {}
+            Ok(()) => {
+                let problems = directory.apply_metadata(&node.name, &node.metadata, node.kind, &self.context.owners);
+                problems.into_iter().for_each(|problem| self.context.problems.add(path, problem));
+            }
+            Err(error) => self.context.problems.add(path, error.to_string()),
+        }
+    }
+
+    fn is_same_other(&self, directory: &TargetDir, node: &Node, stat: &crate::os::Stat) -> bool {
+        match node.kind {
+            NodeKind::Symlink => directory.read_link(&node.name).is_ok_and(|target| target == node.target),
+            NodeKind::BlockDevice | NodeKind::CharDevice => stat.rdev == node.rdev,
+            _ => true,
+        }
+    }
+
+    /// What a dry run counts for something in a directory that isn't there.
+    fn would_write(&self, path: &[u8], node: &Node) {
+        let counts = &self.context.counts;
+        self.context.problems.monitor().item(ItemAction::New, path, node.size);
+        match node.kind {
+            NodeKind::File => {
+                add(&counts.files, 1);
+                add(&counts.bytes, node.size);
+                add(&counts.bytes_written, node.stream_len());
+            }
+            NodeKind::Directory => add(&counts.directories, 1),
+            _ => add(&counts.others, 1),
+        }
+    }
+
+    fn execute_window(&mut self) -> Result<()> {
+        let window = std::mem::take(&mut self.window);
+        self.directories_used = self.frames.len();
+        if window.is_empty() {
+            return Ok(());
+        }
+        let links = execute(self.context, window)?;
+        for link in links {
+            self.link(link)?;
+        }
+        // Links that could not be made became files.
+        if self.window.is_empty() { Ok(()) } else { self.execute_window() }
+    }
+
+    /// Makes another name for a file that is there by now; a file of its own, if that can't be.
+    fn link(&mut self, link: LinkState<'a>) -> Result<()> {
+        let first = self.links.get(&link.group).cloned().unwrap_or_default();
+        add(&self.context.counts.files, 1);
+        if self.context.options.dry_run || self.try_link(&link, &first).is_ok() {
+            self.context.problems.monitor().advance(1, 0);
+            return Ok(());
+        }
+        self.context.problems.add(&link.path, "cannot be made a hard link; it is a file of its own now");
+        self.add_file(Arc::clone(&link.above), &link.path, &link.node)
+    }
+
+    fn try_link(&self, link: &LinkState<'_>, first: &[u8]) -> Result<()> {
+        let root = self.root.as_ref().expect("links are made only where there is a target");
+        let mut below: Option<TargetDir> = None;
+        let parts: Vec<&[u8]> = components(first).collect();
+        let (name, parents) = parts.split_last().expect("a path has a last part");
+        for part in parents {
+            below = Some(below.as_ref().unwrap_or(&root.directory).open_directory(part)?);
+        }
+        let from = below.as_ref().unwrap_or(&root.directory);
+        let directory = &link.above.directory;
+        let source = from.stat(name)?.map(|stat| stat.identity());
+        match directory.stat(&link.node.name)? {
+            Some(stat) if source == Some(stat.identity()) => return Ok(()),
+            Some(_) => directory.remove_tree(&link.node.name)?,
+            None => {}
+        }
+        directory.hard_link(from, name, &link.node.name)
+    }
+
+    /// Deletes names of the target before `name`, which the snapshot doesn't have.
+    fn delete_before(&mut self, path: &[u8], name: &[u8]) {
+        let parent = parent_of(path).to_vec();
+        while let Some(extra) = self.next_extra() {
+            match extra.as_slice().cmp(name) {
+                std::cmp::Ordering::Less => self.delete(&parent, &extra),
+                std::cmp::Ordering::Equal => {}
+                std::cmp::Ordering::Greater => break,
+            }
+            self.skip_extra();
+        }
+    }
+
+    /// Deletes what is left in the directory that the walk leaves.
+    fn delete_rest(&mut self, path: &[u8]) {
+        while let Some(extra) = self.next_extra() {
+            self.delete(path, &extra);
+            self.skip_extra();
+        }
+    }
+
+    fn next_extra(&self) -> Option<Vec<u8>> {
+        let (names, next) = self.frames.last()?.extra.as_ref()?;
+        names.get(*next).map(<[u8]>::to_vec)
+    }
+
+    fn skip_extra(&mut self) {
+        if let Some((_, next)) = self.frames.last_mut().and_then(|frame| frame.extra.as_mut()) {
+            *next += 1;
+        }
+    }
+
+    fn delete(&self, parent: &[u8], name: &[u8]) {
+        let Some(above) = self.above() else { return };
+        let path = [parent, b"/", name].concat();
+        let is_directory =
+            matches!(above.directory.stat(name), Ok(Some(stat)) if stat.kind == NodeKind::Directory);
+        if self.filter.judge(&path, is_directory) != Verdict::Wanted {
+            return;
+        }
+        self.context.problems.monitor().item(ItemAction::Deleted, &path, 0);
+        add(&self.context.counts.deleted, 1);
+        if !self.context.options.dry_run
+            && let Err(error) = above.directory.remove_tree(name)
+        {
+            self.context.problems.add(&path, error.to_string());
+        }
+    }
+}
+
+/// Only inline bytes stay in memory with a file; its chunks are listed apart.
+fn inline_only(node: &Node) -> Option<Content> {
+    match &node.content {
+        Some(Content::Inline(bytes)) => Some(Content::Inline(bytes.clone())),
+        _ => None,
+    }
+}
+
+fn parent_of(path: &[u8]) -> &[u8] {
+    let end = path.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
+    &path[..end]
+}

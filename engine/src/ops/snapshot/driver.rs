@@ -1,0 +1,420 @@
+//! The walk over the source: what is as in the parent snapshot is taken over, files go to the workers, and trees
+//! are built in order from what comes back.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::Scope;
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+
+use super::trees::TreeBuilder;
+use super::worker::{Worker, interrupted};
+use super::{Gathered, SnapshotOptions};
+use crate::clock::Timestamp;
+use crate::error::Result;
+use crate::model::{Content, Extent, LinkGroup, Node, NodeKind, Snapshot};
+use crate::monitor::{ItemAction, ProblemLog};
+use crate::os;
+use crate::repository::{ChunkReader, DirectoryReader, SessionWriter};
+use crate::source::{Entry, ExcludeOptions, ExcludeRules, WalkEvent, Walker};
+
+/// Files in one job, at most: neighbours are compressed together, and found together by a restore.
+const BATCH_FILES: usize = 32;
+/// Bytes in one job after which it is sent.
+const BATCH_BYTES: u64 = 1 << 20;
+/// Nodes that wait for their turn, at most.
+const PENDING_NODES: usize = 4096;
+/// Time stamps come from a clock that ticks only so often: what changed in the tick in which a snapshot began may
+/// have changed after it was read.
+const TICK_NANOSECONDS: u32 = 20_000_000;
+
+/// Files on their way to a worker, with their numbers.
+type Batch = Vec<(u64, Entry)>;
+/// What became of a file; `None`: it could not be read.
+type Done = (u64, Result<Option<Node>>);
+
+pub(super) fn gather_paths<'s, 'w, 'a>(
+    scope: &'s Scope<'s, 'w>,
+    writer: &'w SessionWriter<'a>,
+    chunks: &'w ChunkReader<'w>,
+    paths: &[Vec<u8>],
+    options: &SnapshotOptions,
+    parent: Option<&'w Snapshot>,
+    problems: &'w ProblemLog<'w>,
+) -> Result<Gathered> {
+    let rules = exclude_rules(writer, options)?;
+    let walker = match &options.as_path {
+        Some(at) => Walker::new_at(&paths[0], at, &rules, problems)?,
+        None => Walker::new(paths, &rules, problems)?,
+    };
+    let total = parent.map(|parent| (parent.statistics.files, parent.statistics.bytes));
+    problems.monitor().stage("reading files", total.map(|(files, _)| files), total.map(|(_, bytes)| bytes));
+
+    let count = std::thread::available_parallelism().map_or(1, usize::from);
+    let (jobs, queue) = bounded::<Batch>(count);
+    let (results, done) = unbounded::<Done>();
+    let workers: Vec<_> = (0..count)
+        .map(|_| {
+            let (queue, results) = (queue.clone(), results.clone());
+            scope.spawn(move || run_worker(writer, problems, &queue, &results))
+        })
+        .collect();
+    drop((queue, results));
+
+    let mut driver = Driver {
+        trees: TreeBuilder::new(writer),
+        problems,
+        jobs: Some(jobs),
+        done,
+        batch: Batch::new(),
+        batch_bytes: 0,
+        next_number: 0,
+        pending: VecDeque::new(),
+        finished: HashMap::new(),
+        links: HashMap::new(),
+        parents: Vec::new(),
+        chunks,
+        racy_from: parent.and_then(|parent| parent.started).map_or(Timestamp::new(i64::MIN, 0), tick_before),
+    };
+    if let Some(parent) = parent {
+        driver.parents.push(Some(ParentDirectory::new(chunks, &parent.root)));
+    }
+    let walked = driver.walk(walker);
+    // Without a way to send jobs the workers come to their end, however the walk ended.
+    driver.jobs = None;
+    let ended: Result<Vec<()>> =
+        workers.into_iter().map(|worker| worker.join().expect("workers do not panic")).collect();
+    walked?;
+    ended?;
+    driver.drain_all()?;
+    driver.trees.finish()
+}
+
+fn exclude_rules(writer: &SessionWriter<'_>, options: &SnapshotOptions) -> Result<ExcludeRules> {
+    let repository = writer.repository();
+    let own = [repository.storage().capabilities().local_directory, Some(repository.cache_directory().to_owned())];
+    let skip = own.iter().flatten().filter_map(|path| os::path_identity(path)).collect();
+    ExcludeRules::new(&ExcludeOptions {
+        patterns: options.excludes.clone(),
+        pattern_files: options.exclude_files.clone(),
+        exclude_if_present: options.exclude_if_present.clone(),
+        exclude_caches: options.exclude_caches,
+        ignore_files: options.ignore_files.clone(),
+        one_file_system: options.one_file_system,
+        exclude_larger_than: options.exclude_larger_than,
+        skip,
+    })
+}
+
+fn run_worker(
+    writer: &SessionWriter<'_>,
+    problems: &ProblemLog<'_>,
+    queue: &Receiver<Batch>,
+    results: &Sender<Done>,
+) -> Result<()> {
+    let mut worker = Worker::new(writer, problems);
+    let failed = AtomicBool::new(false);
+    for (number, entry) in queue.iter().flatten() {
+        // After a failure the queue is still emptied, so that the walk is not left waiting.
+        if failed.load(Ordering::Relaxed) {
+            let _ = results.send((number, Ok(None)));
+            continue;
+        }
+        let node = worker.file(&entry);
+        failed.store(node.is_err(), Ordering::Relaxed);
+        if results.send((number, node)).is_err() {
+            break;
+        }
+    }
+    worker.finish()
+}
+
+/// A node that waits until it is its turn to be written.
+enum Pending {
+    Enter(Node),
+    Ready(Node),
+    /// The file of this number, at a worker; whether the parent had one of that name.
+    File(u64, ItemAction, Vec<u8>),
+    /// Another name of a file that came before.
+    Link(LinkGroup, Node),
+    Leave,
+}
+
+/// What all names of one file share.
+struct Linked {
+    size: u64,
+    content: Option<Content>,
+    extents: Option<Vec<Extent>>,
+    /// Names that have not come yet.
+    left: u64,
+}
+
+struct Driver<'w, 'a> {
+    trees: TreeBuilder<'w, 'a>,
+    problems: &'w ProblemLog<'w>,
+    jobs: Option<Sender<Batch>>,
+    done: Receiver<Done>,
+    batch: Batch,
+    batch_bytes: u64,
+    next_number: u64,
+    pending: VecDeque<Pending>,
+    finished: HashMap<u64, Option<Node>>,
+    links: HashMap<LinkGroup, Linked>,
+    /// The parent's directories from its root to where the walk is; `None` below what it didn't have.
+    parents: Vec<Option<ParentDirectory<'w>>>,
+    chunks: &'w ChunkReader<'w>,
+    racy_from: Timestamp,
+}
+
+impl Driver<'_, '_> {
+    fn walk(&mut self, mut walker: Walker<'_>) -> Result<()> {
+        while let Some(event) = walker.next() {
+            if self.problems.monitor().cancelled() {
+                return Err(interrupted());
+            }
+            match event {
+                WalkEvent::Enter(entry) => self.enter(entry),
+                WalkEvent::Item(entry) => self.item(entry)?,
+                WalkEvent::Leave => {
+                    self.parents.pop();
+                    self.pending.push_back(Pending::Leave);
+                }
+            }
+            self.drain_ready()?;
+        }
+        self.send_batch();
+        self.drain_all()
+    }
+
+    fn enter(&mut self, entry: Entry) {
+        let old = self.parent_node(&entry.node.name);
+        let mut node = entry.node.clone();
+        node.metadata.xattrs = self.xattrs(&entry, old.as_ref());
+        let below = old.as_ref().filter(|old| old.is_directory()).and_then(|old| old.content.as_ref());
+        let below = below.map(|content| ParentDirectory::new(self.chunks, content));
+        self.parents.push(below);
+        self.pending.push_back(Pending::Enter(node));
+    }
+
+    fn item(&mut self, entry: Entry) -> Result<()> {
+        let old = self.parent_node(&entry.node.name);
+        if entry.node.kind == NodeKind::File {
+            self.file(entry, old);
+        } else {
+            let mut node = entry.node.clone();
+            node.metadata.xattrs = self.xattrs(&entry, old.as_ref());
+            self.pending.push_back(Pending::Ready(node));
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, entry: Entry, old: Option<Node>) {
+        let action = match &old {
+            None => ItemAction::New,
+            Some(old) if self.is_unchanged(old, &entry.node) => ItemAction::Unchanged,
+            Some(_) => ItemAction::Changed,
+        };
+        if let (ItemAction::Unchanged, Some(old)) = (action, old) {
+            self.trees.statistics.files_unchanged += 1;
+            self.problems.monitor().advance(1, old.size);
+            self.problems.monitor().item(action, &entry.path, old.size);
+            // What is the same stays as it was stored, except for what says where it is now.
+            let mut node = entry.node;
+            node.metadata.xattrs = old.metadata.xattrs;
+            (node.content, node.extents) = (old.content, old.extents);
+            self.pending.push_back(Pending::Ready(node));
+            return;
+        }
+        if let Some(group) = entry.node.link_group() {
+            if self.links.contains_key(&group) {
+                let mut node = entry.node.clone();
+                node.metadata.xattrs = self.xattrs(&entry, None);
+                self.count(action);
+                self.pending.push_back(Pending::Link(group, node));
+                return;
+            }
+            let left = entry.node.metadata.links.unwrap_or(1) - 1;
+            self.links.insert(group, Linked { size: 0, content: None, extents: None, left });
+        }
+        let number = self.next_number;
+        self.next_number += 1;
+        self.pending.push_back(Pending::File(number, action, entry.path.clone()));
+        self.batch_bytes += entry.node.size;
+        self.batch.push((number, entry));
+        if self.batch.len() >= BATCH_FILES || self.batch_bytes >= BATCH_BYTES {
+            self.send_batch();
+        }
+    }
+
+    fn send_batch(&mut self) {
+        self.batch_bytes = 0;
+        let batch = std::mem::take(&mut self.batch);
+        if let (false, Some(jobs)) = (batch.is_empty(), &self.jobs) {
+            // Nobody to take it: the workers failed, and say so when they are joined.
+            let _ = jobs.send(batch);
+        }
+    }
+
+    fn count(&mut self, action: ItemAction) {
+        match action {
+            ItemAction::New => self.trees.statistics.files_new += 1,
+            ItemAction::Changed => self.trees.statistics.files_changed += 1,
+            ItemAction::Unchanged | ItemAction::Deleted => {}
+        }
+    }
+
+    /// Extended attributes: the parent's, where the change time says that they are the same.
+    fn xattrs(&self, entry: &Entry, old: Option<&Node>) -> Vec<crate::model::Xattr> {
+        let new = &entry.node;
+        if let Some(old) = old
+            && old.kind == new.kind
+            && new.metadata.ctime.is_some()
+            && old.metadata.ctime == new.metadata.ctime
+            && old.metadata.inode == new.metadata.inode
+            && new.metadata.ctime < Some(self.racy_from)
+        {
+            return old.metadata.xattrs.clone();
+        }
+        entry.xattrs().unwrap_or_else(|error| {
+            self.problems.add(entry.source_path(), error.to_string());
+            Vec::new()
+        })
+    }
+
+    fn is_unchanged(&self, old: &Node, new: &Node) -> bool {
+        let (a, b) = (&old.metadata, &new.metadata);
+        let newest = b.ctime.map_or(b.mtime, |ctime| ctime.max(b.mtime));
+        old.kind == NodeKind::File
+            && old.size == new.size
+            && a.mtime == b.mtime
+            && a.ctime == b.ctime
+            && a.inode == b.inode
+            && old.content.is_some()
+            && newest < self.racy_from
+    }
+
+    fn parent_node(&mut self, name: &[u8]) -> Option<Node> {
+        self.parents.last_mut()?.as_mut()?.find(name, self.problems)
+    }
+
+    /// Writes the nodes whose turn has come; waits only if too many are waiting.
+    fn drain_ready(&mut self) -> Result<()> {
+        while let Some(front) = self.pending.front() {
+            if let Pending::File(number, ..) = front {
+                let number = *number;
+                while let Ok((number, node)) = self.done.try_recv() {
+                    self.finished.insert(number, node?);
+                }
+                if !self.finished.contains_key(&number) {
+                    if self.pending.len() < PENDING_NODES {
+                        return Ok(());
+                    }
+                    self.send_batch();
+                    self.wait_for(number)?;
+                }
+            }
+            self.write_front()?;
+        }
+        Ok(())
+    }
+
+    fn drain_all(&mut self) -> Result<()> {
+        while let Some(front) = self.pending.front() {
+            if let Pending::File(number, ..) = front {
+                self.wait_for(*number)?;
+            }
+            self.write_front()?;
+        }
+        Ok(())
+    }
+
+    fn wait_for(&mut self, number: u64) -> Result<()> {
+        while !self.finished.contains_key(&number) {
+            let (number, node) = self.done.recv().map_err(|_| interrupted())?;
+            self.finished.insert(number, node?);
+        }
+        Ok(())
+    }
+
+    fn write_front(&mut self) -> Result<()> {
+        match self.pending.pop_front().expect("asked only if there is one") {
+            Pending::Enter(node) => {
+                self.trees.enter(node);
+                Ok(())
+            }
+            Pending::Leave => self.trees.leave(),
+            Pending::Ready(node) => self.trees.add(&node),
+            Pending::File(number, action, path) => {
+                let node = self.finished.remove(&number).expect("waited for");
+                self.problems.monitor().advance(1, 0);
+                let Some(node) = node else { return Ok(()) };
+                self.problems.monitor().item(action, &path, node.size);
+                self.count(action);
+                if let Some(linked) = node.link_group().and_then(|group| self.links.get_mut(&group)) {
+                    linked.size = node.size;
+                    linked.content.clone_from(&node.content);
+                    linked.extents.clone_from(&node.extents);
+                }
+                self.trees.add(&node)
+            }
+            Pending::Link(group, node) => self.write_link(group, node),
+        }
+    }
+
+    fn write_link(&mut self, group: LinkGroup, mut node: Node) -> Result<()> {
+        let Some(linked) = self.links.get_mut(&group) else { return Ok(()) };
+        linked.left = linked.left.saturating_sub(1);
+        node.size = linked.size;
+        node.content.clone_from(&linked.content);
+        node.extents.clone_from(&linked.extents);
+        if linked.left == 0 {
+            self.links.remove(&group);
+        }
+        self.problems.monitor().advance(1, 0);
+        if node.content.is_none() {
+            // The first name of the file could not be read; that was told with its path.
+            return Ok(());
+        }
+        self.trees.add(&node)
+    }
+}
+
+/// A directory of the parent snapshot, read alongside the source's: both are in order.
+struct ParentDirectory<'a> {
+    reader: DirectoryReader<'a>,
+    next: Option<Node>,
+    at_end: bool,
+}
+
+impl<'a> ParentDirectory<'a> {
+    fn new(chunks: &'a ChunkReader<'a>, content: &Content) -> Self {
+        Self { reader: DirectoryReader::new(chunks, content), next: None, at_end: false }
+    }
+
+    /// The parent's node of a name. Names must come in order. A parent that can't be read is as good as none.
+    fn find(&mut self, name: &[u8], problems: &ProblemLog<'_>) -> Option<Node> {
+        loop {
+            match &self.next {
+                Some(node) if node.name.as_slice() > name => return None,
+                Some(node) if node.name == name => return self.next.take(),
+                _ if self.at_end => return None,
+                _ => {}
+            }
+            match self.reader.next() {
+                Ok(node) => {
+                    self.at_end = node.is_none();
+                    self.next = node;
+                }
+                Err(error) => problems.monitor().note(&format!("parent snapshot: {error}; reading files anew")),
+            }
+        }
+    }
+}
+
+fn tick_before(time: Timestamp) -> Timestamp {
+    if time.nanoseconds >= TICK_NANOSECONDS {
+        Timestamp::new(time.seconds, time.nanoseconds - TICK_NANOSECONDS)
+    } else {
+        Timestamp::new(time.seconds - 1, time.nanoseconds + 1_000_000_000 - TICK_NANOSECONDS)
+    }
+}

@@ -1,0 +1,284 @@
+//! Taking a snapshot.
+//!
+//! One driver walks the source, compares with the parent snapshot and builds trees in order; workers read, chunk,
+//! compress and seal files, each in buffers of its own; the writer's uploader stores packs. Jobs and results are
+//! bounded, so memory does not grow with the source. Order of the protocol: intent, then prune's plans and the
+//! index, then packs, index objects, snapshot, register.
+
+mod driver;
+mod stream;
+mod trees;
+mod worker;
+
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::path::PathBuf;
+
+use crate::clock::{Clock, Timestamp};
+use crate::error::{EngineError, ErrorKind, Result};
+use crate::id::SnapshotId;
+use crate::model::{Content, NameTable, Snapshot, SnapshotStatistics};
+use crate::monitor::{Monitor, Problem, ProblemLog};
+use crate::repository::{
+    ChunkReader, Index, Repository, Session, SessionWriter, SnapshotSet, adopt_dead_sessions, read_snapshots,
+};
+use crate::source::normalize;
+
+/// What to snapshot.
+pub enum SnapshotInput<'a> {
+    /// Trees below absolute paths.
+    Paths(Vec<Vec<u8>>),
+    /// One stream, stored as a file.
+    Stream {
+        /// Its name, or its absolute path in the snapshot.
+        name: Vec<u8>,
+        /// Its bytes.
+        read: &'a mut (dyn Read + Send),
+        /// Asked when the bytes have ended; an error means that there will be no snapshot.
+        finish: Box<dyn FnOnce() -> Result<()> + 'a>,
+    },
+}
+
+/// How to snapshot.
+#[derive(Debug, Clone, Default)]
+pub struct SnapshotOptions {
+    /// The machine's name.
+    pub host: String,
+    /// Who runs it.
+    pub user: Option<String>,
+    /// Tags.
+    pub tags: Vec<String>,
+    /// A name for the series.
+    pub label: Option<String>,
+    /// The time it stands for, if not now.
+    pub time: Option<Timestamp>,
+    /// Patterns of what to leave out; see `source::ExcludeOptions`, as for the next seven.
+    pub excludes: Vec<String>,
+    /// Files of patterns.
+    pub exclude_files: Vec<PathBuf>,
+    /// Names of files that mark a directory to be left out.
+    pub exclude_if_present: Vec<String>,
+    /// Leave out what a `CACHEDIR.TAG` marks.
+    pub exclude_caches: bool,
+    /// Names of pattern files in the directories themselves.
+    pub ignore_files: Vec<String>,
+    /// Leave out larger files, in bytes.
+    pub exclude_larger_than: Option<u64>,
+    /// Stay on the file systems of the paths.
+    pub one_file_system: bool,
+    /// Where the one path is in the snapshot.
+    pub as_path: Option<Vec<u8>>,
+    /// The snapshot to compare with; `None`: the last one of the same host, label and paths.
+    pub parent: Option<SnapshotId>,
+    /// Compare with none: read every file.
+    pub force: bool,
+    /// Write nothing.
+    pub dry_run: bool,
+    /// Make no snapshot that equals its parent.
+    pub skip_if_unchanged: bool,
+    /// Program and version.
+    pub program: String,
+}
+
+/// What was done.
+#[derive(Debug, Clone)]
+pub struct SnapshotReport {
+    /// The snapshot; `None` after a dry run, or if it would equal its parent.
+    pub snapshot: Option<SnapshotId>,
+    /// What it was compared with.
+    pub parent: Option<SnapshotId>,
+    /// Counts.
+    pub statistics: SnapshotStatistics,
+    /// The first of the problems.
+    pub problems: Vec<Problem>,
+    /// Interrupted sessions of this machine whose data was taken over.
+    pub resumed_sessions: u64,
+}
+
+/// What the work on the source gave.
+struct Gathered {
+    root: Content,
+    users: NameTable,
+    groups: NameTable,
+    statistics: SnapshotStatistics,
+}
+
+/// Takes a snapshot.
+///
+/// What can't be read is a problem, in the report and in the snapshot. If the work is interrupted or the stream's
+/// `finish` fails, what was stored is kept for the next snapshot to build on, and there is no snapshot.
+///
+/// # Errors
+/// `Interrupted`, `SessionRevoked`, `NotFound` (the parent), `Invalid`, `InUse` (a prune that this version can't
+/// run beside), `Io`; whatever `finish` returns.
+pub fn snapshot(
+    repository: &Repository,
+    mut input: SnapshotInput<'_>,
+    options: &SnapshotOptions,
+    clock: &dyn Clock,
+    monitor: &dyn Monitor,
+) -> Result<SnapshotReport> {
+    let started = clock.now();
+    let paths = snapshot_paths(&mut input, options)?;
+    let (resumed_sessions, session) = begin(repository, options, clock)?;
+    let index = repository.load_index(monitor)?;
+    let existing = read_snapshots(repository, index.sessions())?;
+    let parent = choose_parent(&existing, options, &paths)?;
+    let problems = ProblemLog::new(monitor);
+
+    let writer = SessionWriter::new(repository, &index, session, options.dry_run)?;
+    let gathered = gather(&writer, &index, input, options, parent, &problems, started);
+    let mut gathered = match gathered {
+        Ok(gathered) => gathered,
+        Err(error) => return Err(abandon(writer, error, options.dry_run)),
+    };
+    writer.take_failure()?;
+
+    let (listed, problem_count) = problems.finish();
+    gathered.statistics.problems = problem_count;
+    let unchanged = parent.is_some_and(|(_, parent)| parent.root == gathered.root);
+    let id = if options.dry_run {
+        None
+    } else if options.skip_if_unchanged && unchanged {
+        writer.commit(None)?;
+        None
+    } else {
+        let (previous, sequence) = last_of_host(&existing, &options.host);
+        let snapshot = Snapshot {
+            time: options.time.unwrap_or(started),
+            host: options.host.clone(),
+            paths,
+            root: gathered.root,
+            tags: options.tags.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect(),
+            label: options.label.clone(),
+            parent: parent.map(|(id, _)| *id),
+            previous,
+            sequence: sequence + 1,
+            statistics: gathered.statistics,
+            problems: listed.clone(),
+            program: options.program.clone(),
+            users: gathered.users,
+            groups: gathered.groups,
+            replaces: None,
+            original: None,
+            user: options.user.clone(),
+            started: Some(started),
+            finished: Some(clock.now()),
+        };
+        let id = writer.write_snapshot(&snapshot)?;
+        writer.commit(Some(id))?;
+        Some(id)
+    };
+    Ok(SnapshotReport {
+        snapshot: id,
+        parent: parent.map(|(id, _)| *id),
+        statistics: gathered.statistics,
+        problems: listed,
+        resumed_sessions,
+    })
+}
+
+fn begin(repository: &Repository, options: &SnapshotOptions, clock: &dyn Clock) -> Result<(u64, Session)> {
+    if options.dry_run {
+        return Ok((0, Session::unwritten(repository)));
+    }
+    let resumed = adopt_dead_sessions(repository, &options.host)?;
+    Ok((resumed, Session::begin(repository, &options.host, &options.program, clock)?))
+}
+
+/// Reads the source and stores it. When this returns, the uploader has ended.
+fn gather(
+    writer: &SessionWriter<'_>,
+    index: &Index,
+    input: SnapshotInput<'_>,
+    options: &SnapshotOptions,
+    parent: Option<&(SnapshotId, Snapshot)>,
+    problems: &ProblemLog<'_>,
+    started: Timestamp,
+) -> Result<Gathered> {
+    let chunks = ChunkReader::new(writer.repository(), index);
+    std::thread::scope(|scope| {
+        let uploader = scope.spawn(|| writer.run_uploader());
+        let gathered = match input {
+            SnapshotInput::Paths(paths) => {
+                let parent = parent.map(|(_, snapshot)| snapshot);
+                driver::gather_paths(scope, writer, &chunks, &paths, options, parent, problems)
+            }
+            SnapshotInput::Stream { name, read, finish } => {
+                let time = options.time.unwrap_or(started);
+                stream::gather_stream(writer, &name, read, finish, time, problems)
+            }
+        };
+        writer.finish_uploads();
+        uploader.join().expect("the uploader does not panic");
+        let mut gathered = gathered?;
+        writer.statistics.add_to(&mut gathered.statistics);
+        Ok(gathered)
+    })
+}
+
+/// Ends a session that will have no snapshot: what it stored is kept, if the storage still works.
+fn abandon(writer: SessionWriter<'_>, error: EngineError, dry_run: bool) -> EngineError {
+    if dry_run {
+        return error;
+    }
+    match writer.take_failure() {
+        // The uploader's error is the cause of all others.
+        Err(failure) => failure,
+        Ok(()) => {
+            // Should this fail, the next run on this machine takes the session over.
+            let _ = writer.commit(None);
+            error
+        }
+    }
+}
+
+/// The paths as the snapshot will name them.
+fn snapshot_paths(input: &mut SnapshotInput<'_>, options: &SnapshotOptions) -> Result<Vec<Vec<u8>>> {
+    let invalid = |text: &str| Err(EngineError::new(ErrorKind::Invalid, text));
+    match input {
+        SnapshotInput::Stream { name, .. } => {
+            let absolute = [b"/", name.as_slice()].concat();
+            *name = normalize(&absolute)?;
+            if name == b"/" { invalid("a stream needs a name") } else { Ok(vec![name.clone()]) }
+        }
+        SnapshotInput::Paths(paths) => {
+            let normal = paths.iter().map(|path| normalize(path)).collect::<Result<BTreeSet<_>>>()?;
+            *paths = normal.into_iter().collect();
+            match &options.as_path {
+                None if paths.is_empty() => invalid("nothing to snapshot was named"),
+                None => Ok(paths.clone()),
+                Some(at) if paths.len() == 1 => Ok(vec![normalize(at)?]),
+                Some(_) => invalid("another path in the snapshot needs exactly one source"),
+            }
+        }
+    }
+}
+
+fn choose_parent<'a>(
+    existing: &'a SnapshotSet,
+    options: &SnapshotOptions,
+    paths: &[Vec<u8>],
+) -> Result<Option<&'a (SnapshotId, Snapshot)>> {
+    if options.force {
+        return Ok(None);
+    }
+    let mut all = existing.snapshots.iter();
+    match options.parent {
+        Some(id) => match all.find(|(known, _)| *known == id) {
+            Some(parent) => Ok(Some(parent)),
+            None => Err(EngineError::new(ErrorKind::NotFound, format!("parent snapshot {id} does not exist"))),
+        },
+        None => Ok(all.rfind(|(_, snapshot)| {
+            snapshot.host == options.host && snapshot.label == options.label && snapshot.paths == paths
+        })),
+    }
+}
+
+/// The host's last snapshot by its own count, and that count.
+fn last_of_host(existing: &SnapshotSet, host: &str) -> (Option<SnapshotId>, u64) {
+    let all = existing.snapshots.iter().chain(&existing.replaced);
+    all.filter(|(_, snapshot)| snapshot.host == host)
+        .max_by_key(|(id, snapshot)| (snapshot.sequence, *id))
+        .map_or((None, 0), |(id, snapshot)| (Some(*id), snapshot.sequence))
+}

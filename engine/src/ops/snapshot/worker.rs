@@ -1,0 +1,187 @@
+//! Reading files: one worker runs a file through all steps in its own buffers.
+
+use crate::chunker::DataChunker;
+use crate::error::{EngineError, ErrorKind, Result};
+use crate::model::{ChunkKind, Content, Node, Profile};
+use crate::monitor::ProblemLog;
+use crate::repository::{ContentWriter, SegmentBuilder, SessionWriter};
+use crate::source::{Entry, SourceFile};
+
+/// Files up to this many bytes are stored in their node: an id, its place in index and pack cost 107 bytes, and
+/// none of them compresses.
+const INLINE_BYTES: usize = 192;
+/// How much of a file decides about its profile, in bytes.
+const PROFILE_SAMPLE_BYTES: usize = 64 << 10;
+/// How much is read at once, in bytes, beside the longest chunk.
+const READ_BYTES: usize = 1 << 20;
+
+/// Why a stream could not be stored: the one is a problem, the other ends the snapshot.
+pub(super) enum StreamError {
+    /// The source can't be read.
+    Source(EngineError),
+    /// The repository can't be written, or the work is to stop.
+    Fatal(EngineError),
+}
+
+/// What a worker needs besides files.
+pub(super) struct Worker<'w, 'a> {
+    data: SegmentBuilder<'w, 'a>,
+    trees: SegmentBuilder<'w, 'a>,
+    files: DataChunker,
+    dumps: DataChunker,
+    buffer: Vec<u8>,
+    problems: &'w ProblemLog<'w>,
+}
+
+impl<'w, 'a> Worker<'w, 'a> {
+    pub(super) fn new(writer: &'w SessionWriter<'a>, problems: &'w ProblemLog<'w>) -> Self {
+        let repository = writer.repository();
+        let chunker = |profile| DataChunker::new(repository.domain(), *repository.config().profile(profile));
+        let (files, dumps) = (chunker(Profile::Files), chunker(Profile::Dumps));
+        let buffer = vec![0; READ_BYTES + files.max_len().max(dumps.max_len())];
+        Self {
+            data: SegmentBuilder::new(writer, ChunkKind::Data),
+            trees: writer.tree_builder(),
+            files,
+            dumps,
+            buffer,
+            problems,
+        }
+    }
+
+    /// Stores a file and gives its node; `None` if it can't be read, which is a problem then.
+    ///
+    /// # Errors
+    /// If the repository can't be written, or the work is to stop.
+    pub(super) fn file(&mut self, entry: &Entry) -> Result<Option<Node>> {
+        self.problems.monitor().current(entry.source_path());
+        match self.try_file(entry) {
+            Ok(node) => Ok(Some(node)),
+            Err(StreamError::Source(error)) => {
+                self.problems.add(entry.source_path(), error.to_string());
+                Ok(None)
+            }
+            Err(StreamError::Fatal(error)) => Err(error),
+        }
+    }
+
+    fn try_file(&mut self, entry: &Entry) -> Result<Node, StreamError> {
+        let mut file = entry.open().map_err(StreamError::Source)?;
+        let mut node = file.node();
+        match file.xattrs() {
+            Ok(xattrs) => node.metadata.xattrs = xattrs,
+            Err(error) => self.problems.add(entry.source_path(), error.to_string()),
+        }
+        let content = match self.stream(None, &mut |buffer| file.read(buffer)) {
+            // A sparse file got shorter: its holes are no longer where they were.
+            Err(StreamError::Source(error)) if file.extents().is_some() && is_short(&error) => {
+                file.ignore_holes();
+                self.stream(None, &mut |buffer| file.read(buffer))?
+            }
+            other => other?,
+        };
+        node.content = Some(content);
+        self.finish_file(entry, file, &mut node);
+        Ok(node)
+    }
+
+    /// Makes the node say what was read, and tells if that is not what was there in the beginning.
+    fn finish_file(&self, entry: &Entry, file: SourceFile, node: &mut Node) {
+        match file.extents() {
+            Some(extents) => node.extents = Some(extents.to_vec()),
+            None => node.size = file.bytes_read(),
+        }
+        match file.finish() {
+            Ok(false) => {}
+            Ok(true) => self.problems.add(entry.source_path(), "changed while it was read; stored as it was read"),
+            Err(error) => self.problems.add(entry.source_path(), error.to_string()),
+        }
+    }
+
+    /// Cuts a stream into chunks and stores them. `read` fills a buffer, and gives less only at the end.
+    /// Without a `profile`, the first bytes choose it.
+    pub(super) fn stream(
+        &mut self,
+        profile: Option<Profile>,
+        read: &mut dyn FnMut(&mut [u8]) -> Result<usize>,
+    ) -> Result<Content, StreamError> {
+        let mut content = ContentWriter::default();
+        let (mut start, mut end) = (0, 0);
+        let mut at_end = false;
+        let mut chosen = profile;
+        loop {
+            let longest = self.files.max_len().max(self.dumps.max_len());
+            if !at_end && end - start < longest {
+                self.buffer.copy_within(start..end, 0);
+                (start, end) = (0, end - start);
+                let count = read(&mut self.buffer[end..]).map_err(StreamError::Source)?;
+                end += count;
+                at_end = end < self.buffer.len();
+                self.progress(count)?;
+                if at_end && chosen.is_none() && end <= INLINE_BYTES {
+                    return Ok(Content::Inline(self.buffer[..end].to_vec()));
+                }
+            }
+            if start == end {
+                return content.finish(&mut self.trees).map_err(StreamError::Fatal);
+            }
+            let profile = *chosen.get_or_insert_with(|| profile_of(&self.buffer[start..end]));
+            let chunker = match profile {
+                Profile::Files => &self.files,
+                Profile::Dumps => &self.dumps,
+            };
+            let len = chunker.cut(&self.buffer[start..end]);
+            let reference = self.data.add(&self.buffer[start..start + len]).map_err(StreamError::Fatal)?;
+            content.push(reference, &mut self.trees).map_err(StreamError::Fatal)?;
+            start += len;
+        }
+    }
+
+    fn progress(&self, bytes: usize) -> Result<(), StreamError> {
+        let monitor = self.problems.monitor();
+        monitor.advance(0, bytes as u64);
+        if monitor.cancelled() { Err(StreamError::Fatal(interrupted())) } else { Ok(()) }
+    }
+
+    /// Seals what is left.
+    pub(super) fn finish(self) -> Result<()> {
+        self.data.finish()?;
+        self.trees.finish()
+    }
+}
+
+pub(super) fn interrupted() -> EngineError {
+    EngineError::new(ErrorKind::Interrupted, "interrupted; what was stored is kept for the next snapshot")
+}
+
+fn is_short(error: &EngineError) -> bool {
+    error.io_error().is_some_and(|error| error.kind() == std::io::ErrorKind::UnexpectedEof)
+}
+
+/// Fine chunks where the content compresses, coarse ones where it doesn't: text, dumps, databases and images of
+/// disks change in small places; media and archives are written anew as a whole. Decided by how often two bytes
+/// of the beginning are equal, which is once in 256 for random ones.
+fn profile_of(beginning: &[u8]) -> Profile {
+    let sample = &beginning[..beginning.len().min(PROFILE_SAMPLE_BYTES)];
+    let mut counts = [0u64; 256];
+    sample.iter().for_each(|&byte| counts[usize::from(byte)] += 1);
+    let len = sample.len() as u64;
+    let equal_pairs: u64 = counts.iter().map(|count| count * count).sum::<u64>().saturating_sub(len);
+    if equal_pairs * 256 * 4 > len * len * 5 { Profile::Dumps } else { Profile::Files }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_compresses_is_cut_finely() {
+        let mut random = vec![0u8; 100_000];
+        blake3::Hasher::new().finalize_xof().fill(&mut random);
+        assert_eq!(profile_of(&random), Profile::Files);
+        assert_eq!(profile_of(&random[..1000]), Profile::Files);
+        let text: Vec<u8> = random.iter().map(|byte| b'a' + byte % 26).collect();
+        assert_eq!(profile_of(&text), Profile::Dumps);
+        assert_eq!(profile_of(&[0; 5000]), Profile::Dumps);
+    }
+}

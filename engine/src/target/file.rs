@@ -1,0 +1,115 @@
+//! A file that a restore writes.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::OwnerMap;
+use super::metadata::apply;
+use crate::error::{EngineError, Result};
+use crate::model::{Extent, Metadata, NodeKind};
+use crate::os::{File, Stat};
+
+/// How many zeros are written at once where the file system has no holes.
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
+/// An open file below a target. Places are named, so several threads can write at once.
+#[derive(Debug)]
+pub struct TargetFile {
+    file: File,
+    path: PathBuf,
+}
+
+impl TargetFile {
+    pub(super) fn new(file: File, path: PathBuf) -> Self {
+        Self { file, path }
+    }
+
+    /// What the kernel says about it.
+    ///
+    /// # Errors
+    /// `Io` if the file system fails.
+    pub fn stat(&self) -> Result<Stat> {
+        self.file.stat().map_err(|error| self.error("look at", error))
+    }
+
+    /// Writes all of `bytes` at `offset`.
+    ///
+    /// # Errors
+    /// `Io` if that fails; a part may be written.
+    pub fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        self.file.write_at(bytes, offset).map_err(|error| self.error("write", error))
+    }
+
+    /// Fills `buffer` from `offset` on; gives less only at the end of the file.
+    ///
+    /// # Errors
+    /// `Io` if that fails.
+    pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        self.file.read_at(buffer, offset).map_err(|error| self.error("read", error))
+    }
+
+    /// Cuts or extends the file to `len` bytes; what is new is a hole.
+    ///
+    /// # Errors
+    /// `Io` if that fails.
+    pub fn set_len(&self, len: u64) -> Result<()> {
+        self.file.set_len(len).map_err(|error| self.error("set the size of", error))
+    }
+
+    /// Makes `len` bytes from `offset` on, which must be inside the file, a hole; where there are none, zeros.
+    ///
+    /// # Errors
+    /// `Io` if that fails.
+    pub fn punch_hole(&self, offset: u64, len: u64) -> Result<()> {
+        if len == 0 {
+            return Ok(());
+        }
+        match self.file.punch_hole(offset, len) {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => self.write_zeros(offset, len),
+            other => other.map_err(|error| self.error("write", error)),
+        }
+    }
+
+    fn write_zeros(&self, mut offset: u64, mut len: u64) -> Result<()> {
+        while len > 0 {
+            let count = len.min(ZEROS.len() as u64);
+            self.write_at(&ZEROS[..count as usize], offset)?;
+            offset += count;
+            len -= count;
+        }
+        Ok(())
+    }
+
+    /// Reserves space for the first `len` bytes, where the file system can.
+    ///
+    /// # Errors
+    /// `Io` if there is too little space.
+    pub fn preallocate(&self, len: u64) -> Result<()> {
+        if len == 0 {
+            return Ok(());
+        }
+        match self.file.preallocate(len) {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
+            other => other.map_err(|error| self.error("reserve space for", error)),
+        }
+    }
+
+    /// Where its first `size` bytes hold data, ascending and not touching; `None` if the file system can't tell, or
+    /// there are more than `most` stretches. One thread at a time.
+    ///
+    /// # Errors
+    /// `Io` if the file system fails.
+    pub fn data_extents(&self, size: u64, most: usize) -> Result<Option<Vec<Extent>>> {
+        self.file.data_extents(size, most).map_err(|error| self.error("look for holes in", error))
+    }
+
+    /// Sets owner, attributes, permissions and time, after the last byte; see
+    /// [`TargetDir::apply_metadata`](super::TargetDir::apply_metadata).
+    pub fn apply_metadata(&self, metadata: &Metadata, owners: &OwnerMap) -> Vec<String> {
+        apply(&self.file.pin(), metadata, NodeKind::File, owners)
+    }
+
+    fn error(&self, operation: &str, error: io::Error) -> EngineError {
+        EngineError::io(operation, &self.path, error)
+    }
+}
