@@ -108,8 +108,7 @@ impl Decompressor {
             Compression::Zstd => {
                 // The buffer's length is the bound: a bomb ends here.
                 out.resize(plain_len as usize, 0);
-                let len =
-                    self.zstd.decompress_to_buffer(text, &mut out[..]).map_err(|_| DecompressError::Damaged)?;
+                let len = self.zstd.decompress_to_buffer(text, &mut out[..]).map_err(|_| DecompressError::Damaged)?;
                 out.truncate(len);
             }
         }

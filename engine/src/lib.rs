@@ -3,8 +3,8 @@
 //! A *repository* lives in a *storage*. [`ops`] holds the verbs; everything below serves them. ARCHITECTURE.md
 //! has the map and the invariants; `format-spec/FORMAT.md` the bytes.
 
-pub mod clock;
 pub mod chunker;
+pub mod clock;
 pub mod compress;
 pub mod crypto;
 pub mod error;

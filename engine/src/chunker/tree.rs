@@ -27,7 +27,7 @@ impl TreeCutter {
     /// only where it matters. The name alone decides, so that a touched file moves no cut.
     pub fn add(&mut self, node_len: usize, name_hash: impl FnOnce() -> u64) -> bool {
         self.len += node_len;
-        self.len >= TREE_CHUNK_MIN_BYTES && name_hash() % TREE_CUT_MODULUS == 0
+        self.len >= TREE_CHUNK_MIN_BYTES && name_hash().is_multiple_of(TREE_CUT_MODULUS)
     }
 
     /// Begins the next chunk.

@@ -26,7 +26,7 @@ impl MapWriter {
         self.last_key = Some(key);
         self.entries += 1;
         let mut writer = Encoder::new(&mut self.body);
-        writer.u64(key).and_then(|writer| value(writer)).expect("a Vec takes everything");
+        writer.u64(key).and_then(value).expect("a Vec takes everything");
     }
 
     /// Adds an unsigned integer.
@@ -136,5 +136,9 @@ pub(super) fn required<T>(value: Option<T>) -> Result<T, FormatError> {
 
 /// Checks that nothing follows.
 pub(super) fn at_end(decoder: &Decoder<'_>) -> Result<(), FormatError> {
-    if decoder.position() == decoder.input().len() { Ok(()) } else { Err(FormatError::Malformed("bytes after the end")) }
+    if decoder.position() == decoder.input().len() {
+        Ok(())
+    } else {
+        Err(FormatError::Malformed("bytes after the end"))
+    }
 }

@@ -103,11 +103,7 @@ pub fn decode_config(object: &[u8]) -> Result<Config, FormatError> {
 pub fn verify_config(object: &[u8], keys: &Keys) -> Result<(), FormatError> {
     let (bytes, mac) =
         object.split_last_chunk::<MAC_BYTES>().ok_or(FormatError::Malformed("shorter than its proof"))?;
-    if keys.verify_config_mac(bytes, mac) {
-        Ok(())
-    } else {
-        Err(crate::crypto::CryptoError::NotAuthentic.into())
-    }
+    if keys.verify_config_mac(bytes, mac) { Ok(()) } else { Err(crate::crypto::CryptoError::NotAuthentic.into()) }
 }
 
 fn decode_profile(decoder: &mut Decoder<'_>) -> Result<ChunkerParameters, FormatError> {

@@ -26,6 +26,13 @@ pub struct IndexObject {
     pub replaces: Vec<IndexId>,
 }
 
+impl IndexObject {
+    /// One that lists nothing.
+    pub fn empty(session: SessionId) -> Self {
+        Self { session, sessions: Vec::new(), packs: Vec::new(), replaces: Vec::new() }
+    }
+}
+
 /// Encodes and seals an index object.
 pub fn encode_index(index: &IndexObject, keys: &DomainKeys, epoch: u32) -> Vec<u8> {
     let mut map = MapWriter::default();

@@ -24,9 +24,7 @@ pub use pack::{
 pub use register::{Register, SessionState, decode_register, encode_register};
 pub use slot::{decode_slot, encode_slot};
 pub use snapshot::{decode_snapshot, encode_snapshot};
-pub use tree::{
-    REFERENCE_BYTES, decode_node, decode_references, encode_node, encode_references,
-};
+pub use tree::{REFERENCE_BYTES, decode_node, decode_references, encode_node, encode_references};
 
 use crate::crypto::CryptoError;
 
@@ -56,10 +54,7 @@ pub enum FormatError {
 impl FormatError {
     /// Whether a newer program may be able to read it.
     pub fn is_unsupported(&self) -> bool {
-        matches!(
-            self,
-            Self::Version(_) | Self::Feature(_) | Self::Unknown(..) | Self::Crypto(CryptoError::Unknown(..))
-        )
+        matches!(self, Self::Version(_) | Self::Feature(_) | Self::Unknown(..) | Self::Crypto(CryptoError::Unknown(..)))
     }
 }
 

@@ -1,7 +1,9 @@
 //! Key slots. Spec chapter 5.
 
 use super::{FormatError, ObjectKind};
-use crate::crypto::{CryptoError, KdfParameters, Keys, SLOT_BYTES, Secret, SlotKind, SlotView, random_bytes, write_slot};
+use crate::crypto::{
+    CryptoError, KdfParameters, Keys, SLOT_BYTES, Secret, SlotKind, SlotView, random_bytes, write_slot,
+};
 use crate::id::SlotId;
 
 const KDF_NONE: u8 = 0;
@@ -45,7 +47,8 @@ pub fn encode_slot(
 /// If it is malformed, or asks for too little or too much of the key derivation.
 pub fn decode_slot(object: &[u8]) -> Result<(SlotView<'_>, i64), FormatError> {
     ObjectKind::Key.strip(object)?;
-    let bytes: &[u8; SLOT_BYTES] = object.try_into().map_err(|_| FormatError::Malformed("key slot of a wrong length"))?;
+    let bytes: &[u8; SLOT_BYTES] =
+        object.try_into().map_err(|_| FormatError::Malformed("key slot of a wrong length"))?;
     let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
     let kind = match bytes[24] {
         1 => SlotKind::Password,

@@ -2,9 +2,7 @@
 
 use minicbor::Decoder;
 
-use super::cbor::{
-    MapWriter, array_len, at_end, read_array, read_fixed, read_map, read_texts, read_time, required,
-};
+use super::cbor::{MapWriter, array_len, at_end, read_array, read_fixed, read_map, read_texts, read_time, required};
 use super::envelope::{decode_envelope, encode_envelope};
 use super::tree::{read_content, write_content};
 use super::{FormatError, ObjectKind};

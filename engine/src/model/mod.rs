@@ -5,7 +5,7 @@ mod node;
 mod snapshot;
 
 pub use config::{ChunkerParameters, Config, Profile, Suite};
-pub use node::{is_valid_name, ChunkRef, Content, Extent, LinkGroup, Metadata, Node, NodeKind, Xattr};
+pub use node::{ChunkRef, Content, Extent, LinkGroup, Metadata, Node, NodeKind, Xattr, is_valid_name};
 pub use snapshot::{NameTable, Snapshot, SnapshotStatistics};
 
 use crate::id::{ChunkId, PackId, SessionId};

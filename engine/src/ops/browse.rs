@@ -38,7 +38,7 @@ pub(super) fn walk(
     while let Some((directory, parent_len)) = stack.last_mut() {
         let parent_len = *parent_len;
         path.truncate(parent_len);
-        match directory.next() {
+        match directory.read_next() {
             Ok(None) => {
                 stack.pop();
                 if !stack.is_empty() {

@@ -98,7 +98,10 @@ fn find_object(repository: &Repository, family: ObjectFamily, prefix: &str) -> R
     });
     match found.as_slice() {
         [name] => Ok(*name),
-        [] => Err(EngineError::new(ErrorKind::NotFound, format!("nothing in {}/ begins with {prefix}", family.directory()))),
+        [] => Err(EngineError::new(
+            ErrorKind::NotFound,
+            format!("nothing in {}/ begins with {prefix}", family.directory()),
+        )),
         more => Err(EngineError::new(
             ErrorKind::Ambiguous,
             format!("{} objects in {}/ begin with {prefix}", more.len(), family.directory()),
@@ -216,8 +219,7 @@ fn pack(repository: &Repository, name: ObjectName, json: &mut Json) -> Result<()
 }
 
 fn session(repository: &Repository, prefix: &str, json: &mut Json) -> Result<()> {
-    let (ObjectName::Intent(id) | ObjectName::Register(id)) =
-        find_object(repository, ObjectFamily::Sessions, prefix)?
+    let (ObjectName::Intent(id) | ObjectName::Register(id)) = find_object(repository, ObjectFamily::Sessions, prefix)?
     else {
         unreachable!("the family holds nothing else")
     };

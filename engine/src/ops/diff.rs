@@ -81,7 +81,7 @@ struct Level<'a> {
 impl<'a> Level<'a> {
     fn new(chunks: &'a ChunkReader<'a>, left: &Content, right: &Content, path_len: usize) -> Result<Self> {
         let (mut left, mut right) = (DirectoryReader::new(chunks, left), DirectoryReader::new(chunks, right));
-        let next = (left.next()?, right.next()?);
+        let next = (left.read_next()?, right.read_next()?);
         Ok(Self { left, right, next, path_len })
     }
 
@@ -93,8 +93,8 @@ impl<'a> Level<'a> {
             (None, Some(_)) => Ordering::Greater,
             (Some(left), Some(right)) => left.name.cmp(&right.name),
         };
-        let left = if order.is_le() { std::mem::replace(&mut self.next.0, self.left.next()?) } else { None };
-        let right = if order.is_ge() { std::mem::replace(&mut self.next.1, self.right.next()?) } else { None };
+        let left = if order.is_le() { std::mem::replace(&mut self.next.0, self.left.read_next()?) } else { None };
+        let right = if order.is_ge() { std::mem::replace(&mut self.next.1, self.right.read_next()?) } else { None };
         Ok(Some((left, right)))
     }
 }

@@ -91,7 +91,7 @@ impl<'a> FileReader<'a> {
         self.position = 0;
         self.current = match self.inline.take() {
             Some(bytes) => bytes,
-            None => match self.content.next()? {
+            None => match self.content.read_next()? {
                 Some(reference) => self.chunks.read(ChunkKind::Data, &reference)?,
                 None => return Ok(false),
             },
@@ -162,7 +162,9 @@ pub fn dump_tar(
             match visit {
                 Visit::Node(node) => archive.append(path, node)?,
                 Visit::Left => {}
-                Visit::Damaged(error) => return Err(EngineError::new(error.kind(), format!("{}: {error}", show(path)))),
+                Visit::Damaged(error) => {
+                    return Err(EngineError::new(error.kind(), format!("{}: {error}", show(path))));
+                }
             }
             if monitor.cancelled() {
                 return Err(EngineError::new(ErrorKind::Interrupted, "interrupted"));

@@ -63,12 +63,7 @@ pub struct InitReport {
 ///
 /// # Errors
 /// `AlreadyExists` if there is one, or other objects; `Invalid` for sizes out of bounds; `Io`.
-pub fn init(
-    storage: &dyn Storage,
-    secret: &Secret,
-    options: &InitOptions,
-    clock: &dyn Clock,
-) -> Result<InitReport> {
+pub fn init(storage: &dyn Storage, secret: &Secret, options: &InitOptions, clock: &dyn Clock) -> Result<InitReport> {
     require_empty(storage)?;
     let (suite, measured) = choose_suite(options.cipher);
     let config = Config {
@@ -86,7 +81,8 @@ pub fn init(
     let keys = Keys::new(RootSecret::generate(), config.id);
     let object = encode_config(&config, &keys);
     // What no reader would accept must not be written: the bounds are checked by the reader's own code.
-    decode_config(&object).map_err(|error| EngineError::with_source(ErrorKind::Invalid, "repository settings", error))?;
+    decode_config(&object)
+        .map_err(|error| EngineError::with_source(ErrorKind::Invalid, "repository settings", error))?;
     let slot = write_slot(storage, &keys, secret, options.strong_kdf, &options.label, clock)?;
     match storage.write_new(ObjectName::Config, &[&object])? {
         Outcome::Written => Ok(InitReport { id: config.id, suite, measured, slot }),

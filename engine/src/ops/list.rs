@@ -60,11 +60,7 @@ pub fn list_snapshots(repository: &Repository, filter: &SnapshotFilter) -> Resul
 ///
 /// # Errors
 /// `NotFound`, `Ambiguous`, `Invalid`, `Io`.
-pub fn find_snapshot(
-    repository: &Repository,
-    spec: &str,
-    filter: &SnapshotFilter,
-) -> Result<(SnapshotId, Snapshot)> {
+pub fn find_snapshot(repository: &Repository, spec: &str, filter: &SnapshotFilter) -> Result<(SnapshotId, Snapshot)> {
     let not_found = |why: String| EngineError::new(ErrorKind::NotFound, why);
     if let Some(rest) = spec.strip_prefix("latest") {
         let back = match rest.strip_prefix('~') {
@@ -94,7 +90,8 @@ pub fn find_snapshot(
         (Some(_), false) => {
             Err(EngineError::new(ErrorKind::Ambiguous, format!("snapshot {spec}: {} ids begin so", found.len() + 1)))
         }
-        (None, _) => match set.problems.iter().find(|p| String::from_utf8_lossy(&p.path).contains(&format!("/{spec}"))) {
+        (None, _) => match set.problems.iter().find(|p| String::from_utf8_lossy(&p.path).contains(&format!("/{spec}")))
+        {
             Some(problem) => Err(EngineError::damaged(problem.message.clone())),
             None => Err(not_found(format!("snapshot {spec} does not exist"))),
         },

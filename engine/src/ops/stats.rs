@@ -108,7 +108,7 @@ impl Count<'_> {
             lists.iter().try_for_each(|list| self.chunk(&list.id))?;
         }
         let mut reader = ContentReader::new(self.chunks, content);
-        while let Some(reference) = reader.next()? {
+        while let Some(reference) = reader.read_next()? {
             self.chunk(&reference.id)?;
         }
         Ok(())

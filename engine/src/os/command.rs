@@ -48,8 +48,7 @@ impl StreamCommand {
         let [program, arguments @ ..] = argv else {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a command without a program"));
         };
-        let mut child =
-            Command::new(program).args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+        let mut child = Command::new(program).args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
         let output = child.stdout.take();
         Ok(Self { child: Some(child), output })
     }

@@ -33,7 +33,8 @@ impl FileLock {
 }
 
 /// What a cache directory begins with, so that backups leave it out: <https://bford.info/cachedir/>.
-const CACHEDIR_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n# This directory can be deleted at any time.\n";
+const CACHEDIR_TAG: &str =
+    "Signature: 8a477f597d28d172789f06886806bc55\n# This directory can be deleted at any time.\n";
 
 /// Makes `base/name`, with a cache tag in `base`, readable by its owner only.
 ///

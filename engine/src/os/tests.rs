@@ -129,8 +129,7 @@ fn extended_attributes_of_files_and_directories() {
         pinned.set_xattr(b"user.empty", b"").expect("ours");
         let found = directory.xattrs(kind).expect("readable");
         let found: Vec<_> = found.iter().map(|xattr| (xattr.name.as_slice(), xattr.value.as_slice())).collect();
-        let expected: [(&[u8], &[u8]); 3] =
-            [(b"user.a", &[7; 2000]), (b"user.b", b"\0\xff"), (b"user.empty", b"")];
+        let expected: [(&[u8], &[u8]); 3] = [(b"user.a", &[7; 2000]), (b"user.b", b"\0\xff"), (b"user.empty", b"")];
         assert_eq!(found, expected);
         pinned.remove_xattr(b"user.b").expect("ours");
         assert_eq!(directory.pin(kind).and_then(|pinned| pinned.xattrs()).expect("readable").len(), 2);

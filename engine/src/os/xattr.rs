@@ -17,10 +17,7 @@ pub(super) fn read_at(directory: BorrowedFd<'_>, name: &[u8]) -> io::Result<Vec<
     let mut path = format!("/proc/self/fd/{}/", directory.as_raw_fd()).into_bytes();
     path.extend_from_slice(name);
     let path = CString::new(path).map_err(|_| Errno::INVAL)?;
-    collect(
-        |buffer| rustix::fs::llistxattr(&*path, buffer),
-        |name, buffer| rustix::fs::lgetxattr(&*path, name, buffer),
-    )
+    collect(|buffer| rustix::fs::llistxattr(&*path, buffer), |name, buffer| rustix::fs::lgetxattr(&*path, name, buffer))
 }
 
 /// Reads the attributes of an object that is held.

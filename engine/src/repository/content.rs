@@ -106,7 +106,7 @@ impl<'a> ContentReader<'a> {
     ///
     /// # Errors
     /// `Missing`, `Damaged`, `Io` of a list chunk; the chunks that it lists are skipped.
-    pub fn next(&mut self) -> Result<Option<ChunkRef>> {
+    pub fn read_next(&mut self) -> Result<Option<ChunkRef>> {
         loop {
             let Some((depth, references)) = self.stack.last_mut() else { return Ok(None) };
             let depth = *depth;

@@ -79,9 +79,9 @@ impl<'a> DirectoryReader<'a> {
     ///
     /// # Errors
     /// `Missing`, `Damaged`, `Io` of a tree chunk. Its nodes are left out; calling again goes on behind it.
-    pub fn next(&mut self) -> Result<Option<Node>> {
+    pub fn read_next(&mut self) -> Result<Option<Node>> {
         while self.position == self.bytes.len() {
-            let Some(reference) = self.content.next()? else { return Ok(None) };
+            let Some(reference) = self.content.read_next()? else { return Ok(None) };
             self.bytes = self.chunks.read(ChunkKind::Tree, &reference)?;
             self.position = 0;
         }
@@ -103,9 +103,9 @@ impl<'a> DirectoryReader<'a> {
     /// The node of a name, if there is one. Reads from here on; names come in order.
     ///
     /// # Errors
-    /// As [`Self::next`].
+    /// As [`Self::read_next`].
     pub fn find(&mut self, name: &[u8]) -> Result<Option<Node>> {
-        while let Some(node) = self.next()? {
+        while let Some(node) = self.read_next()? {
             if node.name.as_slice() >= name {
                 return Ok((node.name == name).then_some(node));
             }

@@ -21,11 +21,14 @@ use crate::monitor::Monitor;
 use crate::os::lock::{FileLock, remove_cached};
 use crate::storage::{ObjectFamily, ObjectName};
 
+/// Tells the segments of one loaded index apart: which database, and which row.
+pub type SegmentKey = (u8, u32);
+
 /// Where a segment is and how to open it. Two are the same segment if their `key` is.
 #[derive(Debug, Clone)]
 pub struct SegmentPlace {
     /// Tells segments of one loaded index apart.
-    pub key: (u8, u32),
+    pub key: SegmentKey,
     view: SegmentRowView,
 }
 
@@ -64,7 +67,7 @@ impl SegmentPlace {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
     /// Which segment; [`Index::segment`] says where that is.
-    pub segment: (u8, u32),
+    pub segment: SegmentKey,
     /// First byte in the segment's plaintext.
     pub offset: u32,
     /// Length in bytes.
@@ -78,6 +81,8 @@ pub struct Index {
     recovered: OnceLock<Option<Store>>,
     sessions: SessionTable,
     damaged: Vec<(IndexId, EngineError)>,
+    /// Index objects that others, which count, take the place of.
+    replaced: HashSet<IndexId>,
 }
 
 /// The private store, past any that a loaded index has.
@@ -99,8 +104,13 @@ impl Repository {
                 listed.insert(id);
             }
         })?;
-        let mut index =
-            Index { stores: Vec::new(), recovered: OnceLock::new(), sessions, damaged: Vec::new() };
+        let mut index = Index {
+            stores: Vec::new(),
+            recovered: OnceLock::new(),
+            sessions,
+            damaged: Vec::new(),
+            replaced: HashSet::new(),
+        };
         let shared = self.update_shared(&listed, &mut index, monitor);
         let (store, held) = match shared {
             Ok(Some(found)) => found,
@@ -115,16 +125,24 @@ impl Repository {
         let known_bad: HashSet<IndexId> = index.damaged.iter().map(|(id, _)| *id).collect();
         let missing: Vec<IndexId> =
             missing.into_iter().filter(|id| !known_bad.contains(id) && !index.skips(id)).collect();
-        if !missing.is_empty() {
-            let mut private = self.private_store()?;
-            self.import(&mut private, &missing, &mut index, false, monitor)?;
-            index.stores.push(private);
+        if missing.is_empty() {
+            return Ok(index);
+        }
+        let mut private = self.private_store()?;
+        let outdated = self.import(&mut private, &missing, &mut index, false, monitor)?;
+        index.stores.push(private);
+        if outdated || index.replaced.iter().any(|id| held.contains(id)) {
+            // Which objects are replaced is known now: begin anew, with those that count.
+            index.stores.clear();
+            let mut all = self.private_store()?;
+            let listed: Vec<IndexId> = listed.into_iter().collect();
+            self.import(&mut all, &listed, &mut index, false, monitor)?;
+            index.stores.push(all);
         }
         Ok(index)
     }
 
     /// Updates the shared database if nobody reads it, then opens it for reading. `None` if it can't be had.
-    #[expect(clippy::type_complexity, reason = "a store and what it holds, used once")]
     fn update_shared(
         &self,
         listed: &HashSet<IndexId>,
@@ -179,7 +197,8 @@ impl Repository {
         let mut store = Store::open_own(&path).map_err(Update::from)?;
         let held = store.objects().map_err(Update::from)?;
         let missing: Vec<IndexId> = listed.difference(&held).filter(|id| !index.skips(id)).copied().collect();
-        self.import(&mut store, &missing, index, true, monitor).map_err(Update::Failed)
+        let outdated = self.import(&mut store, &missing, index, true, monitor).map_err(Update::Failed)?;
+        if outdated { Err(Update::Broken) } else { Ok(()) }
     }
 
     fn shared_path(&self) -> PathBuf {
@@ -194,7 +213,8 @@ impl Repository {
         Ok(store)
     }
 
-    /// Reads index objects and takes those in that count, some hundred thousand chunks at a time.
+    /// Reads index objects and takes those in that count, some hundred thousand chunks at a time. Whether one of
+    /// them replaces another that is in already: then the store must be made anew, now that this is known.
     fn import(
         &self,
         store: &mut Store,
@@ -202,14 +222,20 @@ impl Repository {
         index: &mut Index,
         durable: bool,
         monitor: &dyn Monitor,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         monitor.stage("reading index", Some(ids.len() as u64), None);
         let mut batch: Vec<(IndexId, IndexObject)> = Vec::new();
-        let mut chunks = 0;
+        let mut taken = store.objects().map_err(store_error)?;
+        let (mut chunks, mut outdated) = (0, false);
         for id in ids {
             match self.read_index(*id) {
                 Ok(object) if index.sessions.is_committed(object.session) => {
-                    chunks += object.packs.iter().flat_map(|pack| &pack.segments).map(|s| s.chunks.len()).sum::<usize>();
+                    outdated |= object.replaces.iter().any(|old| taken.contains(old) && !index.replaced.contains(old));
+                    index.replaced.extend(object.replaces.iter().copied());
+                    let object = if index.replaced.contains(id) { IndexObject::empty(object.session) } else { object };
+                    taken.insert(*id);
+                    chunks +=
+                        object.packs.iter().flat_map(|pack| &pack.segments).map(|s| s.chunks.len()).sum::<usize>();
                     batch.push((*id, object));
                 }
                 Ok(_) => index.sessions.mark_uncommitted(*id),
@@ -222,7 +248,10 @@ impl Repository {
                 chunks = 0;
             }
         }
-        if batch.is_empty() { Ok(()) } else { store.import(&batch, durable).map_err(store_error) }
+        if !batch.is_empty() {
+            store.import(&batch, durable).map_err(store_error)?;
+        }
+        Ok(outdated)
     }
 
     /// Reads and opens an index object.
@@ -376,7 +405,7 @@ impl Index {
     ///
     /// # Errors
     /// `Io` if the local database fails or is damaged.
-    pub fn segment(&self, key: (u8, u32)) -> Result<SegmentPlace> {
+    pub fn segment(&self, key: SegmentKey) -> Result<SegmentPlace> {
         let store = match key.0 {
             RECOVERED => self.recovered.get().and_then(Option::as_ref),
             number => self.stores.get(usize::from(number)),
@@ -434,7 +463,7 @@ impl Index {
     /// # Errors
     /// `Io`.
     pub fn chunks_of_pack(&self, pack: &PackId, each: &mut dyn FnMut(Place, [u8; 16])) -> Result<()> {
-        let mut known: std::collections::HashMap<(u8, u32), bool> = std::collections::HashMap::new();
+        let mut known: std::collections::HashMap<SegmentKey, bool> = std::collections::HashMap::new();
         let mut failure = None;
         self.chunks(&mut |id, place| {
             let inside = *known.entry(place.segment).or_insert_with(|| match self.segment(place.segment) {

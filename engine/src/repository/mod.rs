@@ -11,11 +11,11 @@ mod writer;
 
 pub use content::{ContentReader, ContentWriter};
 pub use directory::{DirectoryReader, DirectoryWriter};
-pub use index::{Index, Place, SegmentPlace};
+pub use index::{Index, Place, SegmentKey, SegmentPlace};
 pub use reader::{ChunkReader, OpenSegment, SegmentReader};
 pub use sessions::{Session, SessionTable};
 pub use snapshots::{SnapshotSet, read_snapshots};
-pub use writer::{SegmentBuilder, SessionWriter, WriterStatistics};
+pub use writer::{SegmentBuilder, SessionWriter, Uploads, WriterStatistics};
 
 pub(crate) use sessions::adopt_dead_sessions;
 pub(crate) use writer::write_snapshot;
@@ -53,12 +53,11 @@ impl Repository {
     /// # Errors
     /// `NoRepository`, `WrongPassword`, `Unsupported` (newer format or features), `Damaged`, `Io`.
     pub fn open(storage: Arc<dyn Storage>, secret: &Secret, cache: &Path) -> Result<Self> {
-        let object = storage.read(ObjectName::Config, None, limits::SMALL_OBJECT_BYTES).map_err(|error| {
-            match error.kind() {
+        let object =
+            storage.read(ObjectName::Config, None, limits::SMALL_OBJECT_BYTES).map_err(|error| match error.kind() {
                 ErrorKind::Missing => EngineError::new(ErrorKind::NoRepository, "no repository here: it has no config"),
                 _ => error,
-            }
-        })?;
+            })?;
         let config = format::decode_config(&object).map_err(|error| object_error(ObjectName::Config, error))?;
         let (keys, slot) = unlock(&*storage, config.id, secret)?;
         format::verify_config(&object, &keys).map_err(|error| object_error(ObjectName::Config, error))?;
@@ -157,7 +156,8 @@ fn unlock(storage: &dyn Storage, repository: RepositoryId, secret: &Secret) -> R
             Err(error) => drop(first_damage.get_or_insert(error)),
         }
     }
-    Err(first_damage.unwrap_or_else(|| EngineError::new(ErrorKind::WrongPassword, "no key slot opens with this secret")))
+    Err(first_damage
+        .unwrap_or_else(|| EngineError::new(ErrorKind::WrongPassword, "no key slot opens with this secret")))
 }
 
 fn try_slot(

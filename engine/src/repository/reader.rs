@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-use super::{Index, Place, Repository, SegmentPlace, object_error};
+use super::{Index, Place, Repository, SegmentKey, SegmentPlace, object_error};
 use crate::compress::Decompressor;
 use crate::crypto::SegmentBinding;
 use crate::error::{EngineError, ErrorKind, Result};
@@ -63,7 +63,8 @@ impl SegmentReader {
             .open_segment(&binding, &mut sealed)
             .map_err(|error| object_error(name, error.into()).during(format_args!("segment at {}", view.offset)))?;
         self.decompressor.decompress(view.compression, text, view.plain_len, &mut self.plain).map_err(|error| {
-            EngineError::with_source(ErrorKind::Damaged, format!("segment at {} of {name}", view.offset), error).about(name)
+            EngineError::with_source(ErrorKind::Damaged, format!("segment at {} of {name}", view.offset), error)
+                .about(name)
         })?;
         Ok(OpenSegment { plain: &self.plain, kind: view.kind })
     }
@@ -103,7 +104,7 @@ pub struct ChunkReader<'a> {
 #[derive(Default)]
 struct Cache {
     /// Most recent first.
-    segments: VecDeque<((u8, u32), Arc<Vec<u8>>)>,
+    segments: VecDeque<(SegmentKey, Arc<Vec<u8>>)>,
     reader: SegmentReader,
 }
 
@@ -140,7 +141,7 @@ impl<'a> ChunkReader<'a> {
         }
     }
 
-    fn segment(&self, key: (u8, u32)) -> Result<Arc<Vec<u8>>> {
+    fn segment(&self, key: SegmentKey) -> Result<Arc<Vec<u8>>> {
         let mut cache = self.cache.lock().expect("no holder of this lock panics");
         if let Some(at) = cache.segments.iter().position(|(cached, _)| *cached == key) {
             let entry = cache.segments.remove(at).expect("just found");

@@ -40,7 +40,9 @@ pub fn read_snapshots(repository: &Repository, sessions: &SessionTable) -> Resul
     promised.sort();
     for id in &listed {
         match read_snapshot(repository, *id) {
-            Ok((session, snapshot)) if sessions.snapshot_of(session) == Some(*id) => set.snapshots.push((*id, snapshot)),
+            Ok((session, snapshot)) if sessions.snapshot_of(session) == Some(*id) => {
+                set.snapshots.push((*id, snapshot))
+            }
             Ok(_) => set.uncommitted.push(*id),
             Err(error) if error.kind() == ErrorKind::Io => return Err(error),
             Err(error) => set.problems.push(problem(*id, error.to_string())),

@@ -24,7 +24,7 @@ use crate::id::{ChunkId, IndexId, PackId, SnapshotId};
 use crate::model::{ChunkKind, ChunkRef, Compression, PackRow, SegmentRow};
 use crate::storage::{ObjectName, Outcome};
 
-/// zstd's level for data. Level 3 is four times slower on dumps and no smaller.
+/// zstd's level for data.
 const DATA_LEVEL: i32 = 3;
 /// zstd's level for trees, which are few.
 const TREE_LEVEL: i32 = 3;
@@ -186,7 +186,7 @@ impl<'a> SessionWriter<'a> {
         Ok(())
     }
 
-    /// Writes packs until [`Self::finish`] says that there are no more; run it on a thread of its own.
+    /// Writes packs until [`Self::end_uploads`] says that there are no more; run it on a thread of its own.
     pub fn run_uploader(&self) {
         let mut pending = Pending::default();
         // After a failure packs are still taken, so that nobody waits for ever.
@@ -195,7 +195,10 @@ impl<'a> SessionWriter<'a> {
             if self.failed.load(Ordering::Acquire) {
                 if last { break } else { continue }
             }
-            let result = if last { self.write_index(&mut pending) } else { self.write_pack(pack, &mut pending) };
+            let work = || if last { self.write_index(&mut pending) } else { self.write_pack(pack, &mut pending) };
+            // A bug must not leave workers waiting for a thread that is gone.
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work))
+                .unwrap_or_else(|_| Err(EngineError::new(ErrorKind::Io, "the uploader panicked")));
             if let Err(error) = result {
                 *self.failure.lock().expect("no holder of this lock panics") = Some(error);
                 self.failed.store(true, Ordering::Release);
@@ -241,9 +244,14 @@ impl<'a> SessionWriter<'a> {
         self.claims.spill(self.repository, id, object)
     }
 
-    /// Sends what is left and ends the uploader. All builders must be finished; call [`Self::commit`] when the
+    /// A guard that ends the uploader when it is dropped, whatever happens until then.
+    pub fn uploads(&self) -> Uploads<'_, 'a> {
+        Uploads(self)
+    }
+
+    /// Sends what is left and ends the uploader. All builders must be finished; [`Self::commit`] comes when the
     /// uploader's thread has ended.
-    pub fn finish_uploads(&self) {
+    fn end_uploads(&self) {
         for kind in [ChunkKind::Data, ChunkKind::Tree] {
             let pack = std::mem::take(&mut *self.pack(kind));
             if !pack.segments.is_empty() {
@@ -279,6 +287,15 @@ impl<'a> SessionWriter<'a> {
             Some(error) => Err(error),
             None => Ok(()),
         }
+    }
+}
+
+/// Ends the uploader when it is dropped: a panic must not leave its thread waiting.
+pub struct Uploads<'w, 'a>(&'w SessionWriter<'a>);
+
+impl Drop for Uploads<'_, '_> {
+    fn drop(&mut self) {
+        self.0.end_uploads();
     }
 }
 

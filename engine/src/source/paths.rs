@@ -65,9 +65,8 @@ pub(super) fn join(path: &[u8], name: &[u8]) -> Vec<u8> {
 /// # Errors
 /// `Invalid` if `path` isn't absolute, contains a NUL, or is deeper than directories may be.
 pub fn normalize(path: &[u8]) -> Result<Vec<u8>> {
-    let invalid = |what: &str| {
-        EngineError::new(ErrorKind::Invalid, format!("path {} {what}", String::from_utf8_lossy(path)))
-    };
+    let invalid =
+        |what: &str| EngineError::new(ErrorKind::Invalid, format!("path {} {what}", String::from_utf8_lossy(path)));
     if !path.starts_with(b"/") {
         return Err(invalid("is not absolute"));
     }

@@ -291,16 +291,33 @@ fn pattern_files_have_comments_and_lines() {
 #[test]
 fn ignore_files_nest_as_in_git() {
     let scratch = Scratch::new(&[
-        "p/.repoignore", "p/a.log", "p/keep.log", "p/sub/.repoignore", "p/sub/a.log", "p/sub/b.txt", "p/sub/deep/b.txt",
-        "p/anchored", "p/sub/anchored", "p/out/.repoignore", "p/out/x", "outside.log",
+        "p/.repoignore",
+        "p/a.log",
+        "p/keep.log",
+        "p/sub/.repoignore",
+        "p/sub/a.log",
+        "p/sub/b.txt",
+        "p/sub/deep/b.txt",
+        "p/anchored",
+        "p/sub/anchored",
+        "p/out/.repoignore",
+        "p/out/x",
+        "outside.log",
     ]);
     scratch.write("p/.repoignore", "*.log\n!keep.log\n/anchored\nout/\n");
     scratch.write("p/sub/.repoignore", "!a.log\nb.txt\n");
     scratch.write("p/out/.repoignore", "!x\n");
     let options = ExcludeOptions { ignore_files: texts(&[".repoignore"]), ..options() };
     let expected = [
-        "outside.log", "p/", "p/.repoignore", "p/keep.log", "p/sub/", "p/sub/.repoignore", "p/sub/a.log",
-        "p/sub/anchored", "p/sub/deep/",
+        "outside.log",
+        "p/",
+        "p/.repoignore",
+        "p/keep.log",
+        "p/sub/",
+        "p/sub/.repoignore",
+        "p/sub/a.log",
+        "p/sub/anchored",
+        "p/sub/deep/",
     ];
     assert_eq!(scratch.walk(&[""], &options).told, expected);
     let stronger = ExcludeOptions { patterns: texts(&["keep.log", "!/**/p/a.log"]), ..options };
@@ -311,20 +328,35 @@ fn ignore_files_nest_as_in_git() {
 #[test]
 fn marked_directories_keep_nothing_but_the_mark() {
     let scratch = Scratch::new(&[
-        "cache/CACHEDIR.TAG", "cache/x/y", "fake/CACHEDIR.TAG", "fake/x", "no/.nobackup", "no/x", "head/M", "head/x",
-        "other/M", "other/x",
+        "cache/CACHEDIR.TAG",
+        "cache/x/y",
+        "fake/CACHEDIR.TAG",
+        "fake/x",
+        "no/.nobackup",
+        "no/x",
+        "head/M",
+        "head/x",
+        "other/M",
+        "other/x",
     ]);
     scratch.write("cache/CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55\n# comment");
     scratch.write("head/M", "yes and more");
-    let options = ExcludeOptions {
-        exclude_caches: true,
-        exclude_if_present: texts(&[".nobackup", "M:yes"]),
-        ..options()
-    };
+    let options =
+        ExcludeOptions { exclude_caches: true, exclude_if_present: texts(&[".nobackup", "M:yes"]), ..options() };
     let walked = scratch.walk(&[""], &options);
     let expected = [
-        "cache/", "cache/CACHEDIR.TAG", "fake/", "fake/CACHEDIR.TAG", "fake/x", "head/", "head/M", "no/",
-        "no/.nobackup", "other/", "other/M", "other/x",
+        "cache/",
+        "cache/CACHEDIR.TAG",
+        "fake/",
+        "fake/CACHEDIR.TAG",
+        "fake/x",
+        "head/",
+        "head/M",
+        "no/",
+        "no/.nobackup",
+        "other/",
+        "other/M",
+        "other/x",
     ];
     assert_eq!(walked.told, expected);
     let told = scratch.walk(&["", "cache/x/y"], &options).told;
@@ -430,8 +462,7 @@ fn a_source_is_placed_elsewhere() {
     ] {
         let heard = Heard::default();
         let problems = ProblemLog::new(&heard);
-        let mut walker =
-            Walker::new_at(&scratch.bytes(source), at.as_bytes(), &rules, &problems).expect("absolute");
+        let mut walker = Walker::new_at(&scratch.bytes(source), at.as_bytes(), &rules, &problems).expect("absolute");
         assert_eq!(run(&mut walker, b"").told, expected, "{source} at {at}");
         let wrong = source == "missing" || expected.is_empty();
         assert_eq!(problems.count(), u64::from(wrong), "{source} at {at}: {:?}", problems.finish());

@@ -560,12 +560,7 @@ enum Left {
 }
 
 impl Frame {
-    fn new(
-        whole: bool,
-        wanted: BTreeMap<Vec<u8>, Wanted>,
-        root_device: u64,
-        ignore: Option<Arc<IgnoreLevel>>,
-    ) -> Self {
+    fn new(whole: bool, wanted: BTreeMap<Vec<u8>, Wanted>, root_device: u64, ignore: Option<Arc<IgnoreLevel>>) -> Self {
         Self { names: FrameNames::None, wanted, whole, root_device, ignore, path_len: 0 }
     }
 

@@ -75,9 +75,13 @@ impl Storage for LocalStorage {
     fn read(&self, name: ObjectName, range: Option<Range<u64>>, max: u64) -> Result<Vec<u8>> {
         let path = self.path(name);
         durable::read_file(&path, range, max).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => EngineError::new(ErrorKind::Missing, format!("object {name} is missing")).about(name),
+            io::ErrorKind::NotFound => {
+                EngineError::new(ErrorKind::Missing, format!("object {name} is missing")).about(name)
+            }
             io::ErrorKind::UnexpectedEof => EngineError::damaged(format!("object {name} is cut short")).about(name),
-            io::ErrorKind::FileTooLarge => EngineError::damaged(format!("object {name} is too large: {error}")).about(name),
+            io::ErrorKind::FileTooLarge => {
+                EngineError::damaged(format!("object {name} is too large: {error}")).about(name)
+            }
             _ => EngineError::io("read", &path, error),
         })
     }

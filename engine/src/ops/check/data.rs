@@ -12,7 +12,7 @@ use crate::format::{self, Footer, segment_table_hash};
 use crate::id::{ChunkId, PackId};
 use crate::limits;
 use crate::model::SegmentRow;
-use crate::repository::{Index, Repository};
+use crate::repository::{Index, Repository, SegmentKey};
 use crate::storage::ObjectName;
 
 /// The packs to read: what was asked for, and those whose length is wrong.
@@ -149,7 +149,9 @@ fn read_pack(
         result.problem = Some("does not have the content that its name says".into());
     }
     let segments = match &footer {
-        Some(footer) => footer.segments.iter().map(|row| open_row(repository, footer, row, &bytes, decompressor)).collect(),
+        Some(footer) => {
+            footer.segments.iter().map(|row| open_row(repository, footer, row, &bytes, decompressor)).collect()
+        }
         // Without a footer the index says what was where.
         None => segments_by_index(repository, index, id, &bytes)?,
     };
@@ -242,7 +244,7 @@ fn open_row(
 fn segments_by_index(repository: &Repository, index: &Index, id: PackId, bytes: &[u8]) -> Result<Vec<Segment>> {
     let mut chunks = Vec::new();
     index.chunks_of_pack(&id, &mut |place, short| chunks.push((place, short)))?;
-    let mut segments: Vec<((u8, u32), Vec<[u8; 16]>)> = Vec::new();
+    let mut segments: Vec<(SegmentKey, Vec<[u8; 16]>)> = Vec::new();
     chunks.sort_by_key(|(place, _)| (place.segment, place.offset));
     for (place, short) in chunks {
         match segments.last_mut() {

@@ -87,7 +87,7 @@ impl Check<'_> {
     fn file(&mut self, chunks: &ChunkReader<'_>, content: &Content) -> Result<()> {
         let mut reader = ContentReader::new(chunks, content);
         loop {
-            match reader.next() {
+            match reader.read_next() {
                 Ok(None) => return Ok(()),
                 Ok(Some(reference)) => self.reference(chunks, &reference)?,
                 Err(error) => {
@@ -171,7 +171,7 @@ impl Check<'_> {
         let Some(content) = &node.content else { return Ok(false) };
         let mut reader = ContentReader::new(chunks, content);
         loop {
-            let finding = match reader.next() {
+            let finding = match reader.read_next() {
                 Ok(None) => return Ok(false),
                 Ok(Some(reference)) => self.finding_of_chunk(chunks.index(), &reference)?,
                 Err(error) => self.damage.trees.get(&error.to_string()).copied(),

@@ -13,7 +13,7 @@ use crate::error::{ErrorKind, Result};
 use crate::id::PackId;
 use crate::model::{ChunkKind, ChunkRef, Content, NodeKind};
 use crate::monitor::ItemAction;
-use crate::repository::{Place, SegmentPlace, SegmentReader};
+use crate::repository::{Place, SegmentKey, SegmentPlace, SegmentReader};
 use crate::target::TargetFile;
 
 /// Zeros that a restore leaves out are whole blocks of this many bytes.
@@ -117,7 +117,7 @@ fn holds(
 /// Which segments are needed, in the order in which they are stored.
 fn group_by_segment(context: &Context<'_>, files: &[FileState<'_>]) -> Result<Vec<(SegmentPlace, Vec<Use>)>> {
     let index = context.chunks.index();
-    let mut groups: BTreeMap<(u8, u32), Vec<Use>> = BTreeMap::new();
+    let mut groups: BTreeMap<SegmentKey, Vec<Use>> = BTreeMap::new();
     for (number, file) in files.iter().enumerate() {
         for (offset, reference) in &file.chunks {
             match index.find_or_recover(context.repository, &reference.id) {

@@ -74,7 +74,9 @@ fn compare(context: &Context<'_>, target: &TargetDir, path: &[u8], node: &Node) 
         differences.push("modification time differs".into());
     }
     match node.kind {
-        NodeKind::Symlink if directory.read_link(name)? != node.target => differences.push("link target differs".into()),
+        NodeKind::Symlink if directory.read_link(name)? != node.target => {
+            differences.push("link target differs".into())
+        }
         NodeKind::BlockDevice | NodeKind::CharDevice if stat.rdev != node.rdev => {
             differences.push("device number differs".into());
         }
@@ -110,7 +112,7 @@ fn compare_content(context: &Context<'_>, directory: &TargetDir, node: &Node) ->
     }
     let mut reader = ContentReader::new(context.chunks, content);
     let mut offset = 0u64;
-    while let Some(reference) = reader.next()? {
+    while let Some(reference) = reader.read_next()? {
         let there = read(offset, reference.len as usize)?;
         let same = |bytes: Vec<u8>| context.repository.domain().chunk_id(ChunkKind::Data, &bytes) == reference.id;
         if !there.is_some_and(same) {

@@ -246,7 +246,7 @@ impl<'a> Restorer<'a> {
         let empty = Content::Inline(Vec::new());
         let mut reader = ContentReader::new(self.context.chunks, node.content.as_ref().unwrap_or(&empty));
         let (mut chunks, mut offset) = (Vec::new(), 0u64);
-        while let Some(reference) = reader.next()? {
+        while let Some(reference) = reader.read_next()? {
             chunks.push((offset, reference));
             offset += u64::from(reference.len);
             if offset > node.stream_len() {
@@ -395,8 +395,7 @@ impl<'a> Restorer<'a> {
     fn delete(&self, parent: &[u8], name: &[u8]) {
         let Some(above) = self.above() else { return };
         let path = [parent, b"/", name].concat();
-        let is_directory =
-            matches!(above.directory.stat(name), Ok(Some(stat)) if stat.kind == NodeKind::Directory);
+        let is_directory = matches!(above.directory.stat(name), Ok(Some(stat)) if stat.kind == NodeKind::Directory);
         if self.filter.judge(&path, is_directory) != Verdict::Wanted {
             return;
         }

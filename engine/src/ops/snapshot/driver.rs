@@ -11,7 +11,7 @@ use super::trees::TreeBuilder;
 use super::worker::{Worker, interrupted};
 use super::{Gathered, SnapshotOptions};
 use crate::clock::Timestamp;
-use crate::error::Result;
+use crate::error::{EngineError, ErrorKind, Result};
 use crate::model::{Content, Extent, LinkGroup, Node, NodeKind, Snapshot};
 use crate::monitor::{ItemAction, ProblemLog};
 use crate::os;
@@ -120,7 +120,12 @@ fn run_worker(
             let _ = results.send((number, Ok(None)));
             continue;
         }
-        let node = worker.file(&entry);
+        let file = std::panic::AssertUnwindSafe(|| worker.file(&entry));
+        // A bug must not leave the walk waiting for a result that never comes.
+        let node = std::panic::catch_unwind(file).unwrap_or_else(|_| {
+            let path = String::from_utf8_lossy(entry.source_path()).into_owned();
+            Err(EngineError::new(ErrorKind::Io, format!("reading {path} panicked")))
+        });
         failed.store(node.is_err(), Ordering::Relaxed);
         if results.send((number, node)).is_err() {
             break;
@@ -400,7 +405,7 @@ impl<'a> ParentDirectory<'a> {
                 _ if self.at_end => return None,
                 _ => {}
             }
-            match self.reader.next() {
+            match self.reader.read_next() {
                 Ok(node) => {
                     self.at_end = node.is_none();
                     self.next = node;

@@ -19,6 +19,7 @@ use crate::error::{EngineError, ErrorKind, Result};
 use crate::id::SnapshotId;
 use crate::model::{Content, NameTable, Snapshot, SnapshotStatistics};
 use crate::monitor::{Monitor, Problem, ProblemLog};
+use crate::os;
 use crate::repository::{
     ChunkReader, Index, Repository, Session, SessionWriter, SnapshotSet, adopt_dead_sessions, read_snapshots,
 };
@@ -120,6 +121,7 @@ pub fn snapshot(
 ) -> Result<SnapshotReport> {
     let started = clock.now();
     let paths = snapshot_paths(&mut input, options)?;
+    refuse_own_directory(repository, &input)?;
     let (resumed_sessions, session) = begin(repository, options, clock)?;
     let index = repository.load_index(monitor)?;
     let existing = read_snapshots(repository, index.sessions())?;
@@ -198,6 +200,7 @@ fn gather(
 ) -> Result<Gathered> {
     let chunks = ChunkReader::new(writer.repository(), index);
     std::thread::scope(|scope| {
+        let uploads = writer.uploads();
         let uploader = scope.spawn(|| writer.run_uploader());
         let gathered = match input {
             SnapshotInput::Paths(paths) => {
@@ -209,7 +212,7 @@ fn gather(
                 stream::gather_stream(writer, &name, read, finish, time, problems)
             }
         };
-        writer.finish_uploads();
+        drop(uploads);
         uploader.join().expect("the uploader does not panic");
         let mut gathered = gathered?;
         writer.statistics.add_to(&mut gathered.statistics);
@@ -253,6 +256,23 @@ fn snapshot_paths(input: &mut SnapshotInput<'_>, options: &SnapshotOptions) -> R
             }
         }
     }
+}
+
+/// A backup of the repository into itself would never end well; one of what holds it leaves it out.
+fn refuse_own_directory(repository: &Repository, input: &SnapshotInput<'_>) -> Result<()> {
+    use std::os::unix::ffi::OsStrExt;
+    let SnapshotInput::Paths(paths) = input else { return Ok(()) };
+    let Some(own) = repository.storage().capabilities().local_directory.and_then(|path| os::real_path(&path)) else {
+        return Ok(());
+    };
+    for path in paths {
+        let path = std::path::Path::new(std::ffi::OsStr::from_bytes(path));
+        if os::real_path(path).is_some_and(|real| real.starts_with(&own)) {
+            let text = format!("{} is inside the repository itself", path.display());
+            return Err(EngineError::new(ErrorKind::Invalid, text));
+        }
+    }
+    Ok(())
 }
 
 fn choose_parent<'a>(
