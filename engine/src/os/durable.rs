@@ -51,17 +51,18 @@ pub fn create_directories(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
-    if let Some(parent) = path.parent() {
-        create_directories(parent)?;
-    }
+    // The parent of a relative path's first part is empty, and means here.
+    let parent = match path.parent() {
+        Some(parent) if parent == Path::new("") => Path::new("."),
+        Some(parent) => parent,
+        None => return Err(io::ErrorKind::NotFound.into()),
+    };
+    create_directories(parent)?;
     match fs::create_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
         other => other?,
     }
-    match path.parent() {
-        Some(parent) if parent != Path::new("") => sync_directory(parent),
-        _ => sync_directory(Path::new(".")),
-    }
+    sync_directory(parent)
 }
 
 /// Reads a file, or a range of it.
@@ -190,6 +191,14 @@ mod tests {
         let error = read_file(&directory.join("x"), Some(2..9), 10).expect_err("beyond the end");
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
         assert_eq!(read_file(&directory.join("x"), None, 5).expect_err("limit").kind(), io::ErrorKind::FileTooLarge);
+    }
+
+    #[test]
+    fn directories_are_made_from_relative_paths_too() {
+        let name = format!("scratch-{}", hex(&random_bytes::<8>()));
+        create_directories(&Path::new(&name).join("below")).expect("relative");
+        assert!(Path::new(&name).join("below").is_dir());
+        fs::remove_dir_all(name).expect("clean up");
     }
 
     #[test]

@@ -42,6 +42,11 @@ pub fn path_identity(path: &std::path::Path) -> Option<(u64, u64)> {
     std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
+/// Whether there is something at a path, be it a link that leads nowhere.
+pub fn path_exists(path: &std::path::Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
 /// A path without links and dots; `None` if it leads nowhere.
 pub fn real_path(path: &std::path::Path) -> Option<std::path::PathBuf> {
     std::fs::canonicalize(path).ok()

@@ -110,7 +110,7 @@ struct Context<'a> {
 impl Context<'_> {
     fn stop_if_asked(&self) -> Result<()> {
         if self.problems.monitor().cancelled() {
-            return Err(EngineError::new(ErrorKind::Interrupted, "interrupted; running it again goes on"));
+            return Err(EngineError::new(ErrorKind::Interrupted, "interrupted"));
         }
         Ok(())
     }

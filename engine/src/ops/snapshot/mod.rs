@@ -122,6 +122,7 @@ pub fn snapshot(
     let started = clock.now();
     let paths = snapshot_paths(&mut input, options)?;
     refuse_own_directory(repository, &input)?;
+    require_a_path(&input)?;
     let (resumed_sessions, session) = begin(repository, options, clock)?;
     let index = repository.load_index(monitor)?;
     let existing = read_snapshots(repository, index.sessions())?;
@@ -256,6 +257,18 @@ fn snapshot_paths(input: &mut SnapshotInput<'_>, options: &SnapshotOptions) -> R
             }
         }
     }
+}
+
+/// A snapshot of nothing would look like a good one. That some paths are missing is a problem, told with them.
+fn require_a_path(input: &SnapshotInput<'_>) -> Result<()> {
+    use std::os::unix::ffi::OsStrExt;
+    let SnapshotInput::Paths(paths) = input else { return Ok(()) };
+    let path = |bytes: &Vec<u8>| std::path::PathBuf::from(std::ffi::OsStr::from_bytes(bytes));
+    if paths.iter().any(|bytes| os::path_exists(&path(bytes))) {
+        return Ok(());
+    }
+    let names: Vec<String> = paths.iter().map(|bytes| path(bytes).display().to_string()).collect();
+    Err(EngineError::new(ErrorKind::NotFound, format!("nothing to snapshot: {} does not exist", names.join(", "))))
 }
 
 /// A backup of the repository into itself would never end well; one of what holds it leaves it out.

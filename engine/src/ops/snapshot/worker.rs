@@ -151,7 +151,7 @@ impl<'w, 'a> Worker<'w, 'a> {
 }
 
 pub(super) fn interrupted() -> EngineError {
-    EngineError::new(ErrorKind::Interrupted, "interrupted; what was stored is kept for the next snapshot")
+    EngineError::new(ErrorKind::Interrupted, "interrupted")
 }
 
 fn is_short(error: &EngineError) -> bool {
