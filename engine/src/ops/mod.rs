@@ -14,6 +14,9 @@ mod snapshot;
 mod stats;
 mod tag;
 
+#[cfg(test)]
+mod tests;
+
 pub use browse::{ls, node_at};
 pub use cat::{CatObject, CatOutput, cat};
 pub use check::{CheckOptions, CheckReport, Finding, ReadData, check};

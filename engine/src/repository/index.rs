@@ -285,7 +285,8 @@ impl Repository {
         format::decode_footer(&sealed, &self.keys().domain(tail.domain), tail.epoch, start).map_err(damaged)
     }
 
-    /// A private store of all packs that `index` does not list and that committed sessions wrote.
+    /// A private store of all packs that `index` does not list, whoever wrote them and however that ended: a chunk
+    /// that its id proves may always be read, if only never built upon.
     fn recover_from_footers(&self, index: &Index) -> Result<Store> {
         let mut packs = Vec::new();
         self.storage().list(ObjectFamily::Packs, &mut |name, len| {
@@ -301,13 +302,10 @@ impl Repository {
             }
             // A pack that can't be read costs what it holds, not what others hold.
             let Ok(footer) = self.read_footer(id, len) else { continue };
-            if footer.sessions.iter().all(|record| index.sessions.is_committed(record.session())) {
-                let session = footer.sessions.first().map(|record| record.session());
-                let Some(session) = session else { continue };
-                let packs = vec![PackRow { id, len, segments: footer.segments }];
-                let object = IndexObject { session, sessions: footer.sessions, packs, replaces: Vec::new() };
-                batch.push((IndexId::new(*id.as_bytes()), object));
-            }
+            let Some(session) = footer.sessions.first().map(|record| record.session()) else { continue };
+            let packs = vec![PackRow { id, len, segments: footer.segments }];
+            let object = IndexObject { session, sessions: footer.sessions, packs, replaces: Vec::new() };
+            batch.push((IndexId::new(*id.as_bytes()), object));
         }
         store.import(&batch, false).map_err(store_error)?;
         Ok(store)
@@ -393,12 +391,17 @@ impl Index {
         self.find(id)?.ok_or_else(|| EngineError::new(ErrorKind::Missing, format!("no pack holds chunk {id}")))
     }
 
-    /// Whether an index object lists the chunk.
+    /// Whether an index object that counts lists the chunk: only then may a writer build on it.
     ///
     /// # Errors
     /// `Io`.
     pub fn contains(&self, id: &ChunkId) -> Result<bool> {
-        Ok(self.find(id)?.is_some())
+        for store in &self.stores {
+            if store.chunk(id).map_err(store_error)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Where the segment of a place is.

@@ -17,7 +17,7 @@ pub use sessions::{Session, SessionTable};
 pub use snapshots::{SnapshotSet, read_snapshots};
 pub use writer::{SegmentBuilder, SessionWriter, Uploads, WriterStatistics};
 
-pub(crate) use sessions::adopt_dead_sessions;
+pub(crate) use sessions::{adopt_dead_sessions, read_intent};
 pub(crate) use writer::write_snapshot;
 
 pub use crate::crypto::Secret;

@@ -71,6 +71,12 @@ impl SessionTable {
         self.open.iter().copied()
     }
 
+    /// Whether the register of a session that something names is unreadable or lost: a writer takes its intent
+    /// away only when it has committed.
+    pub fn is_lost(&self, session: SessionId) -> bool {
+        !self.states.contains_key(&session) && !self.open.contains(&session)
+    }
+
     /// Registers that could not be read, and why.
     pub fn damaged(&self) -> &[(SessionId, String)] {
         &self.damaged
@@ -194,6 +200,21 @@ fn put_register(repository: &Repository, session: SessionId, state: SessionState
     }
 }
 
+/// Reads an intent.
+///
+/// # Errors
+/// `Missing`, `Damaged`, `Unsupported`, `Io`.
+pub(crate) fn read_intent(repository: &Repository, session: SessionId) -> Result<Intent> {
+    let name = ObjectName::Intent(session);
+    let object = repository.storage().read(name, None, limits::ENVELOPE_BYTES)?;
+    let (keys, intent) =
+        format::decode_intent(&object, repository.keys()).map_err(|error| object_error(name, error))?;
+    if keys.session() != session {
+        return Err(EngineError::damaged(format!("object {name} belongs to another session")).about(name));
+    }
+    Ok(intent)
+}
+
 /// Takes over what interrupted writers of this machine left behind: a session whose process has certainly
 /// ended is committed without a snapshot, so that its chunks count. How many there were.
 ///
@@ -207,8 +228,7 @@ pub(crate) fn adopt_dead_sessions(repository: &Repository, host: &str) -> Result
     let mut adopted = 0;
     for session in SessionTable::load(repository)?.open() {
         let name = ObjectName::Intent(session);
-        let Ok(object) = repository.storage().read(name, None, limits::ENVELOPE_BYTES) else { continue };
-        let Ok((_, intent)) = format::decode_intent(&object, repository.keys()) else { continue };
+        let Ok(intent) = read_intent(repository, session) else { continue };
         let writer = ProcessIdentity { process: intent.process, boot: intent.boot };
         if intent.host != host || !me.knows_ended(&writer) {
             continue;

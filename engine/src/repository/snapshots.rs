@@ -20,7 +20,7 @@ pub struct SnapshotSet {
     /// Snapshots that a register names and that can't be read.
     pub problems: Vec<Problem>,
     /// Objects whose session did not commit them.
-    pub uncommitted: Vec<SnapshotId>,
+    pub uncommitted: Vec<(SnapshotId, SessionId)>,
 }
 
 /// Reads every snapshot that exists.
@@ -43,7 +43,7 @@ pub fn read_snapshots(repository: &Repository, sessions: &SessionTable) -> Resul
             Ok((session, snapshot)) if sessions.snapshot_of(session) == Some(*id) => {
                 set.snapshots.push((*id, snapshot))
             }
-            Ok(_) => set.uncommitted.push(*id),
+            Ok((session, _)) => set.uncommitted.push((*id, session)),
             Err(error) if error.kind() == ErrorKind::Io => return Err(error),
             Err(error) => set.problems.push(problem(*id, error.to_string())),
         }
@@ -55,7 +55,7 @@ pub fn read_snapshots(repository: &Repository, sessions: &SessionTable) -> Resul
     let (old, current) = set.snapshots.into_iter().partition(|(id, _)| replaced.contains(id));
     set.snapshots = current;
     set.replaced = old;
-    set.snapshots.sort_by_key(|(id, snapshot)| (snapshot.time, *id));
+    set.snapshots.sort_by_key(|(id, snapshot)| (snapshot.time, snapshot.sequence, *id));
     Ok(set)
 }
 

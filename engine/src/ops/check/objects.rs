@@ -4,7 +4,7 @@ use super::{Check, ListedPack, index_pack_lengths};
 use crate::error::{ErrorKind, Result};
 use crate::id::SnapshotId;
 use crate::model::Snapshot;
-use crate::repository::{Index, read_snapshots};
+use crate::repository::{Index, read_intent, read_snapshots};
 use crate::storage::{ObjectFamily, ObjectName};
 
 impl Check<'_> {
@@ -24,7 +24,13 @@ impl Check<'_> {
             self.find(ObjectName::Register(*session).to_string(), text, true);
         }
         for session in index.sessions().open() {
-            self.find(ObjectName::Intent(session).to_string(), "session is open: running, or interrupted", false);
+            let name = ObjectName::Intent(session).to_string();
+            match read_intent(self.repository, session) {
+                Ok(_) => self.find(name, "session is open: running, or interrupted", false),
+                // Gone since it was listed: the session has just ended.
+                Err(error) if error.kind() == ErrorKind::Missing => continue,
+                Err(error) => self.find(name, error.to_string(), true),
+            };
         }
         for (id, error) in index.damaged() {
             let text = format!("{error}; its chunks are found through their packs");
@@ -71,8 +77,11 @@ impl Check<'_> {
         let name = ObjectName::Pack(id).to_string();
         match self.repository.read_footer(id, len) {
             Ok(footer) => {
-                let committed = footer.sessions.iter().all(|record| index.sessions().is_committed(record.session()));
-                if !committed {
+                let sessions = index.sessions();
+                let committed = footer.sessions.iter().all(|record| sessions.is_committed(record.session()));
+                if footer.sessions.iter().any(|record| sessions.is_lost(record.session())) {
+                    self.find(name, "belongs to a session whose register is lost; it can be read, not built on", true);
+                } else if !committed {
                     self.find(name, "belongs to no committed session; prune will remove it", false);
                 } else if index.damaged().is_empty() {
                     self.find(name, "is in no index object: one is missing; its chunks are found through it", true);
@@ -93,8 +102,21 @@ impl Check<'_> {
         for problem in set.problems {
             self.find(String::from_utf8_lossy(&problem.path), problem.message, true);
         }
-        for id in set.uncommitted {
-            self.find(ObjectName::Snapshot(id).to_string(), "was never committed; prune will remove it", false);
+        for (id, session) in set.uncommitted {
+            let name = ObjectName::Snapshot(id).to_string();
+            let register = ObjectName::Register(session).to_string();
+            let damaged = self.report.findings.iter().position(|finding| finding.object == register);
+            let lost = match damaged {
+                Some(finding) => Some(finding),
+                None if index.sessions().is_lost(session) => {
+                    Some(self.find(register, format!("is missing; without it {name} does not count"), true))
+                }
+                None => None,
+            };
+            match lost {
+                Some(finding) => self.cost(finding, id, b"/"),
+                None => drop(self.find(name, "was never committed; prune will remove it", false)),
+            }
         }
         let existing: std::collections::HashSet<SnapshotId> =
             set.snapshots.iter().chain(&set.replaced).map(|(id, _)| *id).collect();

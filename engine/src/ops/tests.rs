@@ -1,0 +1,345 @@
+//! The verbs on a storage in memory: what sessions promise, and how many requests a verb makes.
+
+use std::fs;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use super::*;
+use crate::clock::{Clock, FixedClock, Timestamp};
+use crate::crypto::Secret;
+use crate::error::{EngineError, ErrorKind, Result};
+use crate::format::{IndexObject, encode_index};
+use crate::id::{IndexId, SnapshotId};
+use crate::model::Snapshot;
+use crate::monitor::{Monitor, Silent};
+use crate::repository::{Repository, Session, SessionTable};
+use crate::storage::{Capabilities, MemoryStorage, ObjectFamily, ObjectName, Outcome, Storage};
+
+const PROGRAM: &str = "test";
+
+/// Hours after anything that the file system may say, so that no file counts as just changed.
+fn clock() -> FixedClock {
+    FixedClock(Timestamp::new(10_000_000_000, 0))
+}
+
+/// Passes everything on and writes down what was asked for.
+#[derive(Default)]
+struct Recording {
+    below: MemoryStorage,
+    calls: Mutex<Vec<String>>,
+}
+
+impl Recording {
+    fn note(&self, call: String) {
+        self.calls.lock().expect("lock").push(call);
+    }
+
+    fn take(&self, what: &str) -> usize {
+        self.calls.lock().expect("lock").iter().filter(|call| call.starts_with(what)).count()
+    }
+
+    fn forget(&self) {
+        self.calls.lock().expect("lock").clear();
+    }
+}
+
+impl Storage for Arc<Recording> {
+    fn list(&self, family: ObjectFamily, each: &mut dyn FnMut(ObjectName, u64)) -> Result<()> {
+        self.note(format!("list {}", family.directory()));
+        self.below.list(family, each)
+    }
+
+    fn read(&self, name: ObjectName, range: Option<Range<u64>>, max: u64) -> Result<Vec<u8>> {
+        self.note(format!("read {name}"));
+        self.below.read(name, range, max)
+    }
+
+    fn write_new(&self, name: ObjectName, parts: &[&[u8]]) -> Result<Outcome> {
+        self.note(format!("write {name}"));
+        self.below.write_new(name, parts)
+    }
+
+    fn remove(&self, name: ObjectName) -> Result<()> {
+        self.note(format!("remove {name}"));
+        self.below.remove(name)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.below.capabilities()
+    }
+}
+
+struct Bench {
+    storage: Arc<Recording>,
+    scratch: tempfile::TempDir,
+    repository: Repository,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let storage = Arc::new(Recording::default());
+        let scratch = tempfile::tempdir().expect("scratch");
+        let secret = Secret::generate_key_file();
+        init(&storage, &secret, &InitOptions::default(), &clock()).expect("init");
+        let repository = Repository::open(Arc::new(Arc::clone(&storage)), &secret, &scratch.path().join("cache"));
+        let repository = repository.expect("open");
+        fs::create_dir(scratch.path().join("source")).expect("source");
+        Self { storage, scratch, repository }
+    }
+
+    fn source(&self) -> std::path::PathBuf {
+        self.scratch.path().join("source")
+    }
+
+    fn write(&self, name: &str, seed: u64, len: usize) {
+        let mut bytes = vec![0; len];
+        blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
+        let path = self.source().join(name);
+        fs::create_dir_all(path.parent().expect("parent")).expect("directories");
+        fs::write(path, bytes).expect("write");
+    }
+
+    fn snapshot_with(&self, options: &SnapshotOptions, monitor: &dyn Monitor) -> Result<SnapshotReport> {
+        use std::os::unix::ffi::OsStrExt;
+        let paths = vec![self.source().as_os_str().as_bytes().to_vec()];
+        snapshot(&self.repository, SnapshotInput::Paths(paths), options, &clock(), monitor)
+    }
+
+    fn snapshot(&self) -> SnapshotReport {
+        self.snapshot_with(&options(), &Silent).expect("snapshot")
+    }
+
+    fn latest(&self) -> (SnapshotId, Snapshot) {
+        find_snapshot(&self.repository, "latest", &SnapshotFilter::default()).expect("latest")
+    }
+
+    fn restores(&self, snapshot: &Snapshot) -> bool {
+        let index = self.repository.load_index(&Silent).expect("index");
+        let target = self.scratch.path().join("target");
+        let _ = fs::remove_dir_all(&target);
+        let path = self.source();
+        let report = restore(
+            &self.repository,
+            &index,
+            snapshot,
+            b"/data",
+            &target,
+            &RestoreOptions { verify: true, ..RestoreOptions::default() },
+            &Silent,
+        )
+        .expect("restore");
+        report.problem_count == 0 && same_files(&path, &target)
+    }
+
+    fn check(&self) -> CheckReport {
+        check(&self.repository, &CheckOptions { read_data: ReadData::All }, &Silent).expect("check")
+    }
+
+    fn objects(&self, family: ObjectFamily) -> Vec<ObjectName> {
+        let mut names = Vec::new();
+        self.storage.below.list(family, &mut |name, _| names.push(name)).expect("list");
+        names
+    }
+}
+
+/// Without the real directories above the source: others change those meanwhile.
+fn options() -> SnapshotOptions {
+    let as_path = Some(b"/data".to_vec());
+    SnapshotOptions { host: "here".into(), program: PROGRAM.into(), as_path, ..SnapshotOptions::default() }
+}
+
+fn same_files(left: &Path, right: &Path) -> bool {
+    let status = std::process::Command::new("diff").arg("-r").args([left, right]).status();
+    status.expect("diff runs").success()
+}
+
+#[test]
+fn a_tree_comes_back_and_an_unchanged_one_costs_a_handful_of_requests() {
+    let bench = Bench::new();
+    for i in 0..300u64 {
+        bench.write(&format!("d{}/f{i}", i % 7), i, 3000 + i as usize);
+    }
+    bench.write("large", 1000, 5 << 20);
+    let first = bench.snapshot();
+    assert_eq!(first.statistics.files_new, 301);
+    assert!(bench.restores(&bench.latest().1));
+    assert!(!bench.check().is_damaged());
+
+    bench.storage.forget();
+    let second = bench.snapshot();
+    assert_eq!(second.parent, first.snapshot);
+    assert_eq!((second.statistics.files_unchanged, second.statistics.files_new), (301, 0));
+    assert_eq!((second.statistics.chunks_new, second.statistics.bytes_added), (0, 0));
+    // Intent, snapshot, register; no pack and no index object, however many files there are.
+    assert_eq!(bench.storage.take("write"), 3);
+    assert_eq!(bench.storage.take("write packs"), 0);
+    assert_eq!(bench.storage.take("remove"), 1);
+    assert!(bench.storage.take("read packs") <= 2, "one segment holds all these directories");
+    assert!(bench.restores(&bench.latest().1));
+}
+
+#[test]
+fn chunks_of_a_session_without_register_are_not_built_upon_until_it_is_adopted() {
+    struct StopLate;
+    impl Monitor for StopLate {}
+    let bench = Bench::new();
+    bench.write("a", 1, 2 << 20);
+    let before = bench.snapshot();
+    // As if the writer had been killed before it committed, and its process were gone.
+    let session = bench.objects(ObjectFamily::Sessions)[0];
+    let ObjectName::Register(id) = session else { panic!("the intent is removed after the commit") };
+    bench.storage.below.remove(session).expect("remove");
+    assert_eq!(list_snapshots(&bench.repository, &SnapshotFilter::default()).expect("list").snapshots.len(), 0);
+
+    let again = bench.snapshot_with(&options(), &StopLate).expect("snapshot");
+    assert_eq!(again.statistics.bytes_new, before.statistics.bytes_new, "nothing of an unfinished session is used");
+
+    let dead = crate::format::Intent {
+        started: clock().now(),
+        host: "here".into(),
+        process: u64::MAX,
+        boot: crate::os::identity::ProcessIdentity::current().boot,
+        program: PROGRAM.into(),
+    };
+    // A third session that wrote the same chunks and died: its intent is all that is left of it.
+    let keys = bench.repository.keys().new_session(crate::id::DomainId::SHARED);
+    let object = crate::format::encode_intent(&dead, bench.repository.keys(), &keys);
+    bench.storage.below.write_new(ObjectName::Intent(keys.session()), &[&object]).expect("intent");
+    bench.write("b", 2, 1 << 20);
+    let resumed = bench.snapshot();
+    assert_eq!(resumed.resumed_sessions, 1);
+    let sessions = SessionTable::load(&bench.repository).expect("sessions");
+    assert!(sessions.is_committed(keys.session()));
+    assert!(!sessions.is_committed(id));
+}
+
+#[test]
+fn a_revoked_session_commits_nothing() {
+    let bench = Bench::new();
+    let session = Session::begin(&bench.repository, "here", PROGRAM, &clock()).expect("begin");
+    let register = crate::format::Register { session: session.id(), state: crate::format::SessionState::Revoked };
+    let object = crate::format::encode_register(&register, bench.repository.keys());
+    bench.storage.below.write_new(ObjectName::Register(session.id()), &[&object]).expect("revoke");
+    let error = session.commit(&bench.repository, None).expect_err("revoked");
+    assert_eq!(error.kind(), ErrorKind::SessionRevoked);
+}
+
+#[test]
+fn an_interrupted_snapshot_is_none_and_the_next_one_uses_what_it_stored() {
+    struct StopAfter(std::sync::atomic::AtomicU64);
+    impl Monitor for StopAfter {
+        fn cancelled(&self) -> bool {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed) > 12
+        }
+    }
+    let bench = Bench::new();
+    bench.write("large", 7, 24 << 20);
+    let error = bench.snapshot_with(&options(), &StopAfter(0.into())).expect_err("interrupted");
+    assert_eq!(error.kind(), ErrorKind::Interrupted);
+    assert_eq!(list_snapshots(&bench.repository, &SnapshotFilter::default()).expect("list").snapshots.len(), 0);
+    assert!(!bench.check().is_damaged());
+    let next = bench.snapshot();
+    assert!(next.statistics.bytes_new < 20 << 20, "{:?}", next.statistics);
+    assert!(bench.restores(&bench.latest().1));
+}
+
+#[test]
+fn a_lost_register_costs_its_own_snapshot_only() {
+    let bench = Bench::new();
+    bench.write("a", 1, 2 << 20);
+    let first = bench.snapshot().snapshot.expect("snapshot");
+    let register = bench.objects(ObjectFamily::Sessions)[0];
+    bench.write("b", 2, 100_000);
+    bench.snapshot();
+    bench.storage.below.remove(register).expect("remove");
+    // The second snapshot needs chunks of the first one's session.
+    assert!(bench.restores(&bench.latest().1));
+    let report = bench.check();
+    let finding = report.findings.iter().find(|finding| finding.object == register.to_string());
+    let finding = finding.expect("the register is named");
+    assert!(finding.damage);
+    assert_eq!(finding.costs, [(first, b"/".to_vec())]);
+}
+
+#[test]
+fn a_replaced_index_object_does_not_count() {
+    let bench = Bench::new();
+    bench.write("a", 1, 1 << 20);
+    bench.snapshot();
+    let ObjectName::Index(old) = bench.objects(ObjectFamily::Indexes)[0] else { panic!("an index object") };
+    assert!(bench.repository.load_index(&Silent).expect("index").chunk_count().expect("count") > 0);
+    // A committed session that replaces it by one that lists nothing.
+    let session = Session::begin(&bench.repository, "here", PROGRAM, &clock()).expect("begin");
+    let object = IndexObject { replaces: vec![old], ..IndexObject::empty(session.id()) };
+    let bytes = encode_index(&object, bench.repository.domain(), 0);
+    let new = IndexId::new(crate::crypto::hash(&bytes));
+    bench.storage.below.write_new(ObjectName::Index(new), &[&bytes]).expect("write");
+    assert!(bench.repository.load_index(&Silent).expect("index").chunk_count().expect("count") > 0);
+    session.commit(&bench.repository, None).expect("commit");
+    for _ in 0..2 {
+        let index = bench.repository.load_index(&Silent).expect("index");
+        assert_eq!(index.chunk_count().expect("count"), 0);
+    }
+    // Beside a reader that keeps the shared database open, too.
+    let reader = bench.repository.load_index(&Silent).expect("index");
+    assert_eq!(bench.repository.load_index(&Silent).expect("index").chunk_count().expect("count"), 0);
+    drop(reader);
+    assert!(bench.restores(&bench.latest().1), "footers still know the chunks");
+}
+
+#[test]
+fn an_index_that_others_read_is_completed_privately() {
+    let bench = Bench::new();
+    bench.write("a", 1, 1 << 20);
+    bench.snapshot();
+    let reader = bench.repository.load_index(&Silent).expect("index");
+    let before = reader.chunk_count().expect("count");
+    bench.write("b", 2, 1 << 20);
+    bench.snapshot();
+    let second = bench.repository.load_index(&Silent).expect("index");
+    assert!(second.chunk_count().expect("count") > before);
+    assert_eq!(reader.chunk_count().expect("count"), before);
+    drop(reader);
+    drop(second);
+    assert!(bench.restores(&bench.latest().1));
+}
+
+#[test]
+fn a_storage_that_fails_fails_the_snapshot_and_loses_nothing() {
+    /// Refuses packs.
+    struct Full(Arc<Recording>);
+    impl Storage for Full {
+        fn list(&self, family: ObjectFamily, each: &mut dyn FnMut(ObjectName, u64)) -> Result<()> {
+            self.0.list(family, each)
+        }
+        fn read(&self, name: ObjectName, range: Option<Range<u64>>, max: u64) -> Result<Vec<u8>> {
+            self.0.read(name, range, max)
+        }
+        fn write_new(&self, name: ObjectName, parts: &[&[u8]]) -> Result<Outcome> {
+            match name {
+                ObjectName::Pack(_) => Err(EngineError::new(ErrorKind::Io, "no space left")),
+                _ => self.0.write_new(name, parts),
+            }
+        }
+        fn remove(&self, name: ObjectName) -> Result<()> {
+            self.0.remove(name)
+        }
+        fn capabilities(&self) -> Capabilities {
+            self.0.capabilities()
+        }
+    }
+    let storage = Arc::new(Recording::default());
+    let scratch = tempfile::tempdir().expect("scratch");
+    let secret = Secret::generate_key_file();
+    init(&storage, &secret, &InitOptions::default(), &clock()).expect("init");
+    let full = Arc::new(Full(Arc::clone(&storage)));
+    let repository = Repository::open(full, &secret, &scratch.path().join("cache")).expect("open");
+    fs::create_dir(scratch.path().join("source")).expect("source");
+    let bench = Bench { storage, scratch, repository };
+    bench.write("large", 3, 40 << 20);
+    let error = bench.snapshot_with(&options(), &Silent).expect_err("full");
+    assert_eq!(error.to_string(), "no space left");
+    assert_eq!(bench.objects(ObjectFamily::Snapshots), []);
+    assert_eq!(bench.storage.take("write index"), 0, "no index object names a pack that is not there");
+}
