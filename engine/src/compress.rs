@@ -21,58 +21,81 @@ pub enum DecompressError {
     WrongLength,
 }
 
+/// The level for what a higher one does not make smaller.
+const FAST_LEVEL: i32 = 1;
+/// The level for everything else.
+const DENSE_LEVEL: i32 = 3;
+/// How much of a segment decides about its level, in bytes.
+const LEVEL_SAMPLE_BYTES: usize = 64 << 10;
+/// What the dense level must save on the sample to be worth twice the time.
+const DENSE_SAVES_PERCENT: usize = 4;
+
 /// A reusable compressor; one a thread.
 pub struct Compressor {
-    zstd: zstd::bulk::Compressor<'static>,
+    fast: zstd::bulk::Compressor<'static>,
+    dense: zstd::bulk::Compressor<'static>,
     trial: Vec<u8>,
 }
 
-impl Compressor {
-    /// A compressor for a zstd level.
-    ///
+impl Default for Compressor {
     /// # Panics
-    /// If there is no memory for zstd's context (about 1 MiB).
-    pub fn new(level: i32) -> Self {
-        let zstd = zstd::bulk::Compressor::new(level).expect("a zstd context can be made");
-        Self { zstd, trial: Vec::new() }
+    /// If there is no memory for zstd's contexts (some MiB).
+    fn default() -> Self {
+        let context = |level| zstd::bulk::Compressor::new(level).expect("a zstd context can be made");
+        Self { fast: context(FAST_LEVEL), dense: context(DENSE_LEVEL), trial: Vec::new() }
     }
+}
 
+impl Compressor {
     /// Appends `plain` to `out`, compressed if that pays.
     pub fn compress(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Compression {
         let start = out.len();
-        if self.may_pay(plain) && self.append(plain, out) && (out.len() - start) * 100 < plain.len() * WORTH_PERCENT {
-            return Compression::Zstd;
+        if self.may_pay(plain) {
+            let zstd = if self.dense_pays(plain) { &mut self.dense } else { &mut self.fast };
+            if append(zstd, plain, out) && (out.len() - start) * 100 < plain.len() * WORTH_PERCENT {
+                return Compression::Zstd;
+            }
         }
         out.truncate(start);
         out.extend_from_slice(plain);
         Compression::None
     }
 
-    /// Tries a sample from the middle: compressing what can't be compressed would double the work on it.
+    /// Tries samples: compressing what can't be compressed would double the work on it.
     fn may_pay(&mut self, plain: &[u8]) -> bool {
         if plain.len() < TRIAL_FROM_BYTES {
             return true;
         }
         // Three places, since a segment may hold several files of different kinds.
         let step = (plain.len() - SAMPLE_BYTES) / 2;
-        (0..3).any(|i| self.sample_shrinks(&plain[i * step..][..SAMPLE_BYTES]))
+        (0..3).any(|i| {
+            let sample = &plain[i * step..][..SAMPLE_BYTES];
+            sampled(&mut self.fast, sample, &mut self.trial) * 100 < sample.len() * WORTH_PERCENT
+        })
     }
 
-    fn sample_shrinks(&mut self, sample: &[u8]) -> bool {
-        let mut trial = std::mem::take(&mut self.trial);
-        trial.clear();
-        let shrinks = self.append(sample, &mut trial) && trial.len() * 100 < sample.len() * WORTH_PERCENT;
-        self.trial = trial;
-        shrinks
+    /// Whether the dense level is worth its time: on text it saves a tenth, on dumps often nothing.
+    fn dense_pays(&mut self, plain: &[u8]) -> bool {
+        let start = (plain.len() / 2).saturating_sub(LEVEL_SAMPLE_BYTES / 2);
+        let sample = &plain[start..plain.len().min(start + LEVEL_SAMPLE_BYTES)];
+        let fast = sampled(&mut self.fast, sample, &mut self.trial);
+        let dense = sampled(&mut self.dense, sample, &mut self.trial);
+        dense * 100 < fast * (100 - DENSE_SAVES_PERCENT)
     }
+}
 
-    fn append(&mut self, plain: &[u8], out: &mut Vec<u8>) -> bool {
-        let start = out.len();
-        out.resize(start + zstd::zstd_safe::compress_bound(plain.len()), 0);
-        let written = self.zstd.compress_to_buffer(plain, &mut out[start..]);
-        out.truncate(start + *written.as_ref().unwrap_or(&0));
-        written.is_ok()
-    }
+/// Length of a sample after compression; its own if it can't be compressed.
+fn sampled(zstd: &mut zstd::bulk::Compressor<'_>, sample: &[u8], trial: &mut Vec<u8>) -> usize {
+    trial.clear();
+    if append(zstd, sample, trial) { trial.len() } else { sample.len() }
+}
+
+fn append(zstd: &mut zstd::bulk::Compressor<'_>, plain: &[u8], out: &mut Vec<u8>) -> bool {
+    let start = out.len();
+    out.resize(start + zstd::zstd_safe::compress_bound(plain.len()), 0);
+    let written = zstd.compress_to_buffer(plain, &mut out[start..]);
+    out.truncate(start + *written.as_ref().unwrap_or(&0));
+    written.is_ok()
 }
 
 /// A reusable decompressor; one a thread.

@@ -2,10 +2,9 @@
 //! are built in order from what comes back.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Scope;
 
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, select_biased, unbounded};
 
 use super::trees::TreeBuilder;
 use super::worker::{Worker, interrupted};
@@ -113,25 +112,40 @@ fn run_worker(
     results: &Sender<Done>,
 ) -> Result<()> {
     let mut worker = Worker::new(writer, problems);
-    let failed = AtomicBool::new(false);
-    for (number, entry) in queue.iter().flatten() {
-        // After a failure the queue is still emptied, so that the walk is not left waiting.
-        if failed.load(Ordering::Relaxed) {
-            let _ = results.send((number, Ok(None)));
-            continue;
-        }
-        let file = std::panic::AssertUnwindSafe(|| worker.file(&entry));
-        // A bug must not leave the walk waiting for a result that never comes.
-        let node = std::panic::catch_unwind(file).unwrap_or_else(|_| {
-            let path = String::from_utf8_lossy(entry.source_path()).into_owned();
-            Err(EngineError::new(ErrorKind::Io, format!("reading {path} panicked")))
-        });
-        failed.store(node.is_err(), Ordering::Relaxed);
-        if results.send((number, node)).is_err() {
-            break;
+    let mut failure = None;
+    loop {
+        let batch = select_biased! {
+            recv(writer.offered_segments()) -> segment => {
+                // What another worker could not get to, while it has more to read.
+                if let (Ok(segment), None) = (segment, &failure) {
+                    failure = worker.seal(segment).err();
+                }
+                continue;
+            }
+            recv(queue) -> batch => batch,
+        };
+        let Ok(batch) = batch else { break };
+        for (number, entry) in batch {
+            // After a failure the queue is still emptied, so that the walk is not left waiting.
+            let node = if failure.is_some() { Ok(None) } else { read_file(&mut worker, &entry) };
+            if let Err(error) = &node {
+                failure = Some(EngineError::new(error.kind(), error.to_string()));
+            }
+            let _ = results.send((number, node));
         }
     }
-    worker.finish()
+    // Also after an interruption: what is sealed now need not be stored again by the next snapshot.
+    let finished = worker.finish();
+    failure.map_or(finished, Err)
+}
+
+/// A bug must not leave the walk waiting for a result that never comes.
+fn read_file(worker: &mut Worker<'_, '_>, entry: &Entry) -> Result<Option<Node>> {
+    let read = std::panic::AssertUnwindSafe(|| worker.file(entry));
+    std::panic::catch_unwind(read).unwrap_or_else(|_| {
+        let path = String::from_utf8_lossy(entry.source_path()).into_owned();
+        Err(EngineError::new(ErrorKind::Io, format!("reading {path} panicked")))
+    })
 }
 
 /// A node that waits until it is its turn to be written.

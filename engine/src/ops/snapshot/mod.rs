@@ -210,7 +210,7 @@ fn gather(
             }
             SnapshotInput::Stream { name, read, finish } => {
                 let time = options.time.unwrap_or(started);
-                stream::gather_stream(writer, &name, read, finish, time, problems)
+                stream::gather_stream(scope, writer, &name, read, finish, time, problems)
             }
         };
         drop(uploads);

@@ -1,19 +1,24 @@
 //! Snapshots of a stream: one file, under the path that the caller gave.
 
 use std::io::{ErrorKind as IoKind, Read};
+use std::thread::Scope;
+
+use crossbeam_channel::{Receiver, bounded, select_biased};
 
 use super::Gathered;
 use super::trees::TreeBuilder;
 use super::worker::{StreamError, Worker};
 use crate::clock::Timestamp;
 use crate::error::{EngineError, ErrorKind, Result};
-use crate::model::{Metadata, Node, NodeKind, Profile};
+use crate::model::{ChunkKind, Metadata, Node, NodeKind, Profile};
 use crate::monitor::{ItemAction, ProblemLog};
 use crate::os::host;
-use crate::repository::SessionWriter;
+use crate::repository::{SegmentBuilder, SessionWriter};
 
-pub(super) fn gather_stream(
-    writer: &SessionWriter<'_>,
+/// Stores a stream. One thread reads and cuts it; the others compress and seal.
+pub(super) fn gather_stream<'s, 'w>(
+    scope: &'s Scope<'s, 'w>,
+    writer: &'w SessionWriter<'_>,
     path: &[u8],
     read: &mut (dyn Read + Send),
     finish: Box<dyn FnOnce() -> Result<()> + '_>,
@@ -22,6 +27,14 @@ pub(super) fn gather_stream(
 ) -> Result<Gathered> {
     problems.monitor().stage("reading the stream", None, None);
     problems.monitor().current(path);
+    let others = std::thread::available_parallelism().map_or(0, |count| count.get() - 1);
+    let (reading, ended) = bounded::<()>(0);
+    let sealers: Vec<_> = (0..others)
+        .map(|_| {
+            let ended = ended.clone();
+            scope.spawn(move || seal_offered(writer, &ended))
+        })
+        .collect();
     let mut worker = Worker::new(writer, problems);
     let mut size = 0u64;
     let stored = worker.stream(Some(Profile::Dumps), &mut |buffer| {
@@ -29,6 +42,10 @@ pub(super) fn gather_stream(
         size += count as u64;
         Ok(count)
     });
+    drop(reading);
+    let sealed: Result<Vec<()>> =
+        sealers.into_iter().map(|sealer| sealer.join().expect("sealers do not panic")).collect();
+    sealed?;
     worker.finish()?;
     let content = stored.map_err(|error| match error {
         StreamError::Source(error) | StreamError::Fatal(error) => error,
@@ -62,6 +79,21 @@ pub(super) fn gather_stream(
     problems.monitor().advance(1, 0);
     problems.monitor().item(ItemAction::New, path, size);
     trees.finish()
+}
+
+/// Seals what the reading thread offers, until that has come to its end.
+fn seal_offered(writer: &SessionWriter<'_>, ended: &Receiver<()>) -> Result<()> {
+    let mut builder = SegmentBuilder::new(writer, ChunkKind::Data);
+    loop {
+        select_biased! {
+            recv(writer.offered_segments()) -> segment => match segment {
+                Ok(segment) => builder.seal(segment)?,
+                Err(_) => break,
+            },
+            recv(ended) -> _ => break,
+        }
+    }
+    builder.finish()
 }
 
 /// Fills the buffer, or reads to the end.

@@ -4,7 +4,7 @@ use crate::chunker::DataChunker;
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::model::{ChunkKind, Content, Node, Profile};
 use crate::monitor::ProblemLog;
-use crate::repository::{ContentWriter, SegmentBuilder, SessionWriter};
+use crate::repository::{ContentWriter, PlainSegment, SegmentBuilder, SessionWriter};
 use crate::source::{Entry, SourceFile};
 
 /// Files up to this many bytes are stored in their node: an id, its place in index and pack cost 107 bytes, and
@@ -141,6 +141,11 @@ impl<'w, 'a> Worker<'w, 'a> {
         let monitor = self.problems.monitor();
         monitor.advance(0, bytes as u64);
         if monitor.cancelled() { Err(StreamError::Fatal(interrupted())) } else { Ok(()) }
+    }
+
+    /// Seals a segment that another worker filled.
+    pub(super) fn seal(&mut self, segment: PlainSegment) -> Result<()> {
+        self.data.seal(segment)
     }
 
     /// Seals what is left.
