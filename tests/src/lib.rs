@@ -6,6 +6,7 @@
 
 pub mod binary;
 pub mod compare;
+pub mod damage;
 pub mod scratch;
 pub mod tree;
 
