@@ -343,6 +343,27 @@ fn every_flipped_bit_is_found() {
     scratch.check_clean();
 }
 
+/// What is right in the target already needs no pack: a restore in place must not spoil it.
+#[test]
+fn restore_in_place_keeps_what_is_right_when_packs_are_gone() {
+    let scratch = Scratch::new();
+    let source = scratch.tree("source");
+    tree::small(&source, 3);
+    write(source.join("linked"), noise(8, 150_000));
+    fs::hard_link(source.join("linked"), source.join("other-name")).expect("a hard link");
+    scratch.snapshot(&source);
+    let target = scratch.file("target");
+    repo_tests::scratch::copy_tree(&source, &target);
+    for pack in objects_of(&scratch, Kind::DataPack) {
+        fs::remove_file(pack).expect("removed");
+    }
+    let what = format!("latest:{}", source.display());
+    let run = scratch.run_words(repo_tests::words!["restore", what, "--target", target, "--overwrite"]);
+    let lost = differing_paths(&source, &target);
+    assert!(lost.is_empty(), "{lost:?} were right before\n{run}");
+    run.ok();
+}
+
 /// The database in the cache directory can vanish or be anything at any moment.
 #[test]
 fn a_damaged_cache_costs_nothing() {
@@ -399,6 +420,28 @@ fn a_damaged_cache_costs_nothing() {
         }
     }
     assert!(failed.is_empty(), "{} commands failed, first: {:#?}", failed.len(), &failed[..failed.len().min(5)]);
+}
+
+/// One wrong bit in the database, at places all over it, must neither look like damage of the repository nor
+/// keep anything from being restored.
+#[test]
+fn a_flipped_bit_of_the_cache_costs_nothing() {
+    let fixture = Fixture::new();
+    fixture.check(false).ok();
+    let database = find_database(&fixture.scratch);
+    let good = fs::read(&database).expect("read");
+    let step = if repo_tests::is_slow() { 97 } else { good.len() / 300 };
+    let mut failed = Vec::new();
+    for at in (0..good.len()).step_by(step) {
+        let mut bytes = good.clone();
+        bytes[at] ^= 1 << (at % 8);
+        fs::write(&database, bytes).expect("written");
+        let run = fixture.scratch.run("check --read-data");
+        if run.code() != 0 {
+            failed.push(format!("byte {at} of {}: {run}", good.len()));
+        }
+    }
+    assert!(failed.is_empty(), "{} flips cost something, first: {:#?}", failed.len(), &failed[..failed.len().min(3)]);
 }
 
 fn find_database(scratch: &Scratch) -> PathBuf {
