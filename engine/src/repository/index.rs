@@ -2,11 +2,12 @@
 //!
 //! The database in the cache directory is shared: whoever needs it updates it under a lock, then opens it
 //! read-only. While other processes read, it can't be updated; what it lacks then goes into a private database
-//! that is unlinked as soon as it is open, so that it ends with the process however that ends. A database that
-//! does not open, has another schema, or holds index objects that don't count any more is deleted and built again.
+//! that is unlinked as soon as it is open, so that it ends with the process however that ends. A database that is
+//! not byte for byte what its last writer left (its hash is kept beside it), does not open, has another schema, or
+//! holds index objects that don't count any more is deleted and built again.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use super::store::{IMPORT_CHUNKS, SegmentRowView, Store, StoreResult};
@@ -18,7 +19,8 @@ use crate::id::{ChunkId, IndexId, PackId, hex};
 use crate::limits;
 use crate::model::{ChunkKind, PackRow};
 use crate::monitor::Monitor;
-use crate::os::lock::{FileLock, remove_cached};
+use crate::os::durable;
+use crate::os::lock::{FileLock, hash_file, remove_cached, write_cached};
 use crate::storage::{ObjectFamily, ObjectName};
 
 /// Tells the segments of one loaded index apart: which database, and which row.
@@ -97,20 +99,10 @@ impl Repository {
     /// # Errors
     /// `Io`, `Damaged` if sessions can't be listed or read.
     pub fn load_index(&self, monitor: &dyn Monitor) -> Result<Index> {
-        let sessions = SessionTable::load(self)?;
-        let mut listed = HashSet::new();
-        self.storage().list(ObjectFamily::Indexes, &mut |name, _| {
-            if let ObjectName::Index(id) = name {
-                listed.insert(id);
-            }
-        })?;
-        let mut index = Index {
-            stores: Vec::new(),
-            recovered: OnceLock::new(),
-            sessions,
-            damaged: Vec::new(),
-            replaced: HashSet::new(),
-        };
+        let (listed, mut index) = self.empty_index()?;
+        if let Some(problem) = self.cache_problem() {
+            monitor.note(&format!("{problem}; going on without a cache"));
+        }
         let shared = self.update_shared(&listed, &mut index, monitor);
         let (store, held) = match shared {
             Ok(Some(found)) => found,
@@ -133,13 +125,51 @@ impl Repository {
         index.stores.push(private);
         if outdated || index.replaced.iter().any(|id| held.contains(id)) {
             // Which objects are replaced is known now: begin anew, with those that count.
-            index.stores.clear();
-            let mut all = self.private_store()?;
-            let listed: Vec<IndexId> = listed.into_iter().collect();
-            self.import(&mut all, &listed, &mut index, false, monitor)?;
-            index.stores.push(all);
+            self.import_all(&listed, &mut index, monitor)?;
         }
         Ok(index)
+    }
+
+    /// Reads every index object, whatever the cache says: for those who are to judge the objects themselves.
+    ///
+    /// # Errors
+    /// As [`Self::load_index`].
+    pub fn load_index_anew(&self, monitor: &dyn Monitor) -> Result<Index> {
+        let (listed, mut index) = self.empty_index()?;
+        if self.import_all(&listed, &mut index, monitor)? {
+            self.import_all(&listed, &mut index, monitor)?;
+        }
+        Ok(index)
+    }
+
+    /// An index of nothing, and the objects that there are.
+    fn empty_index(&self) -> Result<(HashSet<IndexId>, Index)> {
+        let sessions = SessionTable::load(self)?;
+        let mut listed = HashSet::new();
+        self.storage().list(ObjectFamily::Indexes, &mut |name, _| {
+            if let ObjectName::Index(id) = name {
+                listed.insert(id);
+            }
+        })?;
+        let index = Index {
+            stores: Vec::new(),
+            recovered: OnceLock::new(),
+            sessions,
+            damaged: Vec::new(),
+            replaced: HashSet::new(),
+        };
+        Ok((listed, index))
+    }
+
+    /// Makes the index anew, in a private store. Whether an object turned out to be replaced too late.
+    fn import_all(&self, listed: &HashSet<IndexId>, index: &mut Index, monitor: &dyn Monitor) -> Result<bool> {
+        index.stores.clear();
+        index.damaged.clear();
+        let mut all = self.private_store()?;
+        let ids: Vec<IndexId> = listed.iter().copied().collect();
+        let outdated = self.import(&mut all, &ids, index, false, monitor)?;
+        index.stores.push(all);
+        Ok(outdated)
     }
 
     /// Updates the shared database if nobody reads it, then opens it for reading. `None` if it can't be had.
@@ -184,8 +214,12 @@ impl Repository {
         monitor: &dyn Monitor,
     ) -> Result<(), Update> {
         let path = self.shared_path();
-        // Most commands find nothing to do, and need not open it for writing.
         if path.exists() {
+            // A disk that flips a bit, or a writer that was killed: redb would not notice everywhere.
+            if !is_sealed(&path) {
+                return Err(Update::Broken);
+            }
+            // Most commands find nothing to do, and need not open it for writing.
             match Store::open_shared(&path).and_then(|store| store.objects()) {
                 Ok(held) if held.is_subset(listed) && listed.iter().all(|id| held.contains(id) || index.skips(id)) => {
                     return Ok(());
@@ -198,6 +232,8 @@ impl Repository {
         let held = store.objects().map_err(Update::from)?;
         let missing: Vec<IndexId> = listed.difference(&held).filter(|id| !index.skips(id)).copied().collect();
         let outdated = self.import(&mut store, &missing, index, true, monitor).map_err(Update::Failed)?;
+        drop(store);
+        seal(&path).map_err(|error| Update::Failed(EngineError::io("write", &path, error)))?;
         if outdated { Err(Update::Broken) } else { Ok(()) }
     }
 
@@ -310,6 +346,21 @@ impl Repository {
         store.import(&batch, false).map_err(store_error)?;
         Ok(store)
     }
+}
+
+/// Where the hash of a database is kept.
+fn seal_path(database: &Path) -> PathBuf {
+    database.with_extension("hash")
+}
+
+/// Notes what a database that was closed well looks like.
+fn seal(database: &Path) -> std::io::Result<()> {
+    write_cached(&seal_path(database), &hash_file(database)?)
+}
+
+fn is_sealed(database: &Path) -> bool {
+    let expected = durable::read_file(&seal_path(database), None, 32);
+    matches!((expected, hash_file(database)), (Ok(expected), Ok(found)) if expected == found)
 }
 
 /// Why the shared database could not be brought up to date.

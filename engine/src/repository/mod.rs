@@ -23,7 +23,7 @@ pub(crate) use writer::write_snapshot;
 pub use crate::crypto::Secret;
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use crate::crypto::{DomainKeys, Keys, SessionKeyRecord, SessionKeys, open_slot};
@@ -32,7 +32,7 @@ use crate::format::{self, FormatError};
 use crate::id::{DomainId, RepositoryId, SessionId, SlotId};
 use crate::limits;
 use crate::model::Config;
-use crate::os::lock::create_cache_directory;
+use crate::os::lock::CacheDirectory;
 use crate::storage::{ObjectFamily, ObjectName, Storage};
 
 /// A repository whose keys are at hand.
@@ -42,7 +42,7 @@ pub struct Repository {
     keys: Keys,
     domain: DomainKeys,
     slot: SlotId,
-    cache: PathBuf,
+    cache: CacheDirectory,
     sessions: Mutex<HashMap<SessionId, Arc<SessionKeys>>>,
 }
 
@@ -61,8 +61,7 @@ impl Repository {
         let config = format::decode_config(&object).map_err(|error| object_error(ObjectName::Config, error))?;
         let (keys, slot) = unlock(&*storage, config.id, secret)?;
         format::verify_config(&object, &keys).map_err(|error| object_error(ObjectName::Config, error))?;
-        let cache = create_cache_directory(cache, &config.id.to_hex())
-            .map_err(|error| EngineError::io("make cache directory", cache, error))?;
+        let cache = CacheDirectory::open(cache, &config.id.to_hex())?;
         let domain = keys.domain(DomainId::SHARED);
         Ok(Self { storage, config, keys, domain, slot, cache, sessions: Mutex::default() })
     }
@@ -99,7 +98,12 @@ impl Repository {
 
     /// Where its cache is. It may vanish at any time.
     pub fn cache_directory(&self) -> &Path {
-        &self.cache
+        self.cache.path()
+    }
+
+    /// Why the cache that was asked for can't be used, if it can't: another one stands in, until the end.
+    pub fn cache_problem(&self) -> Option<&str> {
+        self.cache.problem()
     }
 
     /// The keys of a session, opened once.

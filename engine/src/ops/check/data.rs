@@ -149,11 +149,11 @@ fn read_pack(
         result.problem = Some("does not have the content that its name says".into());
     }
     let segments = match &footer {
-        Some(footer) => {
+        Some(footer) if named_right => {
             footer.segments.iter().map(|row| open_row(repository, footer, row, &bytes, decompressor)).collect()
         }
-        // Without a footer the index says what was where.
-        None => segments_by_index(repository, index, id, &bytes)?,
+        // Of a pack that is not the one that it should be, the index says what was where.
+        _ => segments_by_index(repository, index, id, &bytes)?,
     };
     let (mut readable, mut lost_segments) = (0, 0);
     for segment in segments {

@@ -132,7 +132,7 @@ impl Check<'_> {
 /// # Errors
 /// `Io`, `Interrupted`. Damage is a finding, not an error.
 pub fn check(repository: &Repository, options: &CheckOptions, monitor: &dyn Monitor) -> Result<CheckReport> {
-    let index = repository.load_index(monitor)?;
+    let index = repository.load_index_anew(monitor)?;
     let mut check = Check { repository, monitor, report: CheckReport::default(), damage: Damage::default() };
     check.report.chunks = index.chunk_count()?;
     check.keys()?;

@@ -16,6 +16,10 @@ use crate::monitor::ItemAction;
 use crate::repository::{Place, SegmentKey, SegmentPlace, SegmentReader};
 use crate::target::TargetFile;
 
+/// How much is copied at once, in bytes.
+const COPY_BYTES: usize = 256 << 10;
+/// Stretches of data that are compared before a sparse file is made sparse again.
+const EXTENTS_COMPARED: usize = 1 << 16;
 /// Zeros that a restore leaves out are whole blocks of this many bytes.
 const BLOCK_BYTES: usize = 4096;
 
@@ -59,16 +63,18 @@ fn try_prepare(context: &Context<'_>, file: &mut FileState<'_>) -> Result<()> {
     }
     let name = &file.node.name;
     let Some(stat) = directory.stat(name)? else { return Ok(()) };
-    if stat.kind != NodeKind::File || stat.links > 1 {
-        // Writing into a file with other names would change what those show.
-        return if context.options.dry_run { Ok(()) } else { directory.remove_tree(name) };
+    if stat.kind != NodeKind::File {
+        file.in_the_way.store(true, Ordering::Relaxed);
+        return Ok(());
     }
-    let existing = match directory.open_existing(name) {
-        Ok(existing) => existing,
-        Err(_) if !context.options.dry_run => return directory.remove_tree(name),
-        Err(_) => return Ok(()),
+    let Ok(existing) = directory.open_existing(name) else {
+        file.in_the_way.store(true, Ordering::Relaxed);
+        return Ok(());
     };
     file.exists.store(true, Ordering::Relaxed);
+    // Writing into a file with names that the snapshot doesn't know would change what those show.
+    let shared = stat.links > file.node.metadata.links.unwrap_or(1);
+    file.in_the_way.store(shared, Ordering::Relaxed);
     let mut buffer = Vec::new();
     let chunks = std::mem::take(&mut file.chunks);
     for (offset, reference) in chunks {
@@ -80,17 +86,26 @@ fn try_prepare(context: &Context<'_>, file: &mut FileState<'_>) -> Result<()> {
             file.chunks.push((offset, reference));
         }
     }
-    if !context.options.dry_run {
-        if stat.size != file.node.size {
-            file.written.store(true, Ordering::Relaxed);
-            existing.set_len(file.node.size)?;
-        }
-        for (at, len) in file.node.extents.iter().flat_map(|extents| holes(extents, file.node.size)) {
-            existing.punch_hole(at, len)?;
-        }
+    if stat.size != file.node.size || shows_data(file, &existing)? {
+        file.written.store(true, Ordering::Relaxed);
     }
     *file.handle.lock().expect("no holder of this lock panics") = Some(Arc::new(existing));
+    if !context.options.dry_run && file.written.load(Ordering::Relaxed) {
+        let handle = open(file)?;
+        handle.set_len(file.node.size)?;
+        for (at, len) in file.node.extents.iter().flat_map(|extents| holes(extents, file.node.size)) {
+            handle.punch_hole(at, len)?;
+        }
+    }
     Ok(())
+}
+
+/// Whether a sparse file has something, be it zeros, where holes belong.
+fn shows_data(file: &FileState<'_>, existing: &TargetFile) -> Result<bool> {
+    match &file.node.extents {
+        None => Ok(false),
+        wanted => Ok(existing.data_extents(file.node.size, EXTENTS_COMPARED)? != *wanted),
+    }
 }
 
 /// Whether the file that is there holds a chunk where it belongs.
@@ -207,15 +222,38 @@ fn write_sparse(handle: &TargetFile, bytes: &[u8], at: u64) -> Result<()> {
     Ok(())
 }
 
-/// The file, made at its first write.
+/// The file to write into, made or made room for at the first write: before that, nothing that is there is lost.
 fn open(file: &FileState<'_>) -> Result<Arc<TargetFile>> {
     let mut handle = file.handle.lock().expect("no holder of this lock panics");
-    if let Some(handle) = &*handle {
-        return Ok(Arc::clone(handle));
+    let directory = &file.above.directory;
+    let replaces = file.in_the_way.swap(false, Ordering::AcqRel);
+    match (&*handle, replaces) {
+        (Some(handle), false) => return Ok(Arc::clone(handle)),
+        (_, true) => directory.remove_tree(&file.node.name)?,
+        (None, false) => {}
     }
-    let created = Arc::new(file.above.directory.create_file(&file.node.name, file.node.size)?);
+    let created = Arc::new(directory.create_file(&file.node.name, file.node.size)?);
+    if let Some(existing) = handle.take() {
+        // Only what differs will be written; the rest comes from the file that keeps its other names.
+        copy(&existing, &created, file.node.size)?;
+    }
     *handle = Some(Arc::clone(&created));
     Ok(created)
+}
+
+fn copy(from: &TargetFile, to: &TargetFile, size: u64) -> Result<()> {
+    let mut buffer = vec![0; COPY_BYTES];
+    let mut offset = 0;
+    while offset < size {
+        let room = buffer.len().min(usize::try_from(size - offset).unwrap_or(usize::MAX));
+        let count = from.read_at(&mut buffer[..room], offset)?;
+        if count == 0 {
+            break;
+        }
+        to.write_at(&buffer[..count], offset)?;
+        offset += count as u64;
+    }
+    Ok(())
 }
 
 /// A chunk is written, or can't be; whoever has the last finishes the file.
@@ -232,20 +270,25 @@ fn done(context: &Context<'_>, file: &FileState<'_>, failure: Option<String>) {
 
 fn finish(context: &Context<'_>, file: &FileState<'_>) {
     let problems = &context.problems;
+    let failed = file.failure.lock().expect("no holder of this lock panics").is_some();
+    // Of a file that can't be had at all, none is made, and what is there stays.
+    let untouched = failed && !file.written.load(Ordering::Relaxed);
     if !context.options.dry_run
+        && !untouched
         && let Err(error) = finish_content(context, file)
     {
         file.fail(error.to_string());
     }
     let failure = file.failure.lock().expect("no holder of this lock panics").take();
     let handle = file.handle.lock().expect("no holder of this lock panics").take();
-    if let (Some(handle), false) = (handle, context.options.dry_run) {
+    if let (Some(handle), false) = (handle, context.options.dry_run || untouched) {
         for problem in handle.apply_metadata(&file.node.metadata, &context.owners) {
             problems.add(&file.path, problem);
         }
     }
     if let Some(failure) = failure {
-        problems.add(&file.path, format!("not restored completely: {failure}"));
+        let what = if untouched { "not restored" } else { "not restored completely" };
+        problems.add(&file.path, format!("{what}: {failure}"));
         return;
     }
     let wrote = file.written.load(Ordering::Relaxed) || file.is_new() || !file.chunks.is_empty();
@@ -271,6 +314,7 @@ fn finish_content(context: &Context<'_>, file: &FileState<'_>) -> Result<()> {
         return Ok(());
     }
     file.written.store(true, Ordering::Relaxed);
+    let handle = open(file)?;
     let mut rest = bytes.as_slice();
     for (at, len) in stretches(file.node.extents.as_deref(), 0, bytes.len() as u64) {
         let (part, after) = rest.split_at(len as usize);

@@ -233,6 +233,7 @@ impl<'a> Restorer<'a> {
             node: Node { content: inline_only(node), ..node.clone() },
             path: path.to_vec(),
             exists: AtomicBool::new(false),
+            in_the_way: AtomicBool::new(false),
             left: AtomicUsize::new(0),
             chunks,
             handle: Mutex::new(None),
@@ -260,12 +261,23 @@ impl<'a> Restorer<'a> {
         Ok(chunks)
     }
 
-    /// Makes a link or a special file.
+    /// Makes a link or a special file, or its link if another name of it came before.
     fn other(&mut self, path: &[u8], node: &Node) {
         let Some(above) = self.above() else {
             self.would_write(path, node);
             return;
         };
+        if let Some(group) = node.link_group() {
+            if self.links.contains_key(&group) {
+                self.window.links.push(LinkState { above, node: node.clone(), path: path.to_vec(), group });
+                return;
+            }
+            self.links.insert(group, path.to_vec());
+        }
+        self.make_other(&above, path, node);
+    }
+
+    fn make_other(&self, above: &OpenDirectory<'_>, path: &[u8], node: &Node) {
         let directory = &above.directory;
         add(&self.context.counts.others, 1);
         let made = directory.stat(&node.name).and_then(|stat| {
@@ -332,13 +344,19 @@ impl<'a> Restorer<'a> {
     /// Makes another name for a file that is there by now; a file of its own, if that can't be.
     fn link(&mut self, link: LinkState<'a>) -> Result<()> {
         let first = self.links.get(&link.group).cloned().unwrap_or_default();
-        add(&self.context.counts.files, 1);
+        let is_file = link.node.kind == NodeKind::File;
+        let counts = &self.context.counts;
         if self.context.options.dry_run || self.try_link(&link, &first).is_ok() {
+            add(if is_file { &counts.files } else { &counts.others }, 1);
             self.context.problems.monitor().advance(1, 0);
             return Ok(());
         }
-        self.context.problems.add(&link.path, "cannot be made a hard link; it is a file of its own now");
-        self.add_file(Arc::clone(&link.above), &link.path, &link.node)
+        self.context.problems.add(&link.path, "cannot be made a hard link; it is one of its own now");
+        if is_file {
+            return self.add_file(Arc::clone(&link.above), &link.path, &link.node);
+        }
+        self.make_other(&link.above, &link.path, &link.node);
+        Ok(())
     }
 
     fn try_link(&self, link: &LinkState<'_>, first: &[u8]) -> Result<()> {

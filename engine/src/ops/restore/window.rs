@@ -19,6 +19,8 @@ pub(super) struct FileState<'a> {
     pub(super) path: Vec<u8>,
     /// Whether the target has a file of that name, to be made right in place.
     pub(super) exists: AtomicBool,
+    /// Whether what the target has must make room for a new file at the first write.
+    pub(super) in_the_way: AtomicBool,
     /// Chunks and where they begin in the stream; complete or none.
     pub(super) chunks: Vec<(u64, ChunkRef)>,
     /// Open from the first write to the last.
