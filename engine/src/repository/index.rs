@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use super::store::{IMPORT_CHUNKS, SegmentRowView, Store, StoreResult};
+use super::store::{SegmentRowView, Store, StoreResult};
 use super::{Repository, SessionTable, object_error};
 use crate::crypto::{hash, random_bytes};
 use crate::error::{EngineError, ErrorKind, Result};
@@ -260,9 +260,9 @@ impl Repository {
         monitor: &dyn Monitor,
     ) -> Result<bool> {
         monitor.stage("reading index", Some(ids.len() as u64), None);
-        let mut batch: Vec<(IndexId, IndexObject)> = Vec::new();
         let mut taken = store.objects().map_err(store_error)?;
-        let (mut chunks, mut outdated) = (0, false);
+        let mut outdated = false;
+        let mut import = store.import(durable).map_err(store_error)?;
         for id in ids {
             match self.read_index(*id) {
                 Ok(object) if index.sessions.is_committed(object.session) => {
@@ -270,23 +270,15 @@ impl Repository {
                     index.replaced.extend(object.replaces.iter().copied());
                     let object = if index.replaced.contains(id) { IndexObject::empty(object.session) } else { object };
                     taken.insert(*id);
-                    chunks +=
-                        object.packs.iter().flat_map(|pack| &pack.segments).map(|s| s.chunks.len()).sum::<usize>();
-                    batch.push((*id, object));
+                    import.add(*id, &object).map_err(store_error)?;
                 }
                 Ok(_) => index.sessions.mark_uncommitted(*id),
                 Err(error) if error.kind() == ErrorKind::Io => return Err(error),
                 Err(error) => index.damaged.push((*id, error)),
             }
             monitor.advance(1, 0);
-            if chunks >= IMPORT_CHUNKS {
-                store.import(&std::mem::take(&mut batch), durable).map_err(store_error)?;
-                chunks = 0;
-            }
         }
-        if !batch.is_empty() {
-            store.import(&batch, durable).map_err(store_error)?;
-        }
+        import.finish().map_err(store_error)?;
         Ok(outdated)
     }
 
@@ -331,7 +323,7 @@ impl Repository {
             }
         })?;
         let mut store = self.private_store()?;
-        let mut batch = Vec::new();
+        let mut import = store.import(false).map_err(store_error)?;
         for (id, len) in packs {
             if index.has_pack(&id)? {
                 continue;
@@ -341,9 +333,9 @@ impl Repository {
             let Some(session) = footer.sessions.first().map(|record| record.session()) else { continue };
             let packs = vec![PackRow { id, len, segments: footer.segments }];
             let object = IndexObject { session, sessions: footer.sessions, packs, replaces: Vec::new() };
-            batch.push((IndexId::new(*id.as_bytes()), object));
+            import.add(IndexId::new(*id.as_bytes()), &object).map_err(store_error)?;
         }
-        store.import(&batch, false).map_err(store_error)?;
+        import.finish().map_err(store_error)?;
         Ok(store)
     }
 }

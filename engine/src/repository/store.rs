@@ -8,7 +8,7 @@ use std::path::Path;
 
 use redb::{
     Builder, Database, Durability, ReadOnlyDatabase, ReadOnlyTable, ReadableDatabase, ReadableTable,
-    ReadableTableMetadata, TableDefinition,
+    ReadableTableMetadata, TableDefinition, WriteTransaction,
 };
 
 use crate::crypto::{SESSION_KEY_RECORD_BYTES, SessionKeyRecord};
@@ -19,9 +19,9 @@ use crate::model::{ChunkKind, Compression, SegmentRow, Suite};
 /// Pages that a reader keeps, in bytes.
 const READ_CACHE_BYTES: usize = 24 << 20;
 /// Pages that an import keeps before it writes them out, in bytes.
-const WRITE_CACHE_BYTES: usize = 48 << 20;
+const WRITE_CACHE_BYTES: usize = 32 << 20;
 /// Chunks that an import sorts at once; 26 bytes each.
-pub(super) const IMPORT_CHUNKS: usize = 1 << 20;
+const IMPORT_CHUNKS: usize = 1 << 20;
 
 /// Changes whenever the tables do; another one in the file means: build it again.
 const SCHEMA: u64 = 1;
@@ -90,6 +90,57 @@ struct Tables {
     objects: ReadOnlyTable<[u8; 32], ()>,
 }
 
+impl Tables {
+    fn open(backing: &Backing) -> StoreResult<Self> {
+        let read = backing.begin_read()?;
+        if read.open_table(META)?.get("schema")?.map(|schema| schema.value()) != Some(SCHEMA) {
+            return Err(redb::Error::Corrupted("another schema".into()));
+        }
+        Ok(Self {
+            chunks: read.open_table(CHUNKS)?,
+            segments: read.open_table(SEGMENTS)?,
+            packs: read.open_table(PACKS)?,
+            pack_numbers: read.open_table(PACK_NUMBERS)?,
+            sessions: read.open_table(SESSIONS)?,
+            objects: read.open_table(OBJECTS)?,
+        })
+    }
+}
+
+/// Index objects on their way into a store: each is cut into rows at once, rows go in sorted, many at a time.
+pub(super) struct Import<'s> {
+    store: &'s mut Store,
+    transaction: WriteTransaction,
+    chunks: Vec<(ShortId, ChunkRow)>,
+}
+
+impl Import<'_> {
+    /// Takes an index object in.
+    pub(super) fn add(&mut self, id: IndexId, object: &IndexObject) -> StoreResult<()> {
+        import_places(&self.transaction, id, object, &mut self.chunks)?;
+        if self.chunks.len() >= IMPORT_CHUNKS {
+            self.insert_chunks()?;
+        }
+        Ok(())
+    }
+
+    fn insert_chunks(&mut self) -> StoreResult<()> {
+        self.chunks.sort_unstable();
+        let mut table = self.transaction.open_table(CHUNKS)?;
+        for (id, row) in self.chunks.drain(..) {
+            table.insert(id, row)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the import; the store shows what came in.
+    pub(super) fn finish(mut self) -> StoreResult<()> {
+        self.insert_chunks()?;
+        self.transaction.commit()?;
+        self.store.refresh()
+    }
+}
+
 /// An open database with a consistent view of it.
 pub(super) struct Store {
     tables: Tables,
@@ -127,42 +178,30 @@ impl Store {
     }
 
     fn view(backing: Backing) -> StoreResult<Self> {
-        let read = backing.begin_read()?;
-        if read.open_table(META)?.get("schema")?.map(|schema| schema.value()) != Some(SCHEMA) {
-            return Err(redb::Error::Corrupted("another schema".into()));
-        }
-        let tables = Tables {
-            chunks: read.open_table(CHUNKS)?,
-            segments: read.open_table(SEGMENTS)?,
-            packs: read.open_table(PACKS)?,
-            pack_numbers: read.open_table(PACK_NUMBERS)?,
-            sessions: read.open_table(SESSIONS)?,
-            objects: read.open_table(OBJECTS)?,
-        };
+        let tables = Tables::open(&backing)?;
         Ok(Self { tables, backing })
     }
 
-    /// Takes index objects in. `durable`: the database is to survive this process.
+    /// Begins to take index objects in. `durable`: the database is to survive this process.
     ///
     /// # Panics
     /// If the store was opened shared.
-    pub(super) fn import(&mut self, objects: &[(IndexId, IndexObject)], durable: bool) -> StoreResult<()> {
+    pub(super) fn import(&mut self, durable: bool) -> StoreResult<Import<'_>> {
+        let transaction = self.begin_write(durable)?;
+        Ok(Import { store: self, transaction, chunks: Vec::new() })
+    }
+
+    fn begin_write(&self, durable: bool) -> StoreResult<WriteTransaction> {
         let Backing::Own(database) = &self.backing else { panic!("only a store of one's own takes imports") };
         let mut transaction = database.begin_write()?;
         if !durable {
             transaction.set_durability(Durability::None).expect("no savepoint exists");
         }
-        {
-            let mut chunks = import_places(&transaction, objects)?;
-            chunks.sort_unstable();
-            let mut table = transaction.open_table(CHUNKS)?;
-            for (id, row) in &chunks {
-                table.insert(id, row)?;
-            }
-        }
-        transaction.commit()?;
-        let backing = std::mem::replace(&mut self.backing, Backing::Own(unused()?));
-        *self = Self::view(backing)?;
+        Ok(transaction)
+    }
+
+    fn refresh(&mut self) -> StoreResult<()> {
+        self.tables = Tables::open(&self.backing)?;
         Ok(())
     }
 
@@ -231,17 +270,13 @@ impl Store {
     }
 }
 
-/// A database of nothing, to stand in while the real one is moved.
-fn unused() -> StoreResult<Database> {
-    Ok(Builder::new().set_cache_size(0).create_with_backend(redb::backends::InMemoryBackend::new())?)
-}
-
-/// Adds sessions, packs and segments; returns the rows of their chunks.
+/// Adds an object's sessions, packs and segments, and collects the rows of their chunks.
 fn import_places(
-    transaction: &redb::WriteTransaction,
-    objects: &[(IndexId, IndexObject)],
-) -> StoreResult<Vec<(ShortId, ChunkRow)>> {
-    let mut object_table = transaction.open_table(OBJECTS)?;
+    transaction: &WriteTransaction,
+    id: IndexId,
+    object: &IndexObject,
+    chunks: &mut Vec<(ShortId, ChunkRow)>,
+) -> StoreResult<()> {
     let mut pack_table = transaction.open_table(PACKS)?;
     let mut pack_numbers = transaction.open_table(PACK_NUMBERS)?;
     let mut segment_table = transaction.open_table(SEGMENTS)?;
@@ -249,34 +284,31 @@ fn import_places(
     let mut next_session = next_number(&session_table)?;
     let mut next_pack = next_number(&pack_table)?;
     let mut next_segment = next_number(&segment_table)?;
-    let mut chunks = Vec::new();
-    for (id, object) in objects {
-        object_table.insert(id.as_bytes(), ())?;
-        let mut sessions: HashMap<SessionId, u32> = HashMap::new();
-        for record in &object.sessions {
-            session_table.insert(next_session, record.as_bytes())?;
-            sessions.insert(record.session(), next_session);
-            next_session += 1;
-        }
-        for pack in &object.packs {
-            if pack_numbers.insert(pack.id.as_bytes(), next_pack)?.is_some() {
-                // Two index objects may list one pack; the rows are the same.
-                continue;
-            }
-            let mut row = [0; PACK_ROW_BYTES];
-            row[..32].copy_from_slice(pack.id.as_bytes());
-            row[32..].copy_from_slice(&pack.len.to_le_bytes());
-            pack_table.insert(next_pack, row)?;
-            for segment in &pack.segments {
-                let session = sessions.get(&segment.session).copied().unwrap_or(u32::MAX);
-                segment_table.insert(next_segment, encode_segment(segment, next_pack, session))?;
-                push_chunks(segment, next_segment, &mut chunks);
-                next_segment += 1;
-            }
-            next_pack += 1;
-        }
+    transaction.open_table(OBJECTS)?.insert(id.as_bytes(), ())?;
+    let mut sessions: HashMap<SessionId, u32> = HashMap::new();
+    for record in &object.sessions {
+        session_table.insert(next_session, record.as_bytes())?;
+        sessions.insert(record.session(), next_session);
+        next_session += 1;
     }
-    Ok(chunks)
+    for pack in &object.packs {
+        if pack_numbers.insert(pack.id.as_bytes(), next_pack)?.is_some() {
+            // Two index objects may list one pack; the rows are the same.
+            continue;
+        }
+        let mut row = [0; PACK_ROW_BYTES];
+        row[..32].copy_from_slice(pack.id.as_bytes());
+        row[32..].copy_from_slice(&pack.len.to_le_bytes());
+        pack_table.insert(next_pack, row)?;
+        for segment in &pack.segments {
+            let session = sessions.get(&segment.session).copied().unwrap_or(u32::MAX);
+            segment_table.insert(next_segment, encode_segment(segment, next_pack, session))?;
+            push_chunks(segment, next_segment, chunks);
+            next_segment += 1;
+        }
+        next_pack += 1;
+    }
+    Ok(())
 }
 
 fn next_number<V: redb::Value>(table: &redb::Table<'_, u32, V>) -> StoreResult<u32> {

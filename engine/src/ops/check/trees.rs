@@ -52,10 +52,10 @@ impl Check<'_> {
         match visit {
             Visit::Node(node) => {
                 let Some(content) = &node.content else { return Ok(Descend::No) };
-                if !seen.insert(content_key(content)) {
-                    return Ok(Descend::No);
-                }
                 if node.is_directory() {
+                    if !seen.insert(content_key(content)) {
+                        return Ok(Descend::No);
+                    }
                     self.report.trees += 1;
                 } else {
                     self.monitor.current(path);

@@ -67,7 +67,12 @@ impl Claims {
                 Some(store) => store,
                 none => none.insert(repository.private_store()?),
             };
-            Index::store_result(store.import(&[(id, object)], false))?;
+            let mut import = || {
+                let mut import = store.import(false)?;
+                import.add(id, &object)?;
+                import.finish()
+            };
+            Index::store_result(import())?;
         }
         for ids in moved.values() {
             let mut shard = self.shard(&ids[0]);
