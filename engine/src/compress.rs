@@ -98,6 +98,23 @@ fn append(zstd: &mut zstd::bulk::Compressor<'_>, plain: &[u8], out: &mut Vec<u8>
     written.is_ok()
 }
 
+/// One frame is all of the text: zstd itself would take several, and skippable ones between them.
+fn check_frame(text: &[u8], plain_len: u32) -> Result<(), DecompressError> {
+    use zstd::zstd_safe::{find_frame_compressed_size, get_dict_id_from_frame, get_frame_content_size};
+    if !text.starts_with(&zstd::zstd_safe::MAGICNUMBER.to_le_bytes())
+        || find_frame_compressed_size(text) != Ok(text.len())
+        || get_dict_id_from_frame(text).is_some()
+    {
+        return Err(DecompressError::Damaged);
+    }
+    match get_frame_content_size(text) {
+        Ok(None) => Ok(()),
+        Ok(Some(len)) if len == u64::from(plain_len) => Ok(()),
+        Ok(Some(_)) => Err(DecompressError::WrongLength),
+        Err(_) => Err(DecompressError::Damaged),
+    }
+}
+
 /// A reusable decompressor; one a thread.
 pub struct Decompressor {
     zstd: zstd::bulk::Decompressor<'static>,
@@ -129,6 +146,7 @@ impl Decompressor {
                 out.extend_from_slice(text);
             }
             Compression::Zstd => {
+                check_frame(text, plain_len)?;
                 // The buffer's length is the bound: a bomb ends here.
                 out.resize(plain_len as usize, 0);
                 let len = self.zstd.decompress_to_buffer(text, &mut out[..]).map_err(|_| DecompressError::Damaged)?;

@@ -15,9 +15,13 @@ pub mod model;
 pub mod monitor;
 pub mod ops;
 pub mod os;
+#[cfg(test)]
+mod properties;
 pub mod repository;
 pub mod source;
 pub mod storage;
 pub mod target;
+#[cfg(test)]
+mod vectors;
 
 pub use error::{EngineError, ErrorKind, Result};

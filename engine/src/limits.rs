@@ -16,6 +16,8 @@ pub const PACK_BYTES: u64 = 1024 * MIB;
 pub const PACK_SIZE_SETTING: std::ops::RangeInclusive<u64> = MIB..=512 * MIB;
 /// Plaintext length in bytes of the largest segment.
 pub const SEGMENT_PLAIN_BYTES: u32 = 16 << 20;
+/// Length in bytes of the longest sealed segment: zstd's bound for its plaintext, nonce and tag.
+pub const SEGMENT_SEALED_BYTES: u32 = SEGMENT_PLAIN_BYTES + (SEGMENT_PLAIN_BYTES >> 8) + 40;
 /// Bounds of the segment size setting, in bytes.
 pub const SEGMENT_SIZE_SETTING: std::ops::RangeInclusive<u64> = (64 << 10)..=8 * MIB;
 /// Length in bytes of the largest chunk.
@@ -24,6 +26,10 @@ pub const CHUNK_BYTES: u32 = 8 << 20;
 pub const NODE_BYTES: usize = 4 << 20;
 /// Length in bytes of the longest name of a node.
 pub const NAME_BYTES: usize = 4096;
+/// Length in bytes of the longest symlink target.
+pub const TARGET_BYTES: usize = 64 << 10;
+/// Length in bytes of the largest file, holes included.
+pub const FILE_BYTES: u64 = i64::MAX as u64;
 /// Deepest nesting of content lists.
 pub const CONTENT_DEPTH: u8 = 4;
 /// Deepest nesting of directories.

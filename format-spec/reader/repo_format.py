@@ -17,7 +17,7 @@ from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_decrypt as xchacha_
 from nacl.exceptions import CryptoError
 
 import strict_cbor
-from strict_cbor import Refused, Truncated
+from strict_cbor import Refused
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 CONFIG, SLOT, PACK, INDEX, SNAPSHOT, INTENT, REGISTER = 1, 2, 3, 4, 5, 6, 7
@@ -29,6 +29,8 @@ COMMITTED, REVOKED = 1, 2
 OBJECT_LIMIT = {CONFIG: 64 * KIB, REGISTER: 64 * KIB, SLOT: 64 * KIB, SNAPSHOT: 16 * MIB, INTENT: 16 * MIB,
                 INDEX: 64 * MIB, PACK: GIB}
 FOOTER_LIMIT, PLAINTEXT_LIMIT, CHUNK_LIMIT, NODE_LIMIT = 64 * MIB, 16 * MIB, 8 * MIB, 4 * MIB
+SEALED_LIMIT = 16 * MIB + 64 * KIB + 40
+FEATURES_LIMIT, NODE_ARRAY_LIMIT, RECORDS_LIMIT, ARRAY_LIMIT = 256, 1 << 16, 1 << 16, 1 << 20
 CONTENT_DEPTH_LIMIT, DIRECTORY_DEPTH_LIMIT = 4, 4096
 TAIL_LENGTH, RECORD_LENGTH, SEAL_OVERHEAD, AUTH_LENGTH = 28, 117, 40, 33
 
@@ -104,9 +106,10 @@ def mapping(value):
     return value
 
 
-def array(of):
+def array(of, limit=None):
     def check(value):
         need(type(value) is list, "not an array")
+        need(limit is None or len(value) <= limit, f"an array of more than {limit}")
         return [of(element) for element in value]
     return check
 
@@ -233,7 +236,7 @@ def parse_config(data):
         get(m, 0, blob(16), "config"), get(m, 1, time, "config"), get(m, 2, uint(1, 2), "config"),
         get(m, 3, uint(MIB, 512 * MIB), "config"), get(m, 4, uint(64 * KIB, 8 * MIB), "config"),
         [check_profile(p) for p in get(m, 5, tuple_(mapping, mapping), "config")],
-        *(get(m, key, array(text), "config") for key in (6, 7, 8)))
+        *(get(m, key, array(text, FEATURES_LIMIT), "config") for key in (6, 7, 8)))
     need(not config.read, f"config: features that this reader does not know: {', '.join(config.read)}")
     return config
 
@@ -295,9 +298,9 @@ def open_slot(slot, repository_id, secret):
 
 
 def parse_key_file(raw):
-    line = raw[:-1] if raw.endswith(b"\n") else raw
+    line = raw.strip(b"\t\n\f\r ")
     digits = line[len(b"repo-key-1 "):]
-    need(line.startswith(b"repo-key-1 ") and len(digits) == 64 and all(d in b"0123456789abcdefABCDEF" for d in digits),
+    need(line.startswith(b"repo-key-1 ") and len(digits) == 64 and all(d in b"0123456789abcdef" for d in digits),
          "not a key file")
     return bytes.fromhex(digits.decode())
 
@@ -351,8 +354,8 @@ def open_register(data, root_keys):
     check_header(data, REGISTER, "register")
     check_auth(data, root_keys, "register")
     m = decode_map(data[8:-AUTH_LENGTH], "register")
-    return Register(get(m, 0, blob(16), "register"), get(m, 1, uint(1, 2), "register"),
-                    get(m, 2, blob(32), "register", optional=True))
+    state, snapshot = get(m, 1, uint(1, 2), "register"), get(m, 2, blob(32), "register", optional=True)
+    return Register(get(m, 0, blob(16), "register"), state, snapshot if state == COMMITTED else None)
 
 
 # §7, §8 --------------------------------------------------------------------------------------------------------------
@@ -378,7 +381,7 @@ def row_chunks(row):
 
 
 def parse_row(value, records, what):
-    which, *rest = tuple_(uint(), uint(), uint(SEAL_OVERHEAD, GIB), uint(1, 2), uint(1, 2), uint(0, 1),
+    which, *rest = tuple_(uint(), uint(), uint(SEAL_OVERHEAD, SEALED_LIMIT), uint(1, 2), uint(1, 2), uint(0, 1),
                           uint(1, PLAINTEXT_LIMIT), blob(), blob())(value)
     need(which < len(records), f"{what}: a segment names a session key record that does not exist")
     row = Row(records[which], *rest)
@@ -434,7 +437,7 @@ def parse_tail(tail, pack_length):
 def open_footer(footer, footer_offset, domain, root_keys):
     aad = b"repo v1 footer" + root_keys.repository_id + domain + u32(0)
     m = open_frame(root_keys.domain(domain).index, aad, footer, "pack footer")
-    records = parse_records(get(m, 0, array(blob(RECORD_LENGTH)), "pack footer"), domain, "pack footer")
+    records = parse_records(get(m, 0, array(blob(RECORD_LENGTH), RECORDS_LIMIT), "pack footer"), domain, "pack footer")
     return parse_rows(get(m, 1, array(lambda v: v), "pack footer"), records, footer_offset, "pack footer")
 
 
@@ -492,12 +495,12 @@ def open_index(data, root_keys):
     need(epoch == 0, f"index: epoch {epoch} is not known")
     aad = data[:8] + root_keys.repository_id + data[8:28]
     m = open_frame(root_keys.domain(domain).index, aad, data[28:], "index")
-    records = parse_records(get(m, 1, array(blob(RECORD_LENGTH)), "index"), domain, "index")
+    records = parse_records(get(m, 1, array(blob(RECORD_LENGTH), RECORDS_LIMIT), "index"), domain, "index")
     packs = []
     shape = tuple_(blob(32), uint(8 + TAIL_LENGTH, GIB), array(lambda v: v))
-    for pack_id, length, values in get(m, 2, array(shape), "index"):
+    for pack_id, length, values in get(m, 2, array(shape, ARRAY_LIMIT), "index"):
         packs.append((pack_id, length, parse_rows(values, records, length - TAIL_LENGTH, "index")))
-    return IndexObject(domain, get(m, 0, blob(16), "index"), packs, get(m, 3, array(blob(32)), "index"))
+    return IndexObject(domain, get(m, 0, blob(16), "index"), packs, get(m, 3, array(blob(32), ARRAY_LIMIT), "index"))
 
 
 # §9 ------------------------------------------------------------------------------------------------------------------
@@ -555,15 +558,22 @@ def parse_node(m):
         name, get(m, 1, uint(1, 7), what), get(m, 2, uint(0, 0o7777), what), get(m, 3, u, what), get(m, 4, u, what),
         get(m, 5, time, what), *(get(m, key, of, what, optional=True) for key, of in (
             (6, time), (7, uint()), (8, uint()), (9, uint()), (10, uint(0, 2**63 - 1)), (11, parse_content), (12, blob()),
-            (13, uint()), (14, array(tuple_(blob(), blob()))), (15, array(tuple_(uint(), uint(1)))))))
-    need(node.content is not None or node.kind not in (FILE, DIRECTORY), f"{what}: has no content")
-    need(node.size is not None or node.kind != FILE, f"{what}: has no size")
-    need(node.target is not None or node.kind != SYMLINK, f"{what}: has no target")
-    need(node.rdev is not None or node.kind not in (BLOCK, CHARACTER), f"{what}: has no device number")
+            (13, uint()), (14, array(tuple_(blob(), blob()), NODE_ARRAY_LIMIT)),
+            (15, array(tuple_(uint(), uint(1)), NODE_ARRAY_LIMIT)))))
+    for value, kinds, called in ((node.size, (FILE,), "size"), (node.content, (FILE, DIRECTORY), "content"),
+                                 (node.target, (SYMLINK,), "target"), (node.rdev, (BLOCK, CHARACTER), "device number")):
+        need((value is not None) == (node.kind in kinds), f"{what}: {called} missing, or of a kind that has none")
+    need(node.target is None or (1 <= len(node.target) <= 65536 and b"\0" not in node.target),
+         f"{what}: the target is not allowed")
     names = [name for name, _ in node.xattrs or []]
+    need(all(name and b"\0" not in name for name in names), f"{what}: the name of an extended attribute is not allowed")
     need(all(a < b for a, b in zip(names, names[1:])), f"{what}: extended attributes are not in ascending order")
+    need(node.extents is None or node.kind == FILE, f"{what}: extents without a file")
+    if node.kind == FILE and node.content.form < 2:
+        stream = len(node.content.value) if node.content.form == 0 else sum(length for _, length in node.content.value)
+        wanted = node.size if node.extents is None else sum(length for _, length in node.extents)
+        need(stream == wanted, f"{what}: content and size differ")
     if node.extents is not None:
-        need(node.kind == FILE, f"{what}: extents without a file")
         end = -1
         for offset, length in node.extents:
             need(offset > end, f"{what}: extents overlap, touch or are not in ascending order")
@@ -573,16 +583,13 @@ def parse_node(m):
 
 
 def nodes_of(pieces):
-    """The nodes of a directory, from the pieces of its stream."""
-    rest, last = b"", None
+    """The nodes of a directory, from its stream's chunks, each of which holds whole nodes."""
+    last = None
     for piece in pieces:
-        rest, pos = rest + piece, 0
-        while pos < len(rest):
+        pos = 0
+        while pos < len(piece):
             try:
-                value, end = strict_cbor.decode_at(rest, pos)
-            except Truncated:
-                need(len(rest) - pos <= NODE_LIMIT, "node: too long")
-                break
+                value, end = strict_cbor.decode_at(piece, pos)
             except Refused as error:
                 raise Refused(f"node: {error}") from None
             need(end - pos <= NODE_LIMIT, "node: too long")
@@ -590,8 +597,6 @@ def nodes_of(pieces):
             need(last is None or last < node.name, f"node {node.name[:64]!r}: not in ascending order of names")
             last = node.name
             yield node
-        rest = rest[pos:]
-    need(not rest, "node: the directory's stream is truncated")
 
 
 def file_ranges(node, pieces):
@@ -618,12 +623,12 @@ Snapshot = namedtuple("Snapshot", "time host paths root tags label parent previo
 def open_snapshot(data, root_keys):
     """(session key record, snapshot)"""
     record, m = open_envelope(data, SNAPSHOT, root_keys, "snapshot")
-    names = array(tuple_(uint(0, 0xFFFFFFFF), blob()))
+    names = array(tuple_(uint(0, 0xFFFFFFFF), blob()), ARRAY_LIMIT)
     def value(key, of, optional=False):
         return get(m, key, of, "snapshot", optional)
     statistics = value(9, mapping)
     s = Snapshot(
-        value(0, time), value(1, text), value(2, array(blob())), value(3, parse_content), value(4, array(text)),
+        value(0, time), value(1, text), value(2, array(blob(), ARRAY_LIMIT)), value(3, parse_content), value(4, array(text, ARRAY_LIMIT)),
         value(5, text, True), value(6, blob(32), True), value(7, blob(32), True), value(8, uint(1)),
         [get(statistics, key, uint(), "snapshot statistics") for key in range(11)],
         value(10, array(tuple_(blob(), text))), value(11, text), value(12, names), value(13, names),
@@ -632,7 +637,7 @@ def open_snapshot(data, root_keys):
     need(all(path.startswith(b"/") for path in s.paths), "snapshot: a path is not absolute")
     need(len(s.problems) <= 1000, "snapshot: more than 1000 problems")
     tags = [tag.encode() for tag in s.tags]
-    need(tags == sorted(tags), "snapshot: tags are not sorted")
+    need(all(a < b for a, b in zip(tags, tags[1:])), "snapshot: tags are not in ascending order")
     for numbers in ([n for n, _ in s.users], [n for n, _ in s.groups]):
         need(all(a < b for a, b in zip(numbers, numbers[1:])), "snapshot: user or group names are not in ascending order")
     return record, s

@@ -1,10 +1,10 @@
 """A strict decoder for the CBOR of FORMAT.md §1.
 
-It takes exactly one encoding of every value: definite lengths, shortest integers, integer map keys in ascending
+It takes exactly one encoding of every value: definite lengths, shortest integers, unsigned map keys in ascending
 order without repetition, valid UTF-8. Floats and tags do not occur in the format and are refused.
 """
 
-MAX_NESTING = 32  # the deepest structure of the format has far fewer; this bounds recursion on hostile input
+MAX_NESTING = 32  # arrays and maps around a value; the deepest structure of the format has far fewer
 
 
 class Refused(Exception):
@@ -76,15 +76,13 @@ def decode_at(data, pos, nesting=0):
             raise Truncated("CBOR: truncated")
         result, last = {}, None
         for _ in range(number):
-            if pos < len(data) and data[pos] >> 5 not in (0, 1):
-                raise Refused("CBOR: a map key is not an integer")
-            start = pos
+            if pos < len(data) and data[pos] >> 5 != 0:
+                raise Refused("CBOR: a map key is not an unsigned integer")
             key, pos = decode_at(data, pos, nesting + 1)
-            # RFC 8949 §4.2.1 orders keys by their encoded bytes; for keys that are not negative this is their value.
-            encoded = bytes(data[start:pos])
-            if last is not None and encoded <= last:
+            # RFC 8949 §4.2.1 orders keys by their encoded bytes; for unsigned keys this is the order of their values.
+            if last is not None and key <= last:
                 raise Refused("CBOR: map keys are not in ascending order")
-            last = encoded
+            last = key
             result[key], pos = decode_at(data, pos, nesting + 1)
         return result, pos
     raise Refused("CBOR: tags are not allowed")

@@ -21,6 +21,8 @@ from repo_format import RootKeys, SessionKeys, derive, hash_, keyed, padme, u32,
 
 def cbor(value):
     """Deterministic CBOR (§1)."""
+    if value is None:
+        return b"\xf6"
     if isinstance(value, bool):
         return b"\xf5" if value else b"\xf4"
     if isinstance(value, int):

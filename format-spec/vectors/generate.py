@@ -180,6 +180,13 @@ def slots():
                             ("lanes 0", 40, u32(0)), ("lanes 2^24", 40, u32(1 << 24)),
                             ("memory times passes too large", 32, u32(2 << 20) + u32(9)), ("KDF 2", 25, b"\2")):
         bad(name, a["secret"], patch(raw, at, value), "parameters outside the limits, refused before anything is allocated")
+    for name, label, why in (("label padding not zero", b"\1a" + bytes(113) + b"\1", "zeros follow the label"),
+                             ("label length 116", b"\x74" + b"a" * 115, "a label has 115 bytes at most"),
+                             ("label not UTF-8", b"\1\xff" + bytes(114), "a label is UTF-8")):
+        a, raw = made["key file"]
+        sealed = e.seal(KEYS.label, REPOSITORY + raw[:188], label, label_nonce)
+        bad(name, a["secret"], raw[:188] + sealed, why + " (all else is consistent)")
+    secret = made["key file"][0]["secret"]
     bad("object kind 1", secret, patch(made["key file"][1], 4, b"\1"), "not a key slot")
     bad("header padding not zero", secret, patch(made["key file"][1], 6, b"\1"), "header bytes 6 and 7 are zero")
 
@@ -187,7 +194,10 @@ def slots():
     line = b"repo-key-1 " + secret.hex().encode()
     v.good("key_file", "with a line end", {"file": (line + b"\n").hex()}, {"secret": secret.hex()})
     v.good("key_file", "without a line end", {"file": line.hex()}, {"secret": secret.hex()})
+    v.good("key_file", "white space around it", {"file": (b"\n \t" + line + b" \r\n\n").hex()}, {"secret": secret.hex()})
     for name, data in (("63 digits", line[:-1]), ("65 digits", line + b"0"), ("another prefix", b"repo-key-2" + line[10:]),
+                       ("upper case", line[:11] + line[11:].upper()), ("two spaces", line.replace(b" ", b"  ")),
+                       ("prefix in upper case", line[:10].upper() + line[10:]), ("no space", line.replace(b" ", b"")),
                        ("no digit", line[:-1] + b"g"), ("two lines", line + b"\n" + line + b"\n"), ("empty", b"")):
         v.bad("key_file", "key file: " + name, {"file": data.hex()}, "not `repo-key-1 ` and 64 hexadecimal digits")
     v.good("recovery_code", "zeros", {"code": RECOVERY_WORDS}, {"secret": bytes(32).hex()})
@@ -245,6 +255,11 @@ def profile_json(p):
     return {"chunker": p[0], "min": p[1], "average": p[2], "max": p[3], "strict_mask": p[4], "loose_mask": p[5]}
 
 
+def header_and(usual, value):
+    """A config with one more value, under key 99, without MAC."""
+    return usual[:8] + bytes([usual[8] + 1]) + usual[9:-32] + b"\x18\x63" + value
+
+
 def config():
     v = Vectors("config")
 
@@ -263,6 +278,9 @@ def config():
     unknown[5] = [{**FILES, 17: b"ignored"}, DUMPS, 7]
     v.good("read_config", "unknown keys and elements are ignored", {**COMMON, "config": e.config(KEYS, unknown).hex()},
            {"repository_id": REPOSITORY.hex(), "suite": 1, "pack_size": 64 << 20, "write": [], "prune": []})
+    v.good("read_config", "unknown keys of any type are ignored",
+           {**COMMON, "config": e.config(KEYS, config_map(_99=True, _100=[-5, {1: {2: b""}}], _101="")).hex()},
+           {"repository_id": REPOSITORY.hex(), "suite": 1, "pack_size": 64 << 20, "write": [], "prune": []})
     v.good("read_config", "unknown features to write and prune can be read",
            {**COMMON, "config": e.config(KEYS, config_map(_7=["future"], _8=["other"])).hex()},
            {"repository_id": REPOSITORY.hex(), "suite": 1, "pack_size": 64 << 20, "write": ["future"], "prune": ["other"]})
@@ -279,6 +297,15 @@ def config():
     bad("version 2", e.config(KEYS, config_map(), version=2), "version is not known (the MAC is right)")
     kinds = usual[:4] + b"\2" + usual[5:-32]
     bad("kind 2", kinds + keyed(KEYS.control, kinds), "kind is not config (the MAC is right)")
+    for name, value in (("that is a float", b"\xf9\x3c\x00"), ("with a tag", b"\xc1\x00"), ("not in its shortest form", b"\x18\x01"),
+                        ("of indefinite length", b"\x9f\xff"), ("with keys not ascending", b"\xa2\x01\x00\x00\x00"),
+                        ("with a negative key", b"\xa1\x20\x00"), ("that is undefined", b"\xf7"), ("nested too deeply", b"\x81" * 40 + b"\0"),
+                        ("that is not UTF-8", b"\x61\xff")):
+        strange = header_and(usual, value)
+        bad("unknown value " + name, strange + keyed(KEYS.control, strange), "deterministic CBOR, also of what is not known (the MAC is right)")
+    strange = usual[:8] + bytes([usual[8] + 1]) + b"\x20\0" + usual[9:-32]
+    bad("negative key", strange + keyed(KEYS.control, strange), "map keys are unsigned (the MAC is right)")
+    bad("257 features", e.config(KEYS, config_map(_7=[""] * 257)), "256 at most (the MAC is right)")
     trailing = usual[:-32] + b"\0"
     bad("byte after the map", trailing + keyed(KEYS.control, trailing), "the map is all there is (the MAC is right)")
     long = usual[:-32].replace(bytes([2, 1, 3]), bytes([2, 0x18, 1, 3]), 1)
@@ -350,7 +377,13 @@ def envelope():
           "parent": ids[0].hex(), "previous": ids[1].hex(), "replaces": ids[2].hex(), "first": ids[3].hex(), "user": "user",
           "started": [1790000090, 1], "finished": [1790000110, 999999999]})
     unknown = {**snapshot_map(inline), 200: {0: [1, "ignored"]}}
-    good(5, "snapshot with an unknown key", unknown, fields)
+    v.good("read_snapshot", "snapshot with an unknown key", {**COMMON, "object": build(5, unknown).hex()}, {"fields": fields})
+    more = snapshot_map([0, b"", 1], _0=[1790000100, 0, 7], _10=[[b"/srv/lock", "permission denied", 1]],
+                        _12=[[0, b"root", b""], [1000, b"user"]], _9={**{i: i for i in range(11)}, 11: 5})
+    v.good("read_snapshot", "snapshot with unknown array elements and statistics", {**COMMON, "object": build(5, more).hex()},
+           {"fields": fields})
+    v.good("read_intent", "intent with an unknown key", {**COMMON, "object": build(6, {**INTENT_MAP, 5: 1}).hex()},
+           {"fields": {"started": [1790000000, 5], "host": "host", "process": 4242, "boot": "boot-1234", "program": "program 1.0"}})
 
     def bad(op, name, data, why):
         v.bad("read_" + op, name, {**COMMON, "object": data.hex()}, why)
@@ -374,7 +407,11 @@ def envelope():
         bad(op, op + ": byte after the map", build(kind, cbor(map_) + b"\0"), "the map is all there is")
         bad(op, op + ": no map", build(kind, b"\x80"), "not a map")
         bad(op, op + ": no time", build(kind, {**map_, 0: None}), "a key is missing")
-    for name, changes in (("number 0", {"_8": 0}), ("tags not sorted", {"_4": ["b", "a"]}), ("relative path", {"_2": [b"home"]}),
+    for name, changes in (("number 0", {"_8": 0}), ("tags not sorted", {"_4": ["b", "a"]}), ("tag twice", {"_4": ["a", "a"]}),
+                          ("uid twice", {"_12": [[1, b"a"], [1, b"b"]]}), ("groups not ascending", {"_13": [[1, b"a"], [0, b"b"]]}),
+                          ("uid 2^32", {"_12": [[1 << 32, b"a"]]}), ("no paths", {"_2": None}), ("no tags", {"_4": None}),
+                          ("no problems", {"_10": None}), ("no users", {"_12": None}), ("no groups", {"_13": None}),
+                          ("statistics without key 10", {"_9": {i: i for i in range(10)}}), ("relative path", {"_2": [b"home"]}),
                           ("content depth 5", {"_3": [2, 5, reference]}), ("parent of 31 bytes", {"_6": bytes(31)}),
                           ("uids not ascending", {"_12": [[1, b"a"], [0, b"b"]]}), ("no statistics", {"_9": None}),
                           ("1001 problems", {"_10": [[b"/", ""]] * 1001}), ("host as bytes", {"_1": b"host"})):
@@ -396,6 +433,9 @@ def register():
     def bad(name, data, why):
         v.bad("read_register", name, {**COMMON, "register": data.hex()}, why)
 
+    v.good("read_register", "revoked with a snapshot, which is ignored",
+           {**COMMON, "register": e.register(KEYS, {0: TWO.id, 1: 2, 2: snapshot}).hex()},
+           {"session_id": TWO.id.hex(), "state": 2, "snapshot": None})
     usual = {0: ONE.id, 1: 1, 2: snapshot}
     data = e.register(KEYS, usual)
     bad("MAC flipped", flip(data, -1), "the authentication is wrong")
@@ -608,6 +648,14 @@ def pack():
     resealed("segment into the footer", "segments lie before the footer", changed(1, 1, size - 28 - 4136 - rows[1][2] + 1))
     resealed("segment offset 2^64 - 1", "segments lie before the footer", changed(1, 1, 2**64 - 1))
     resealed("record index beyond the array", "the record does not exist", changed(1, 0, 2))
+    three = Session("session three", OTHER_DOMAIN)
+    resealed("record of another domain", "records are of the pack's domain", {0: [ONE.record, three.record], 1: rows})
+    resealed("record of another domain that no row names", "records are of the pack's domain",
+             {0: [ONE.record, TWO.record, three.record], 1: rows})
+    resealed("no records", "key 0 is missing", {1: []})
+    resealed("no rows", "key 1 is missing", {0: map_[0]})
+    resealed("sealed length below 40", "nonce and tag are 40 bytes", changed(1, 2, 39))
+    resealed("sealed length that is not the plaintext's and 40", "not compressed", changed(1, 2, rows[1][2] - 1))
     resealed("frame padding not zero", "zeros follow the CBOR", frame=e.frame(cbor(map_))[:-1] + b"\1")
     resealed("CBOR length beyond the frame", "longer than the frame", frame=u32(4093) + e.frame(cbor(map_))[4:])
     v.write()
@@ -668,6 +716,14 @@ def index():
     bad("row of 8 elements", "a row has 9", {**short, 2: [[pack_id, size, [rows[0][:8]]]]})
     bad("record of 116 bytes", "a record has 117", {**short, 1: [ONE.record[:116]]})
     bad("pack longer than 1 GiB", "outside the limits", {**short, 2: [[pack_id, (1 << 30) + 1, rows[:1]]]})
+    long = list(rows[0])
+    long[1:3] = [8, (16 << 20) + (64 << 10) + 41]
+    bad("sealed length over the limit", "16 MiB, 64 KiB and 40 bytes at most", {**short, 2: [[pack_id, 1 << 30, [long]]]})
+    bad("record of another domain", "records are of the index object's domain",
+        {**short, 1: [ONE.record, Session("session three", OTHER_DOMAIN).record]})
+    for key, what in ((0, "session"), (1, "records"), (2, "packs"), (3, "replaced")):
+        bad(f"no {what}", f"key {key} is missing", {**short, 2: [], key: None})
+    bad("segments overlap", "segments do not overlap", {**short, 2: [[pack_id, size, [rows[0], rows[0]]]]})
     bad("keys not ascending", "deterministic CBOR", frame=e.frame(b"\xa4\x01\x80\x00\x50" + ONE.id + b"\x02\x80\x03\x80"))
     v.write()
 
@@ -732,6 +788,25 @@ def tree():
     good("largest numbers", node(b"n", 6, 0o7777, 2**32 - 1, 2**32 - 1, (2**63 - 1, 999999999)),
          node(b"o", 6, 0, 0, 0, (-(2**63), 0)))
     good("unknown keys are ignored", {**node(b"f", 6), 40: [b"x", {1: "y"}]}, encodable=False)
+    good("largest size", node(b"f", 1, k10=2**63 - 1, k11=[0, b""], k15=[]))
+    v.good("read_nodes", "unknown elements of arrays are ignored",
+           {"stream": cbor(node(b"f", 1, mtime=(1, 2, 3), k10=7, k11=[0, b"ab", 0], k14=[[b"user.a", b"", 1]], k15=[[5, 2, 1]])).hex()},
+           {"nodes": [node_json(node(b"f", 1, mtime=(1, 2), k10=7, k11=[0, b"ab"], k14=[[b"user.a", b""]], k15=[[5, 2]]))]})
+    whole = [cbor(node(name, 6)) for name in (b"a", b"b", b"c")]
+
+    def directory(name, why, *chunks):
+        inputs = {"chunks": [chunk.hex() for chunk in chunks]}
+        if why:
+            v.bad("directory", name, inputs, why)
+        else:
+            v.good("directory", name, inputs, {"names": [b"a".hex(), b"b".hex(), b"c".hex()]})
+
+    directory("directory: one chunk", None, b"".join(whole))
+    directory("directory: a chunk a node", None, *whole)
+    directory("directory: two chunks", None, whole[0] + whole[1], whole[2])
+    directory("directory: node goes on in the next chunk", "chunks hold whole nodes", whole[0] + whole[1][:9], whole[1][9:] + whole[2])
+    directory("directory: names descend from chunk to chunk", "ascending order", whole[1], whole[0], whole[2])
+    directory("directory: name repeated in the next chunk", "strictly ascending order", whole[0], *whole)
 
     def bad(name, why, *nodes, raw=None):
         v.bad("nodes", name, {"stream": (b"".join(map(cbor, nodes)) if raw is None else raw).hex()}, why)
@@ -763,7 +838,29 @@ def tree():
     bad("reference of 8 MiB and 1", "a chunk has 8 MiB at most", node(b"a", 2, k11=[1, reference[:32] + u24((8 << 20) + 1)]))
     bad("xattrs not sorted", "ascending names", node(b"a", 6, k14=[[b"user.b", b""], [b"user.a", b""]]))
     bad("xattr of one element", "name and value", node(b"a", 6, k14=[[b"user.b"]]))
-    for name, extents in (("overlapping", [[0, 3], [2, 3]]), ("touching", [[0, 3], [3, 3]]), ("descending", [[10, 3], [0, 3]]),
+    bad("xattr repeated", "strictly ascending names", node(b"a", 6, k14=[[b"user.b", b""], [b"user.b", b"1"]]))
+    bad("xattr without a name", "names are not empty", node(b"a", 6, k14=[[b"", b""]]))
+    bad("xattr name with NUL", "no NUL", node(b"a", 6, k14=[[b"user.\0", b""]]))
+    bad("unknown value with a tag", "deterministic CBOR, also of what is not known", raw=cbor(node(b"a", 6, k40=0))[:-1] + b"\xc1\0")
+    bad("negative key", "map keys are unsigned", raw=bytes([one[0] + 1]) + one[1:] + b"\x20\0")
+    for name, value in (("file without size", node(b"a", 1, k11=[0, b""])), ("file without content", node(b"a", 1, k10=0)),
+                        ("directory without content", node(b"a", 2)), ("symlink without target", node(b"a", 3)),
+                        ("block device without number", node(b"a", 4)), ("character device without number", node(b"a", 5)),
+                        ("fifo with content", node(b"a", 6, k11=[0, b""])), ("directory with size", node(b"a", 2, k10=0, k11=[0, b""])),
+                        ("file with target", node(b"a", 1, k10=0, k11=[0, b""], k12=b"x")),
+                        ("socket with device number", node(b"a", 7, k13=1)),
+                        ("directory with extents", node(b"a", 2, k11=[0, b""], k15=[]))):
+        bad(name, "keys 10 to 13 and 15 belong to kinds", value)
+    bad("symlink target empty", "1 byte at least", node(b"a", 3, k12=b""))
+    bad("symlink target of 65537 bytes", "65536 bytes at most", node(b"a", 3, k12=b"x" * 65537))
+    bad("symlink target with NUL", "no NUL", node(b"a", 3, k12=b"x\0"))
+    bad("size 2^63", "below 2^63", node(b"a", 1, k10=2**63, k11=[0, b""], k15=[]))
+    bad("uid 2^32", "32 bits", node(b"a", 6, uid=2**32))
+    bad("gid 2^32", "32 bits", node(b"a", 6, gid=2**32))
+    bad("inline content shorter than the size", "stream and size differ", node(b"a", 1, k10=6, k11=[0, b"hello"]))
+    bad("chunks longer than the size", "stream and size differ", node(b"a", 1, k10=99999, k11=[1, reference]))
+    bad("inline content longer than the extents", "stream and extents differ", node(b"a", 1, k10=6, k11=[0, b"hello"], k15=[[0, 4]]))
+    for name, extents in (("overlapping", [[0, 3], [2, 3]]), ("touching", [[0, 3], [3, 3]]), ("descending", [[10, 3], [0, 3]]), ("empty", [[0, 6], [50, 0]]),
                           ("beyond the size", [[0, 3], [98, 3]]), ("with overflow", [[0, 5], [2**64 - 1, 1]])):
         bad("extents " + name, "ascending, not touching, within the size", node(b"a", 1, k10=100, k11=[0, b"abcdef"], k15=extents))
 
@@ -915,13 +1012,18 @@ def tree_cut():
     v.write()
 
 
+def nested(depth):
+    return [nested(depth - 1)] if depth else 0
+
+
 def cbor_vectors():
     v = Vectors("cbor", {})
     for name, value, shown in (("0", 0, 0), ("23", 23, 23), ("24", 24, 24), ("255", 255, 255), ("256", 256, 256), ("65535", 65535, 65535),
                                ("65536", 65536, 65536), ("2^32 - 1", 2**32 - 1, 2**32 - 1), ("2^32", 2**32, 2**32),
                                ("2^64 - 1", 2**64 - 1, 2**64 - 1), ("-1", -1, -1), ("-24", -24, -24), ("-25", -25, -25), ("-2^63", -(2**63), -(2**63)),
                                ("bytes", b"\1\2", {"bytes": "0102"}), ("empty bytes", b"", {"bytes": ""}), ("text", "\u00e4\U0001f600", {"text": "\u00e4\U0001f600"}),
-                               ("array", [1, [2, []]], [1, [2, []]]), ("map", {0: 1, 23: 2, 24: 3, 256: 4}, {"map": [[0, 1], [23, 2], [24, 3], [256, 4]]}),
+                               ("array", [1, [2, []]], [1, [2, []]]), ("false", False, False), ("true", True, True), ("null", None, None), ("32 arrays", nested(32), nested(32)),
+                               ("map", {0: 1, 23: 2, 24: 3, 256: 4}, {"map": [[0, 1], [23, 2], [24, 3], [256, 4]]}),
                                ("empty map", {}, {"map": []}), ("24 bytes", bytes(24), {"bytes": "00" * 24})):
         v.good("value", name, {"value": shown}, {"cbor": cbor(value).hex()})
     for name, data in (("nothing", ""), ("24 in two bytes less one", "1817"), ("255 in three bytes", "1900ff"), ("65535 in five bytes", "1a0000ffff"),
@@ -933,7 +1035,10 @@ def cbor_vectors():
                        ("overlong UTF-8", "62c080"), ("surrogate in UTF-8", "63eda080"), ("truncated integer", "19ff"), ("truncated bytes", "430102"),
                        ("truncated text", "6261"), ("truncated array", "8201"), ("truncated map", "a100"), ("array of 2^60", "9b1000000000000000"),
                        ("map of 2^63", "bb8000000000000000"), ("bytes of 2^64 - 1", "5bffffffffffffffff"), ("byte after the value", "0000"),
-                       ("tag", "c100"), ("float", "f93c00"), ("undefined", "f7"), ("nested 1000 deep", "81" * 1000 + "00")):
+                       ("tag", "c100"), ("float", "f93c00"), ("undefined", "f7"), ("nested 1000 deep", "81" * 1000 + "00"),
+                       ("nested 33 deep", "81" * 33 + "00"), ("maps nested 33 deep", "a100" * 33 + "00"), ("negative key", "a12000"),
+                       ("simple value 0", "e0"), ("simple value 32", "f820"), ("false in two bytes", "f814"), ("double", "fb3ff0000000000000"),
+                       ("null as a key", "a1f600"), ("byte string in pieces within an array", "815f4100ff")):
         v.bad("decode", name, {"cbor": data}, "not deterministic CBOR of the types that the format has")
     v.write()
 

@@ -41,11 +41,19 @@ pub(super) fn decrypt_in_place<'a>(key: &Key, aad: &[u8], sealed: &'a mut [u8]) 
     Ok(text)
 }
 
-/// Seals a small object. `nonce_key` hedges the nonce: should the random source repeat itself, other content
-/// still gets another nonce.
+/// Seals a small object. `nonce_key` hedges the nonce.
 pub(super) fn seal(key: &Key, nonce_key: &Key, aad: &[u8], plain: &[u8]) -> Vec<u8> {
-    let nonce = nonce_key.keyed(&[&random_bytes::<32>(), aad, plain]);
-    seal_with(key, &nonce.as_bytes()[..NONCE_BYTES], aad, plain)
+    seal_with(key, &hedged_nonce(nonce_key, aad, plain), aad, plain)
+}
+
+/// A random nonce that is another for other content even if the random source repeats itself.
+pub(super) fn hedged_nonce(nonce_key: &Key, aad: &[u8], content: &[u8]) -> [u8; NONCE_BYTES] {
+    #[cfg(test)]
+    if let Some(given) = super::testing::given_nonce() {
+        return given;
+    }
+    let hedge = nonce_key.keyed(&[&random_bytes::<32>(), aad, content]);
+    hedge.as_bytes()[..NONCE_BYTES].try_into().expect("24 bytes of 32")
 }
 
 fn seal_with(key: &Key, nonce: &[u8], aad: &[u8], plain: &[u8]) -> Vec<u8> {

@@ -99,10 +99,10 @@ impl Keys {
 pub struct DomainKeys {
     repository: RepositoryId,
     domain: DomainId,
-    data_id: Key,
-    tree_id: Key,
-    tree_chunker: Key,
-    index: Key,
+    pub(super) data_id: Key,
+    pub(super) tree_id: Key,
+    pub(super) tree_chunker: Key,
+    pub(super) index: Key,
     gear: Box<[u64; 256]>,
 }
 

@@ -9,6 +9,8 @@ mod random;
 mod segment;
 mod session;
 mod slot;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use keys::{DomainKeys, Keys, RootSecret};
 pub use random::random_bytes;
@@ -74,4 +76,7 @@ pub enum CryptoError {
     /// The key derivation could not run.
     #[error("cannot derive the key: {0}")]
     Derivation(String),
+    /// Opened, and its plaintext is not what it should be.
+    #[error("malformed: {0}")]
+    Malformed(&'static str),
 }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
-use super::aead::{NONCE_BYTES, SEAL_BYTES, TAG_BYTES, decrypt_in_place, encrypt_behind_nonce};
-use super::{CryptoError, Key, SessionKeys, random_bytes};
+use super::aead::{NONCE_BYTES, SEAL_BYTES, TAG_BYTES, decrypt_in_place, encrypt_behind_nonce, hedged_nonce};
+use super::{CryptoError, Key, SessionKeys};
 use crate::model::{ChunkKind, Compression, Suite};
 
 /// What sealing adds to the length of a segment's (compressed) text, in bytes.
@@ -36,8 +36,8 @@ impl SessionKeys {
         let aad = self.segment_aad(binding);
         let text_len = u32::try_from(buffer.len() - NONCE_BYTES).expect("a segment has at most 16 MiB");
         // The chunk ids in the table stand for the content, so the megabyte need not be hashed once more.
-        let hedge = self.nonce.keyed(&[&random_bytes::<32>(), &aad, &text_len.to_le_bytes()]);
-        buffer[..NONCE_BYTES].copy_from_slice(&hedge.as_bytes()[..NONCE_BYTES]);
+        let nonce = hedged_nonce(&self.nonce, &aad, &text_len.to_le_bytes());
+        buffer[..NONCE_BYTES].copy_from_slice(&nonce);
         self.encrypt(binding.suite, &aad, buffer);
     }
 
@@ -82,7 +82,7 @@ impl SessionKeys {
         LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &key.0).expect("AES-256 keys have 32 bytes"))
     }
 
-    fn segment_aad(&self, binding: &SegmentBinding) -> Vec<u8> {
+    pub(super) fn segment_aad(&self, binding: &SegmentBinding) -> Vec<u8> {
         let codes = [binding.kind.code(), binding.suite.code(), binding.compression.code()];
         let mut aad = Vec::with_capacity(96);
         aad.extend_from_slice(b"repo v1 segment");

@@ -48,11 +48,11 @@ pub struct SessionKeys {
     record: SessionKeyRecord,
     pub(super) segment: Key,
     pub(super) nonce: Key,
-    object: Key,
+    pub(super) object: Key,
 }
 
 impl SessionKeys {
-    fn new(repository: RepositoryId, record: SessionKeyRecord, dek: &[u8; 32]) -> Self {
+    pub(super) fn new(repository: RepositoryId, record: SessionKeyRecord, dek: &[u8; 32]) -> Self {
         let session = record.session();
         let material: [&[u8]; 2] = [dek, session.as_bytes()];
         Self {

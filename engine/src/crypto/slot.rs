@@ -56,7 +56,7 @@ impl Secret {
     /// `Invalid` if it is something else.
     pub fn from_key_file(text: &str) -> Result<Self> {
         let mut bytes = [0u8; 32];
-        let digits = text.trim().strip_prefix(KEY_FILE_PREFIX).map(str::trim);
+        let digits = text.trim_ascii().strip_prefix(KEY_FILE_PREFIX);
         digits.and_then(|digits| crate::id::unhex(digits, &mut bytes)).ok_or_else(|| {
             EngineError::new(ErrorKind::Invalid, "not a key file: one line, `repo-key-1` and 64 hexadecimal digits")
         })?;
@@ -202,9 +202,12 @@ pub fn open_slot(
 /// If it is damaged.
 pub fn read_label(keys: &Keys, view: &SlotView<'_>) -> Result<String, CryptoError> {
     let plain = aead::open(&keys.label, &slot_aad(keys.repository, &view.bytes[..188]), &view.bytes[188..])?;
-    let len = usize::from(plain[0]);
-    let label = plain.get(1..=len).ok_or(CryptoError::TooShort)?;
-    Ok(String::from_utf8_lossy(label).into_owned())
+    let (len, rest) = plain.split_first().ok_or(CryptoError::TooShort)?;
+    let (label, padding) = rest.split_at_checked(usize::from(*len)).ok_or(CryptoError::Malformed("label"))?;
+    if padding.iter().any(|&byte| byte != 0) {
+        return Err(CryptoError::Malformed("label"));
+    }
+    String::from_utf8(label.to_vec()).map_err(|_| CryptoError::Malformed("label"))
 }
 
 fn slot_keys(

@@ -64,19 +64,119 @@ impl MapWriter {
     }
 }
 
-/// Reads a map: `field` gets each key and says whether it read the value; what it doesn't know is skipped.
+/// How many arrays and maps a value may lie in.
+const MAX_NESTING: usize = 32;
+
+/// What surrounds a value: an array, or a map with the last of its keys.
+struct Level {
+    items_left: u64,
+    map: Option<Option<u64>>,
+}
+
+impl Level {
+    /// Notes what comes next; in a map every other item is a key.
+    fn check_next(&mut self, major: u8, number: u64) -> Result<(), FormatError> {
+        if let Some(last) = &mut self.map
+            && self.items_left.is_multiple_of(2)
+        {
+            if major != 0 || last.is_some_and(|last| last >= number) {
+                return Err(FormatError::Malformed("map keys do not ascend"));
+            }
+            *last = Some(number);
+        }
+        Ok(())
+    }
+}
+
+/// The length of the value that `bytes` begins with. All of it, known or not, must be in the one form that the
+/// format allows; `minicbor` by itself takes others, too.
+pub(super) fn value_len(bytes: &[u8]) -> Result<usize, FormatError> {
+    let mut levels: Vec<Level> = Vec::new();
+    let mut rest = bytes;
+    loop {
+        let (major, number) = read_head(&mut rest)?;
+        if let Some(level) = levels.last_mut() {
+            level.check_next(major, number)?;
+        }
+        match major {
+            0 | 1 => {}
+            2 | 3 => {
+                let len = usize::try_from(number).unwrap_or(usize::MAX);
+                let (string, behind) = rest.split_at_checked(len).ok_or(CUT_OFF)?;
+                rest = behind;
+                if major == 3 && std::str::from_utf8(string).is_err() {
+                    return Err(FormatError::Malformed("text is not UTF-8"));
+                }
+            }
+            4 | 5 => {
+                let items_left = if major == 5 { number.saturating_mul(2) } else { number };
+                // Each item has at least one byte.
+                if items_left > rest.len() as u64 {
+                    return Err(CUT_OFF);
+                }
+                if items_left > 0 {
+                    if levels.len() == MAX_NESTING {
+                        return Err(FormatError::OverLimit("nesting"));
+                    }
+                    levels.push(Level { items_left, map: (major == 5).then_some(None) });
+                    continue;
+                }
+            }
+            7 if (20..=22).contains(&number) => {}
+            _ => return Err(FormatError::Malformed("tag, float or unknown simple value")),
+        }
+        // A value has ended, and with it perhaps what it lies in.
+        loop {
+            let Some(level) = levels.last_mut() else { return Ok(bytes.len() - rest.len()) };
+            level.items_left -= 1;
+            if level.items_left > 0 {
+                break;
+            }
+            levels.pop();
+        }
+    }
+}
+
+const CUT_OFF: FormatError = FormatError::Malformed("cut off");
+
+/// Major type and number of what comes next. Of simple values only those in one byte.
+fn read_head(rest: &mut &[u8]) -> Result<(u8, u64), FormatError> {
+    let (&first, behind) = rest.split_first().ok_or(CUT_OFF)?;
+    let (major, info) = (first >> 5, first & 31);
+    let len = match info {
+        0..=23 => 0,
+        24..=27 if major != 7 => 1usize << (info - 24),
+        _ => return Err(FormatError::Malformed("indefinite length, float or reserved value")),
+    };
+    let (bytes, behind) = behind.split_at_checked(len).ok_or(CUT_OFF)?;
+    *rest = behind;
+    let number =
+        if len == 0 { info.into() } else { bytes.iter().fold(0, |number, &byte| number << 8 | u64::from(byte)) };
+    let least = [0, 24, 1 << 8, 0, 1 << 16, 0, 0, 0, 1 << 32][len];
+    if number < least {
+        return Err(FormatError::Malformed("an integer is not in its shortest form"));
+    }
+    Ok((major, number))
+}
+
+/// A decoder for the one value that `bytes` are.
+pub(super) fn decoder(bytes: &[u8]) -> Result<Decoder<'_>, FormatError> {
+    if value_len(bytes)? == bytes.len() {
+        Ok(Decoder::new(bytes))
+    } else {
+        Err(FormatError::Malformed("bytes after the end"))
+    }
+}
+
+/// Reads a map: `field` gets each key, in ascending order, and says whether it read the value; what it doesn't know
+/// is skipped.
 pub(super) fn read_map<'b>(
     decoder: &mut Decoder<'b>,
     mut field: impl FnMut(u64, &mut Decoder<'b>) -> Result<bool, FormatError>,
 ) -> Result<(), FormatError> {
     let entries = decoder.map()?.ok_or(FormatError::Malformed("map of indefinite length"))?;
-    let mut last: Option<u64> = None;
     for _ in 0..entries {
         let key = decoder.u64()?;
-        if last.is_some_and(|last| last >= key) {
-            return Err(FormatError::Malformed("map keys do not ascend"));
-        }
-        last = Some(key);
         if !field(key, decoder)? {
             decoder.skip()?;
         }
@@ -102,12 +202,24 @@ pub(super) fn array_len(decoder: &mut Decoder<'_>) -> Result<u64, FormatError> {
     decoder.array()?.ok_or(FormatError::Malformed("array of indefinite length"))
 }
 
+/// Reads an array of at least `fields` elements; `read` takes that many, what follows is skipped.
+pub(super) fn read_tuple<'b, T>(
+    decoder: &mut Decoder<'b>,
+    fields: u64,
+    read: impl FnOnce(&mut Decoder<'b>) -> Result<T, FormatError>,
+) -> Result<T, FormatError> {
+    let len = array_len(decoder)?;
+    if len < fields {
+        return Err(FormatError::Malformed("array of too few elements"));
+    }
+    let value = read(decoder)?;
+    (fields..len).try_for_each(|_| decoder.skip())?;
+    Ok(value)
+}
+
 /// Reads a time.
 pub(super) fn read_time(decoder: &mut Decoder<'_>) -> Result<Timestamp, FormatError> {
-    if array_len(decoder)? != 2 {
-        return Err(FormatError::Malformed("time"));
-    }
-    let (seconds, nanoseconds) = (decoder.i64()?, decoder.u32()?);
+    let (seconds, nanoseconds) = read_tuple(decoder, 2, |d| Ok((d.i64()?, d.u32()?)))?;
     if nanoseconds > 999_999_999 {
         return Err(FormatError::Malformed("time"));
     }
@@ -132,13 +244,4 @@ pub(super) fn read_fixed<const N: usize>(decoder: &mut Decoder<'_>) -> Result<[u
 /// Something required that must have been read.
 pub(super) fn required<T>(value: Option<T>) -> Result<T, FormatError> {
     value.ok_or(FormatError::Malformed("a required field is missing"))
-}
-
-/// Checks that nothing follows.
-pub(super) fn at_end(decoder: &Decoder<'_>) -> Result<(), FormatError> {
-    if decoder.position() == decoder.input().len() {
-        Ok(())
-    } else {
-        Err(FormatError::Malformed("bytes after the end"))
-    }
 }

@@ -2,7 +2,7 @@
 
 use minicbor::Decoder;
 
-use super::cbor::{MapWriter, at_end, read_array, read_fixed, read_map, read_texts, read_time, required};
+use super::cbor::{MapWriter, decoder, read_fixed, read_map, read_texts, read_time, read_tuple, required};
 use super::{FormatError, ObjectKind};
 use crate::crypto::Keys;
 use crate::id::RepositoryId;
@@ -51,10 +51,9 @@ pub fn encode_config(config: &Config, keys: &Keys) -> Vec<u8> {
 pub fn decode_config(object: &[u8]) -> Result<Config, FormatError> {
     let body = ObjectKind::Config.strip(object)?;
     let body = body.len().checked_sub(MAC_BYTES).map(|len| &body[..len]).ok_or(FormatError::Malformed("too short"))?;
-    let mut decoder = Decoder::new(body);
+    let mut decoder = decoder(body)?;
     let (mut id, mut created, mut suite, mut pack_size, mut segment_size) = (None, None, None, None, None);
-    let mut profiles = Vec::new();
-    let (mut read, mut write, mut prune) = (None, None, None);
+    let (mut profiles, mut read, mut write, mut prune) = (None, None, None, None);
     read_map(&mut decoder, |key, d| {
         match key {
             0 => id = Some(RepositoryId::new(read_fixed(d)?)),
@@ -62,10 +61,7 @@ pub fn decode_config(object: &[u8]) -> Result<Config, FormatError> {
             2 => suite = Some(d.u8()?),
             3 => pack_size = Some(d.u64()?),
             4 => segment_size = Some(d.u32()?),
-            5 => read_array(d, 2, |d| {
-                profiles.push(decode_profile(d)?);
-                Ok(())
-            })?,
+            5 => profiles = Some(read_tuple(d, 2, |d| Ok((decode_profile(d)?, decode_profile(d)?)))?),
             6 => read = Some(read_texts(d, MAX_FEATURES)?),
             7 => write = Some(read_texts(d, MAX_FEATURES)?),
             8 => prune = Some(read_texts(d, MAX_FEATURES)?),
@@ -73,13 +69,12 @@ pub fn decode_config(object: &[u8]) -> Result<Config, FormatError> {
         }
         Ok(true)
     })?;
-    at_end(&decoder)?;
     let features_read = required(read)?;
     if let Some(unknown) = features_read.iter().find(|feature| !KNOWN_FEATURES.contains(&feature.as_str())) {
         return Err(FormatError::Feature(unknown.clone()));
     }
     let suite = required(suite)?;
-    let [files, dumps] = profiles.try_into().map_err(|_| FormatError::Malformed("chunker profiles"))?;
+    let (files, dumps) = required(profiles)?;
     let config = Config {
         id: required(id)?,
         created: required(created)?,
@@ -154,6 +149,6 @@ fn check_profile(p: &ChunkerParameters) -> Result<(), FormatError> {
         && limits::CHUNKER_MAX.contains(&p.max);
     let ordered = p.min <= p.average && p.average <= p.max;
     let even = [p.min, p.average, p.max].iter().all(|size| size.is_multiple_of(2));
-    let masks = [p.strict_mask, p.loose_mask].iter().all(|&mask| mask != 0 && mask >> 63 == 0);
+    let masks = [p.strict_mask, p.loose_mask].iter().all(|&mask| mask >> 63 == 0);
     if in_range && ordered && even && masks { Ok(()) } else { Err(FormatError::OverLimit("chunker profile")) }
 }

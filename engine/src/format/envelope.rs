@@ -1,8 +1,6 @@
 //! Session envelopes, and the intent that travels in one. Spec chapter 6.
 
-use minicbor::Decoder;
-
-use super::cbor::{MapWriter, at_end, read_map, read_time, required};
+use super::cbor::{MapWriter, decoder, read_map, read_time, required};
 use super::{FormatError, ObjectKind};
 use crate::clock::Timestamp;
 use crate::crypto::{Keys, SESSION_KEY_RECORD_BYTES, SessionKeyRecord, SessionKeys};
@@ -80,7 +78,7 @@ pub fn encode_intent(intent: &Intent, keys: &Keys, session: &SessionKeys) -> Vec
 /// If it is malformed or not authentic.
 pub fn decode_intent(object: &[u8], keys: &Keys) -> Result<(SessionKeys, Intent), FormatError> {
     let (session, body) = decode_envelope(ObjectKind::Intent, keys, object)?;
-    let mut decoder = Decoder::new(&body);
+    let mut decoder = decoder(&body)?;
     let (mut started, mut host, mut process, mut boot, mut program) = (None, None, None, None, None);
     read_map(&mut decoder, |key, d| {
         match key {
@@ -93,7 +91,6 @@ pub fn decode_intent(object: &[u8], keys: &Keys) -> Result<(SessionKeys, Intent)
         }
         Ok(true)
     })?;
-    at_end(&decoder)?;
     let intent = Intent {
         started: required(started)?,
         host: required(host)?,

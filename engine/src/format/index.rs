@@ -2,7 +2,7 @@
 
 use minicbor::Decoder;
 
-use super::cbor::{MapWriter, array_len, at_end, read_array, read_fixed, read_map, required};
+use super::cbor::{MapWriter, decoder, read_array, read_fixed, read_map, read_tuple, required};
 use super::pack::{check_places, frame, read_rows, read_sessions, unframe, write_rows, write_sessions};
 use super::{FormatError, HEADER_BYTES, ObjectKind, TAIL_BYTES};
 use crate::crypto::{DomainKeys, Keys, SessionKeyRecord};
@@ -71,33 +71,50 @@ pub fn decode_index(object: &[u8], keys: &Keys) -> Result<(DomainId, IndexObject
         return Err(FormatError::Unknown("key epoch", epoch.into()));
     }
     let frame = keys.domain(domain).open_index(&ObjectKind::Index.header(), epoch, sealed)?;
-    let mut decoder = Decoder::new(unframe(&frame)?);
-    let (mut session, mut sessions, mut packs, mut replaces) = (None, Vec::new(), Vec::new(), Vec::new());
+    Ok((domain, decode_body(&frame, domain)?))
+}
+
+/// Decodes the frame of an index object of `domain`.
+pub(super) fn decode_body(frame: &[u8], domain: DomainId) -> Result<IndexObject, FormatError> {
+    let mut decoder = decoder(unframe(frame)?)?;
+    let (mut session, mut sessions, mut packs, mut replaces) = (None, None, None, None);
     read_map(&mut decoder, |key, d| {
         match key {
             0 => session = Some(SessionId::new(read_fixed(d)?)),
-            1 => sessions = read_sessions(d)?,
-            2 => read_array(d, MAX_PACKS, |d| {
-                packs.push(read_pack(d, &sessions)?);
-                Ok(())
-            })?,
-            3 => read_array(d, MAX_PACKS, |d| {
-                replaces.push(IndexId::new(read_fixed(d)?));
-                Ok(())
-            })?,
+            1 => sessions = Some(read_sessions(d, domain)?),
+            2 => packs = Some(read_packs(d, sessions.as_deref().unwrap_or_default())?),
+            3 => replaces = Some(read_replaces(d)?),
             _ => return Ok(false),
         }
         Ok(true)
     })?;
-    at_end(&decoder)?;
-    Ok((domain, IndexObject { session: required(session)?, sessions, packs, replaces }))
+    Ok(IndexObject {
+        session: required(session)?,
+        sessions: required(sessions)?,
+        packs: required(packs)?,
+        replaces: required(replaces)?,
+    })
+}
+
+fn read_packs(d: &mut Decoder<'_>, sessions: &[SessionKeyRecord]) -> Result<Vec<PackRow>, FormatError> {
+    let mut packs = Vec::new();
+    read_array(d, MAX_PACKS, |d| {
+        packs.push(read_tuple(d, 3, |d| read_pack(d, sessions))?);
+        Ok(())
+    })?;
+    Ok(packs)
+}
+
+fn read_replaces(d: &mut Decoder<'_>) -> Result<Vec<IndexId>, FormatError> {
+    let mut replaces = Vec::new();
+    read_array(d, MAX_PACKS, |d| {
+        replaces.push(IndexId::new(read_fixed(d)?));
+        Ok(())
+    })?;
+    Ok(replaces)
 }
 
 fn read_pack(d: &mut Decoder<'_>, sessions: &[SessionKeyRecord]) -> Result<PackRow, FormatError> {
-    let fields = array_len(d)?;
-    if fields < 3 {
-        return Err(FormatError::Malformed("pack row"));
-    }
     let id = PackId::new(read_fixed(d)?);
     let len = d.u64()?;
     if len > limits::PACK_BYTES || len < (HEADER_BYTES + TAIL_BYTES) as u64 {
@@ -105,8 +122,5 @@ fn read_pack(d: &mut Decoder<'_>, sessions: &[SessionKeyRecord]) -> Result<PackR
     }
     let segments = read_rows(d, sessions)?;
     check_places(&segments, len - TAIL_BYTES as u64)?;
-    for _ in 3..fields {
-        d.skip()?;
-    }
     Ok(PackRow { id, len, segments })
 }

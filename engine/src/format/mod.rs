@@ -12,6 +12,8 @@ mod pack;
 mod register;
 mod slot;
 mod snapshot;
+#[cfg(test)]
+pub(crate) mod testing;
 mod tree;
 
 pub use config::{decode_config, encode_config, verify_config};

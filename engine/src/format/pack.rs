@@ -3,8 +3,8 @@
 use minicbor::Decoder;
 
 use super::FormatError;
-use super::cbor::{MapWriter, Writer, Written, array_len, at_end, read_array, read_fixed, read_map};
-use crate::crypto::{DomainKeys, SESSION_KEY_RECORD_BYTES, SessionKeyRecord, hash_parts};
+use super::cbor::{MapWriter, Writer, Written, decoder, read_array, read_fixed, read_map, read_tuple, required};
+use crate::crypto::{DomainKeys, SEGMENT_OVERHEAD_BYTES, SESSION_KEY_RECORD_BYTES, SessionKeyRecord, hash_parts};
 use crate::id::{ChunkId, DomainId, SessionId};
 use crate::limits;
 use crate::model::{ChunkKind, Compression, SegmentRow, Suite};
@@ -57,7 +57,7 @@ pub fn encode_tail(tail: &Tail) -> [u8; TAIL_BYTES] {
 /// Decodes the tail of a pack of `pack_len` bytes; `end` holds at least its last [`TAIL_BYTES`] bytes.
 ///
 /// # Errors
-/// If it is no tail, or the footer can't be as long as it says.
+/// If it is no tail, of an unknown epoch, or pack or footer can't be as long as they say.
 pub fn decode_tail(end: &[u8], pack_len: u64) -> Result<Tail, FormatError> {
     let bytes = end.last_chunk::<TAIL_BYTES>().ok_or(FormatError::Malformed("shorter than its tail"))?;
     if &bytes[24..] != TAIL_MAGIC {
@@ -68,6 +68,12 @@ pub fn decode_tail(end: &[u8], pack_len: u64) -> Result<Tail, FormatError> {
         epoch: u32::from_le_bytes(bytes[16..20].try_into().expect("four bytes")),
         footer_len: u32::from_le_bytes(bytes[20..24].try_into().expect("four bytes")),
     };
+    if tail.epoch != 0 {
+        return Err(FormatError::Unknown("key epoch", tail.epoch.into()));
+    }
+    if pack_len > limits::PACK_BYTES {
+        return Err(FormatError::OverLimit("pack"));
+    }
     let room = pack_len.saturating_sub((super::HEADER_BYTES + TAIL_BYTES) as u64);
     if u64::from(tail.footer_len) > room.min(limits::INDEX_BYTES) {
         return Err(FormatError::OverLimit("pack footer"));
@@ -88,20 +94,24 @@ pub fn encode_footer(footer: &Footer, keys: &DomainKeys, epoch: u32) -> Vec<u8> 
 /// # Errors
 /// If it is damaged, or its segments overlap, lie elsewhere, or contradict themselves.
 pub fn decode_footer(sealed: &[u8], keys: &DomainKeys, epoch: u32, segments_end: u64) -> Result<Footer, FormatError> {
-    let frame = keys.open_footer(epoch, sealed)?;
-    let mut decoder = Decoder::new(unframe(&frame)?);
-    let (mut sessions, mut segments) = (Vec::new(), Vec::new());
+    decode_body(&keys.open_footer(epoch, sealed)?, keys.domain(), segments_end)
+}
+
+/// Decodes the frame of a footer in a pack of `domain`.
+pub(super) fn decode_body(frame: &[u8], domain: DomainId, segments_end: u64) -> Result<Footer, FormatError> {
+    let mut decoder = decoder(unframe(frame)?)?;
+    let (mut sessions, mut segments) = (None, None);
     read_map(&mut decoder, |key, d| {
         match key {
-            0 => sessions = read_sessions(d)?,
-            1 => segments = read_rows(d, &sessions)?,
+            0 => sessions = Some(read_sessions(d, domain)?),
+            1 => segments = Some(read_rows(d, sessions.as_deref().unwrap_or_default())?),
             _ => return Ok(false),
         }
         Ok(true)
     })?;
-    at_end(&decoder)?;
-    check_places(&segments, segments_end)?;
-    Ok(Footer { sessions, segments })
+    let footer = Footer { sessions: required(sessions)?, segments: required(segments)? };
+    check_places(&footer.segments, segments_end)?;
+    Ok(footer)
 }
 
 /// `CBOR length ‖ CBOR ‖ zeros`, so that the number of chunks shows only in steps.
@@ -145,11 +155,16 @@ pub(super) fn write_sessions(w: &mut Writer<'_>, sessions: &[SessionKeyRecord]) 
     sessions.iter().try_for_each(|record| w.bytes(record.as_bytes()).map(drop))
 }
 
-pub(super) fn read_sessions(decoder: &mut Decoder<'_>) -> Result<Vec<SessionKeyRecord>, FormatError> {
+/// Reads the session key records of something that belongs to `domain`: they must, too.
+pub(super) fn read_sessions(decoder: &mut Decoder<'_>, domain: DomainId) -> Result<Vec<SessionKeyRecord>, FormatError> {
     let mut sessions = Vec::new();
     read_array(decoder, MAX_SESSIONS, |d| {
         let bytes = read_fixed::<SESSION_KEY_RECORD_BYTES>(d)?;
-        sessions.push(SessionKeyRecord::from_slice(&bytes).expect("its length"));
+        let record = SessionKeyRecord::from_slice(&bytes).expect("its length");
+        if record.domain() != domain {
+            return Err(FormatError::Malformed("session key record of another domain"));
+        }
+        sessions.push(record);
         Ok(())
     })?;
     Ok(sessions)
@@ -176,17 +191,13 @@ pub(super) fn read_rows(
 ) -> Result<Vec<SegmentRow>, FormatError> {
     let mut rows = Vec::new();
     read_array(decoder, MAX_SEGMENTS, |d| {
-        rows.push(read_row(d, sessions)?);
+        rows.push(read_tuple(d, ROW_FIELDS, |d| read_row(d, sessions))?);
         Ok(())
     })?;
     Ok(rows)
 }
 
 fn read_row(d: &mut Decoder<'_>, sessions: &[SessionKeyRecord]) -> Result<SegmentRow, FormatError> {
-    let fields = array_len(d)?;
-    if fields < ROW_FIELDS {
-        return Err(FormatError::Malformed("segment row"));
-    }
     let session: SessionId = sessions
         .get(usize::try_from(d.u64()?).unwrap_or(usize::MAX))
         .ok_or(FormatError::Malformed("segment row names no session"))?
@@ -198,8 +209,11 @@ fn read_row(d: &mut Decoder<'_>, sessions: &[SessionKeyRecord]) -> Result<Segmen
         return Err(FormatError::OverLimit("segment"));
     }
     let chunks = read_chunks(d.bytes()?, d.bytes()?, plain_len)?;
-    for _ in ROW_FIELDS..fields {
-        d.skip()?;
+    let compression =
+        Compression::from_code(compression).ok_or(FormatError::Unknown("compression", compression.into()))?;
+    let expected = plain_len + SEGMENT_OVERHEAD_BYTES as u32;
+    if sealed_len > limits::SEGMENT_SEALED_BYTES || (compression == Compression::None && sealed_len != expected) {
+        return Err(FormatError::OverLimit("sealed segment"));
     }
     Ok(SegmentRow {
         session,
@@ -207,8 +221,7 @@ fn read_row(d: &mut Decoder<'_>, sessions: &[SessionKeyRecord]) -> Result<Segmen
         sealed_len,
         kind: ChunkKind::from_code(kind).ok_or(FormatError::Unknown("chunk kind", kind.into()))?,
         suite: Suite::from_code(suite).ok_or(FormatError::Unknown("suite", suite.into()))?,
-        compression: Compression::from_code(compression)
-            .ok_or(FormatError::Unknown("compression", compression.into()))?,
+        compression,
         plain_len,
         chunks,
     })
@@ -243,7 +256,7 @@ pub(super) fn check_places(segments: &[SegmentRow], end: u64) -> Result<(), Form
     places.sort_unstable();
     let mut free_from = super::HEADER_BYTES as u64;
     for (offset, len) in places {
-        if offset < free_from || len < crate::crypto::SEGMENT_OVERHEAD_BYTES as u64 {
+        if offset < free_from || len < SEGMENT_OVERHEAD_BYTES as u64 {
             return Err(FormatError::Malformed("segments overlap"));
         }
         free_from = offset + len;

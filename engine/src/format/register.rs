@@ -1,8 +1,6 @@
 //! Registers: how a session ended. Spec chapter 6.
 
-use minicbor::Decoder;
-
-use super::cbor::{MapWriter, at_end, read_fixed, read_map, required};
+use super::cbor::{MapWriter, decoder, read_fixed, read_map, required};
 use super::{FormatError, ObjectKind};
 use crate::crypto::Keys;
 use crate::id::{SessionId, SnapshotId};
@@ -50,7 +48,7 @@ pub fn encode_register(register: &Register, keys: &Keys) -> Vec<u8> {
 /// If it is malformed, not authentic, or in a state that this program doesn't know.
 pub fn decode_register(object: &[u8], keys: &Keys) -> Result<Register, FormatError> {
     ObjectKind::Register.strip(object)?;
-    let mut decoder = Decoder::new(ObjectKind::Register.strip(keys.check_auth(object)?)?);
+    let mut decoder = decoder(ObjectKind::Register.strip(keys.check_auth(object)?)?)?;
     let (mut session, mut state, mut snapshot) = (None, None, None);
     read_map(&mut decoder, |key, d| {
         match key {
@@ -61,7 +59,6 @@ pub fn decode_register(object: &[u8], keys: &Keys) -> Result<Register, FormatErr
         }
         Ok(true)
     })?;
-    at_end(&decoder)?;
     let state = match required(state)? {
         1 => SessionState::Committed(snapshot),
         2 => SessionState::Revoked,

@@ -56,6 +56,9 @@ pub fn decode_slot(object: &[u8]) -> Result<(SlotView<'_>, i64), FormatError> {
         3 => SlotKind::RecoveryCode,
         other => return Err(FormatError::Unknown("kind of key slot", other.into())),
     };
+    if bytes[26..28] != [0, 0] {
+        return Err(FormatError::Malformed("key slot"));
+    }
     if u32_at(28) != 0 {
         return Err(FormatError::Unknown("key epoch", u32_at(28).into()));
     }
@@ -63,7 +66,10 @@ pub fn decode_slot(object: &[u8]) -> Result<(SlotView<'_>, i64), FormatError> {
     let kdf = match (bytes[25], kind) {
         (KDF_ARGON2ID, _) if parameters.within_limits() => Some(parameters),
         (KDF_ARGON2ID, _) => return Err(FormatError::OverLimit("Argon2id parameters")),
-        (KDF_NONE, SlotKind::KeyFile | SlotKind::RecoveryCode) => None,
+        (KDF_NONE, SlotKind::KeyFile | SlotKind::RecoveryCode) if bytes[32..44] == [0; 12] => None,
+        (KDF_NONE, SlotKind::KeyFile | SlotKind::RecoveryCode) => {
+            return Err(FormatError::Malformed("parameters of no key derivation"));
+        }
         (KDF_NONE, SlotKind::Password) => return Err(FormatError::Malformed("a password slot without key derivation")),
         (other, _) => return Err(FormatError::Unknown("key derivation", other.into())),
     };

@@ -2,7 +2,7 @@
 
 use minicbor::Decoder;
 
-use super::cbor::{MapWriter, array_len, at_end, read_array, read_fixed, read_map, read_texts, read_time, required};
+use super::cbor::{MapWriter, decoder, read_array, read_fixed, read_map, read_texts, read_time, read_tuple};
 use super::envelope::{decode_envelope, encode_envelope};
 use super::tree::{read_content, write_content};
 use super::{FormatError, ObjectKind};
@@ -21,7 +21,7 @@ pub fn encode_snapshot(snapshot: &Snapshot, keys: &Keys, session: &SessionKeys) 
     encode_envelope(ObjectKind::Snapshot, keys, session, &body)
 }
 
-fn snapshot_map(snapshot: &Snapshot) -> MapWriter {
+pub(super) fn snapshot_map(snapshot: &Snapshot) -> MapWriter {
     let mut map = MapWriter::default();
     map.time(0, snapshot.time);
     map.text(1, &snapshot.host);
@@ -82,8 +82,15 @@ fn snapshot_map(snapshot: &Snapshot) -> MapWriter {
 /// If it is malformed or not authentic.
 pub fn decode_snapshot(object: &[u8], keys: &Keys) -> Result<(SessionId, Snapshot), FormatError> {
     let (session, body) = decode_envelope(ObjectKind::Snapshot, keys, object)?;
-    let mut decoder = Decoder::new(&body);
-    let (mut time, mut host, mut root, mut sequence, mut program) = (None, None, None, None, None);
+    Ok((session.session(), decode_body(&body)?))
+}
+
+/// Keys that every snapshot has.
+const REQUIRED: [u64; 11] = [0, 1, 2, 3, 4, 8, 9, 10, 11, 12, 13];
+
+/// Decodes the map in a snapshot's envelope.
+pub(super) fn decode_body(body: &[u8]) -> Result<Snapshot, FormatError> {
+    let mut decoder = decoder(body)?;
     let mut s = Snapshot {
         time: crate::clock::Timestamp::default(),
         host: String::new(),
@@ -105,23 +112,21 @@ pub fn decode_snapshot(object: &[u8], keys: &Keys) -> Result<(SessionId, Snapsho
         started: None,
         finished: None,
     };
+    let mut found = Vec::new();
     read_map(&mut decoder, |key, d| {
         match key {
-            0 => time = Some(read_time(d)?),
-            1 => host = Some(d.str()?.to_owned()),
-            2 => read_array(d, MAX_ITEMS, |d| {
-                s.paths.push(d.bytes()?.to_vec());
-                Ok(())
-            })?,
-            3 => root = Some(read_content(d)?),
-            4 => s.tags = read_texts(d, MAX_ITEMS)?,
+            0 => s.time = read_time(d)?,
+            1 => d.str()?.clone_into(&mut s.host),
+            2 => s.paths = read_paths(d)?,
+            3 => s.root = read_content(d)?,
+            4 => s.tags = read_tags(d)?,
             5 => s.label = Some(d.str()?.to_owned()),
             6 => s.parent = Some(SnapshotId::new(read_fixed(d)?)),
             7 => s.previous = Some(SnapshotId::new(read_fixed(d)?)),
-            8 => sequence = Some(d.u64()?),
+            8 => s.sequence = d.u64()?,
             9 => s.statistics = read_statistics(d)?,
             10 => s.problems = read_problems(d)?,
-            11 => program = Some(d.str()?.to_owned()),
+            11 => d.str()?.clone_into(&mut s.program),
             12 => s.users = read_names(d)?,
             13 => s.groups = read_names(d)?,
             14 => s.replaces = Some(SnapshotId::new(read_fixed(d)?)),
@@ -131,15 +136,34 @@ pub fn decode_snapshot(object: &[u8], keys: &Keys) -> Result<(SessionId, Snapsho
             18 => s.finished = Some(read_time(d)?),
             _ => return Ok(false),
         }
+        found.push(key);
         Ok(true)
     })?;
-    at_end(&decoder)?;
-    s.time = required(time)?;
-    s.host = required(host)?;
-    s.root = required(root)?;
-    s.sequence = required(sequence)?;
-    s.program = required(program)?;
-    Ok((session.session(), s))
+    if !REQUIRED.iter().all(|key| found.contains(key)) {
+        return Err(FormatError::Malformed("a required field is missing"));
+    }
+    if s.sequence == 0 {
+        return Err(FormatError::Malformed("number of a snapshot"));
+    }
+    Ok(s)
+}
+
+fn read_paths(decoder: &mut Decoder<'_>) -> Result<Vec<Vec<u8>>, FormatError> {
+    let mut paths = Vec::new();
+    read_array(decoder, MAX_ITEMS, |d| {
+        let path = d.bytes()?;
+        if !path.starts_with(b"/") {
+            return Err(FormatError::Malformed("path that is not absolute"));
+        }
+        paths.push(path.to_vec());
+        Ok(())
+    })?;
+    Ok(paths)
+}
+
+fn read_tags(decoder: &mut Decoder<'_>) -> Result<Vec<String>, FormatError> {
+    let tags = read_texts(decoder, MAX_ITEMS)?;
+    if tags.is_sorted_by(|a, b| a < b) { Ok(tags) } else { Err(FormatError::Malformed("tags do not ascend")) }
 }
 
 fn statistics_fields(s: &SnapshotStatistics) -> [u64; 11] {
@@ -160,6 +184,7 @@ fn statistics_fields(s: &SnapshotStatistics) -> [u64; 11] {
 
 fn read_statistics(decoder: &mut Decoder<'_>) -> Result<SnapshotStatistics, FormatError> {
     let mut s = SnapshotStatistics::default();
+    let mut fields = 0;
     read_map(decoder, |key, d| {
         let field = match key {
             0 => &mut s.files,
@@ -176,18 +201,17 @@ fn read_statistics(decoder: &mut Decoder<'_>) -> Result<SnapshotStatistics, Form
             _ => return Ok(false),
         };
         *field = d.u64()?;
+        fields += 1;
         Ok(true)
     })?;
-    Ok(s)
+    if fields == statistics_fields(&s).len() { Ok(s) } else { Err(FormatError::Malformed("statistics")) }
 }
 
 fn read_problems(decoder: &mut Decoder<'_>) -> Result<Vec<Problem>, FormatError> {
     let mut problems = Vec::new();
     read_array(decoder, limits::PROBLEMS_LISTED as u64, |d| {
-        if array_len(d)? != 2 {
-            return Err(FormatError::Malformed("problem"));
-        }
-        problems.push(Problem { path: d.bytes()?.to_vec(), message: d.str()?.to_owned() });
+        let (path, message) = read_tuple(d, 2, |d| Ok((d.bytes()?.to_vec(), d.str()?.to_owned())))?;
+        problems.push(Problem { path, message });
         Ok(())
     })?;
     Ok(problems)
@@ -196,10 +220,11 @@ fn read_problems(decoder: &mut Decoder<'_>) -> Result<Vec<Problem>, FormatError>
 fn read_names(decoder: &mut Decoder<'_>) -> Result<NameTable, FormatError> {
     let mut names = NameTable::new();
     read_array(decoder, MAX_ITEMS, |d| {
-        if array_len(d)? != 2 {
-            return Err(FormatError::Malformed("name table"));
+        let (id, name) = read_tuple(d, 2, |d| Ok((d.u32()?, d.bytes()?.to_vec())))?;
+        if names.last_key_value().is_some_and(|(last, _)| *last >= id) {
+            return Err(FormatError::Malformed("name table does not ascend"));
         }
-        names.insert(d.u32()?, d.bytes()?.to_vec());
+        names.insert(id, name);
         Ok(())
     })?;
     Ok(names)

@@ -3,7 +3,9 @@
 use minicbor::Decoder;
 
 use super::FormatError;
-use super::cbor::{MapWriter, Writer, Written, array_len, read_array, read_map, read_time, required};
+use super::cbor::{
+    MapWriter, Writer, Written, array_len, read_array, read_map, read_time, read_tuple, required, value_len,
+};
 use crate::id::ChunkId;
 use crate::limits;
 use crate::model::{ChunkRef, Content, Extent, Metadata, Node, NodeKind, Xattr, is_valid_name};
@@ -88,7 +90,11 @@ pub fn encode_node(node: &Node, out: &mut Vec<u8>) {
 /// # Errors
 /// If it is malformed, contradicts itself, or its name could lead out of its directory.
 pub fn decode_node(bytes: &[u8]) -> Result<(Node, usize), FormatError> {
-    let mut decoder = Decoder::new(bytes);
+    let len = value_len(bytes)?;
+    if len > limits::NODE_BYTES {
+        return Err(FormatError::OverLimit("node"));
+    }
+    let mut decoder = Decoder::new(&bytes[..len]);
     let (mut name, mut kind, mut mtime) = (None, None, None);
     let [mut mode, mut uid, mut gid] = [None; 3];
     let mut metadata = Metadata::default();
@@ -115,17 +121,23 @@ pub fn decode_node(bytes: &[u8]) -> Result<(Node, usize), FormatError> {
         }
         Ok(true)
     })?;
-    let len = decoder.position();
-    if len > limits::NODE_BYTES {
-        return Err(FormatError::OverLimit("node"));
-    }
     metadata.mode = required(mode)?;
     metadata.uid = required(uid)?;
     metadata.gid = required(gid)?;
     metadata.mtime = required(mtime)?;
+    let kind = required(kind)?;
+    let device = matches!(kind, NodeKind::BlockDevice | NodeKind::CharDevice);
+    let fits = size.is_some() == (kind == NodeKind::File)
+        && content.is_some() == matches!(kind, NodeKind::File | NodeKind::Directory)
+        && target.is_some() == (kind == NodeKind::Symlink)
+        && rdev.is_some() == device
+        && (extents.is_none() || kind == NodeKind::File);
+    if !fits {
+        return Err(FormatError::Malformed("fields that do not fit the kind of node"));
+    }
     let node = Node {
         name: required(name)?,
-        kind: required(kind)?,
+        kind,
         metadata,
         size: size.unwrap_or(0),
         content,
@@ -145,12 +157,13 @@ fn check_node(node: &Node) -> Result<(), FormatError> {
     if node.metadata.mode > 0o7777 {
         return Err(FormatError::Malformed("mode"));
     }
-    let has_content = matches!(node.kind, NodeKind::File | NodeKind::Directory);
-    if node.content.is_some() != has_content {
-        return Err(FormatError::Malformed("content"));
-    }
-    if node.kind == NodeKind::Symlink && (node.target.is_empty() || node.target.contains(&0)) {
+    let target = &node.target;
+    let target_fits = !target.is_empty() && target.len() <= limits::TARGET_BYTES && !target.contains(&0);
+    if node.kind == NodeKind::Symlink && !target_fits {
         return Err(FormatError::Malformed("symlink target"));
+    }
+    if node.size > limits::FILE_BYTES {
+        return Err(FormatError::OverLimit("file"));
     }
     let mut end = 0u64;
     for extent in node.extents.iter().flatten() {
@@ -236,10 +249,7 @@ pub fn decode_references(bytes: &[u8]) -> Result<Vec<ChunkRef>, FormatError> {
 fn read_xattrs(decoder: &mut Decoder<'_>) -> Result<Vec<Xattr>, FormatError> {
     let mut xattrs: Vec<Xattr> = Vec::new();
     read_array(decoder, MAX_XATTRS, |d| {
-        if array_len(d)? != 2 {
-            return Err(FormatError::Malformed("extended attribute"));
-        }
-        let xattr = Xattr { name: d.bytes()?.to_vec(), value: d.bytes()?.to_vec() };
+        let xattr = read_tuple(d, 2, |d| Ok(Xattr { name: d.bytes()?.to_vec(), value: d.bytes()?.to_vec() }))?;
         let ascends = xattrs.last().is_none_or(|last| last.name < xattr.name);
         if xattr.name.is_empty() || xattr.name.contains(&0) || !ascends {
             return Err(FormatError::Malformed("extended attribute"));
@@ -253,10 +263,7 @@ fn read_xattrs(decoder: &mut Decoder<'_>) -> Result<Vec<Xattr>, FormatError> {
 fn read_extents(decoder: &mut Decoder<'_>) -> Result<Vec<Extent>, FormatError> {
     let mut extents = Vec::new();
     read_array(decoder, MAX_EXTENTS, |d| {
-        if array_len(d)? != 2 {
-            return Err(FormatError::Malformed("extents"));
-        }
-        extents.push(Extent { offset: d.u64()?, len: d.u64()? });
+        extents.push(read_tuple(d, 2, |d| Ok(Extent { offset: d.u64()?, len: d.u64()? }))?);
         Ok(())
     })?;
     Ok(extents)
