@@ -17,8 +17,11 @@ use engine::model::Compression;
 
 mod repository;
 
+/// Takes any bytes and panics if the engine is at fault.
+pub type Target = fn(&[u8]);
+
 /// The targets by name.
-pub const TARGETS: [(&str, fn(&[u8])); 11] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("config", config),
     ("slot", slot),
     ("record", record),

@@ -1,0 +1,183 @@
+#!/usr/bin/env python3
+"""Side-by-side benchmark of backup tools on the same data, one run.
+
+  peers.py DATASET... [--tools restic,rustic,borg,bupstash,repo] [--work DIR] [--runs N]
+
+A DATASET is NAME=V1:V2, two paths (a file or a directory) that hold two versions of
+the same thing: V1 is backed up, backed up again unchanged, then replaced in place by
+V2 and backed up; then everything is restored, checked and the first snapshot pruned.
+
+For each tool and step it prints wall s, cpu s (user+sys), peak RSS MiB, repository MiB.
+Tools are found on PATH, or through an environment variable (RESTIC=, RUSTIC=, BORG=, ...).
+Rounds interleave the tools, so a ratio within one run survives a noisy machine; medians
+are printed, and all rows as JSON lines with --json FILE, each as it is measured.
+The exit code is 1 if a step failed or a restore was not intact.
+"""
+import argparse, json, os, resource, shutil, statistics, subprocess, sys, tempfile, time
+from pathlib import Path
+
+PW = "correct horse battery staple"
+
+def binary(name):
+    return os.environ.get(name.upper(), name)
+
+def run(argv, env, cwd, stdout=subprocess.DEVNULL):
+    """Run argv; return (wall, cpu, peak RSS MiB) from the kernel's accounting of that child."""
+    log = open(cwd / "log", "ab")
+    t0 = time.perf_counter()
+    p = subprocess.Popen(argv, env={**os.environ, **env}, cwd=cwd, stdin=subprocess.DEVNULL,
+                         stdout=stdout if stdout != subprocess.DEVNULL else log, stderr=log)
+    _, status, ru = os.wait4(p.pid, 0)
+    wall = time.perf_counter() - t0
+    p.returncode = os.waitstatus_to_exitcode(status)
+    if p.returncode != 0:
+        raise RuntimeError(f"exit {p.returncode}: {' '.join(map(str, argv))}\n" + (cwd / "log").read_text(errors="replace")[-1500:])
+    return wall, ru.ru_utime + ru.ru_stime, ru.ru_maxrss / 1024
+
+def du(path):
+    return sum(f.stat().st_size for f in path.rglob("*") if f.is_file() and not f.is_symlink()) / 2**20
+
+class Restic:
+    name = "restic"
+    def __init__(s, d):
+        s.repo, s.d = d / "repo", d
+        s.env = {"RESTIC_PASSWORD": PW, "RESTIC_REPOSITORY": str(s.repo), "RESTIC_CACHE_DIR": str(d / "cache")}
+        s.bin = binary(s.name)
+    def init(s): return [s.bin, "init", "-q"]
+    def backup(s, src, label): return [s.bin, "backup", "-q", str(src)]
+    def restore(s, src, out): return [s.bin, "restore", "-q", "latest", "--target", str(out)]
+    def check(s): return [s.bin, "check", "-q", "--read-data"]
+    def prune(s): return [s.bin, "forget", "-q", "--keep-last", "1", "--prune"]
+
+class Rustic(Restic):
+    name = "rustic"
+    def __init__(s, d):
+        super().__init__(d)
+        s.env = {"RUSTIC_PASSWORD": PW, "RUSTIC_REPOSITORY": str(s.repo), "RUSTIC_CACHE_DIR": str(d / "cache"), "HOME": str(d)}
+    def init(s): return [s.bin, "--no-progress", "init"]
+    def backup(s, src, label): return [s.bin, "--no-progress", "backup", str(src)]
+    def restore(s, src, out): return [s.bin, "--no-progress", "restore", "latest", str(out)]
+    def check(s): return [s.bin, "--no-progress", "check", "--read-data"]
+    def prune(s): return [s.bin, "--no-progress", "forget", "--keep-last", "1", "--prune", "--instant-delete"]
+
+class Borg:
+    name = "borg"
+    def __init__(s, d):
+        s.repo, s.d, s.bin = d / "repo", d, binary("borg")
+        s.env = {"BORG_PASSPHRASE": PW, "BORG_REPO": str(s.repo), "BORG_BASE_DIR": str(d), "BORG_RELOCATED_REPO_ACCESS_IS_OK": "yes"}
+    def init(s): return [s.bin, "init", "-e", "repokey-blake2"]
+    def backup(s, src, label): return [s.bin, "create", "-C", "zstd,3", f"::{label}", str(src)]
+    def restore(s, src, out): return ["sh", "-c", f'cd "{out}" && exec "{s.bin}" extract "::{s.last}"']
+    def check(s): return [s.bin, "check", "--verify-data"]
+    def prune(s): return ["sh", "-c", f'"{s.bin}" prune --keep-last 1 && exec "{s.bin}" compact --threshold 0']
+
+class Bupstash:
+    name = "bupstash"
+    def __init__(s, d):
+        s.repo, s.d, s.bin = d / "repo", d, binary("bupstash")
+        s.env = {"BUPSTASH_REPOSITORY": str(s.repo), "BUPSTASH_KEY": str(d / "key"), "HOME": str(d)}
+    def init(s): return ["sh", "-c", f'"{s.bin}" init && exec "{s.bin}" new-key -o "{s.d}/key"']
+    def backup(s, src, label): return [s.bin, "put", "-q", "--compression", "zstd:3", "--no-default-tags", f"name={label}", str(src)]
+    def restore(s, src, out):
+        if src.is_dir(): return [s.bin, "restore", "-q", "--into", str(out), f"name={s.last}"]
+        return ["sh", "-c", f'exec "{s.bin}" get -q name={s.last} > "{out}/data"']
+    def check(s): return None
+    def prune(s): return ["sh", "-c", f'"{s.bin}" rm -q "name={s.first}" && exec "{s.bin}" gc -q']
+
+class Limit:
+    """Not a backup tool: what the machine needs for the bare work (tar | zstd -3 for a backup, cp -a for a restore)."""
+    name = "limit"
+    def __init__(s, d): s.repo, s.d, s.env, s.n, s.bin = d / "repo", d, {}, 0, "sh"
+    def init(s): return ["mkdir", str(s.repo)]
+    def backup(s, src, label):
+        if label == "v1b": return ["sh", "-c", f'find "{src}" -printf "%s %T@ %C@ %i" >/dev/null']
+        return ["sh", "-c", f'tar -C "{src.parent}" -cf - "{src.name}" | zstd -3 -T2 -q > "{s.repo}/{label}"']
+    def restore(s, src, out): return ["cp", "-a", str(src), str(out)]
+    def check(s): return None
+    def prune(s): return None
+
+class Repo:
+    """The project under test. REPO= names its binary."""
+    name = "repo"
+    def __init__(s, d):
+        s.repo, s.d, s.bin = d / "repo", d, binary("repo")
+        s.env = {"REPO_PASSWORD": PW, "REPO_REPOSITORY": str(s.repo), "REPO_CACHE_DIR": str(d / "cache")}
+    def init(s): return [s.bin, "init", "-q"]
+    def backup(s, src, label): return [s.bin, "snapshot", "-q", str(src)]
+    def restore(s, src, out): return [s.bin, "restore", "-q", "latest", "--target", str(out)]
+    def check(s): return [s.bin, "check", "-q", "--read-data"]
+    def prune(s):
+        known = subprocess.run([s.bin, "forget", "--help"], stdin=subprocess.DEVNULL, capture_output=True).returncode == 0
+        return [s.bin, "forget", "-q", "--keep-last", "1", "--prune"] if known else None
+
+TOOLS = {c.name: c for c in (Limit, Restic, Rustic, Borg, Bupstash, Repo)}
+
+def place(src, dst):
+    """Make dst equal to src; unchanged files keep inode and times (rsync decides by content)."""
+    if Path(src).is_dir():
+        subprocess.run(["rsync", "-a", "--checksum", "--delete", f"{src}/", f"{dst}/"], check=True)
+    else:
+        shutil.copyfile(src, dst)
+
+def same(src, out):
+    """The restored tree holds src's content somewhere below out."""
+    if src.is_dir():
+        for cand in [out / str(src).lstrip("/"), out, out / src.name]:
+            if cand.is_dir() and subprocess.run(["diff", "-rq", "--no-dereference", src, cand], stdout=subprocess.DEVNULL).returncode == 0:
+                return True
+        return False
+    return any(f.is_file() and subprocess.run(["cmp", "-s", src, f]).returncode == 0 for f in out.rglob("*"))
+
+def steps(tool, data, out):
+    yield "init", tool.init(), None
+    tool.first = tool.last = "v1"; yield "first", tool.backup(data, "v1"), None
+    tool.last = "v1b"; yield "unchanged", tool.backup(data, "v1b"), None
+    yield "swap", None, None
+    tool.last = "v2"; yield "changed", tool.backup(data, "v2"), None
+    yield "restore", tool.restore(data, out), None
+    yield "check", tool.check(), None
+    yield "prune", tool.prune(), None
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("datasets", nargs="+"); ap.add_argument("--tools", default="limit,restic,rustic,borg,bupstash,repo")
+    ap.add_argument("--work", default=os.path.join(tempfile.gettempdir(), "peers-bench")); ap.add_argument("--runs", type=int, default=1); ap.add_argument("--json")
+    a = ap.parse_args()
+    names = [t for t in a.tools.split(",") if t == "limit" or shutil.which(binary(t))]
+    rows, bad = [], False
+    if a.json: Path(a.json).write_text("")
+    for spec in a.datasets:
+        name, _, versions = spec.partition("="); v1, v2 = versions.split(":")
+        for i in range(a.runs):
+            for t in names:
+                work = Path(a.work); shutil.rmtree(work, ignore_errors=True); d = work / t; d.mkdir(parents=True)
+                data = work / ("data" if Path(v1).is_dir() else "data.bin"); place(v1, data); out = d / "out"
+                tool = TOOLS[t](d)
+                for step, argv, _ in steps(tool, data, out):
+                    if step == "swap": place(v2, data); continue
+                    if argv is None: continue
+                    if step == "restore": out.mkdir()
+                    if step == "first": subprocess.run(["cat" if data.is_file() else "true", str(data)], stdout=subprocess.DEVNULL)
+                    os.sync()
+                    try: wall, cpu, rss = run(argv, tool.env, d)
+                    except RuntimeError as e: print(f"{name} {t} {step}: FAILED {e}", file=sys.stderr); bad = True; break
+                    row = dict(dataset=name, tool=t, step=step, run=i, wall=wall, cpu=cpu, rss=rss, repo=du(tool.repo))
+                    if step == "restore": row["intact"] = same(data, out); shutil.rmtree(out)
+                    rows.append(row); bad |= not row.get("intact", True)
+                    if a.json:
+                        with open(a.json, "a") as f: f.write(json.dumps(row) + "\n")
+                    print(f"{name:8} {t:9} {step:10} {wall:8.2f} s  cpu {cpu:8.2f} s  rss {rss:7.0f} MiB  repo {row['repo']:8.1f} MiB"
+                          + ("" if row.get("intact", True) else "  NOT INTACT"), flush=True)
+    shutil.rmtree(a.work, ignore_errors=True)
+    print("\nmedian wall s (cpu s, rss MiB)")
+    for ds in dict.fromkeys(r["dataset"] for r in rows):
+        for st in dict.fromkeys(r["step"] for r in rows):
+            line = [f"{ds:8} {st:10}"]
+            for t in names:
+                rs = [r for r in rows if (r["dataset"], r["step"], r["tool"]) == (ds, st, t)]
+                if rs: m = lambda k: statistics.median(r[k] for r in rs); line.append(f"{t} {m('wall'):.2f} ({m('cpu'):.2f}, {m('rss'):.0f}, {m('repo'):.0f}M)")
+            print("  ".join(line))
+    return 1 if bad else 0
+
+if __name__ == "__main__":
+    sys.exit(main())
