@@ -32,13 +32,14 @@ const CHUNKS_IN_SEGMENT: u64 = 64;
 const SEGMENTS_IN_PACK: u64 = 32;
 const PACKS_IN_INDEX: u64 = 32;
 const SEALED_BYTES: u32 = 512 << 10;
-const CHUNKS_IN_FILE: u64 = 100;
+const CHUNKS_IN_FILE: &str = "100";
 const FILES_IN_DIRECTORY: u64 = 1000;
 
 const USAGE: &str = "\
-usage: many-chunks REPOSITORY CACHE CHUNKS     (the password in REPO_PASSWORD)
+usage: many-chunks REPOSITORY CACHE CHUNKS [CHUNKS_IN_FILE]     (the password in REPO_PASSWORD)
 
-Adds CHUNKS made-up chunks to a repository that `repo init` made, and a snapshot that names them. To measure:
+Adds CHUNKS made-up chunks to a repository that `repo init` made, and a snapshot of files that name them, 100 each if
+not said otherwise. To measure:
 
   export REPO_REPOSITORY=DIR REPO_PASSWORD=x REPO_CACHE_DIR=CACHE
   repo init && repo snapshot SMALL_TREE
@@ -48,15 +49,19 @@ Adds CHUNKS made-up chunks to a repository that `repo init` made, and a snapshot
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [place, cache, count] = arguments.as_slice() else { return Err(USAGE.into()) };
+    let (place, cache, count, in_file) = match arguments.as_slice() {
+        [place, cache, count] => (place, cache, count, CHUNKS_IN_FILE),
+        [place, cache, count, in_file] => (place, cache, count, in_file.as_str()),
+        _ => return Err(USAGE.into()),
+    };
     let password = std::env::var("REPO_PASSWORD").map_err(|_| USAGE)?;
     let secret = Secret::Password(password.into());
     let repository = Repository::open(open_location(place, false)?, &secret, Path::new(cache))?;
-    let count: u64 = count.parse()?;
+    let (count, in_file): (u64, u64) = (count.parse()?, in_file.parse()?);
 
     let (packs, indexes) = write_indexes(&repository, Path::new(place), count)?;
     println!("{count} chunks in {packs} packs and {indexes} index objects");
-    let snapshot = write_snapshot(&repository, count)?;
+    let snapshot = write_snapshot(&repository, count, in_file)?;
     println!("snapshot {snapshot}");
     Ok(())
 }
@@ -111,18 +116,18 @@ fn pack_row(record: &SessionKeyRecord, first: u64, end: u64) -> PackRow {
 }
 
 /// Writes a snapshot of files that name all the chunks.
-fn write_snapshot(repository: &Repository, count: u64) -> Result<String, Box<dyn Error>> {
+fn write_snapshot(repository: &Repository, count: u64, in_file: u64) -> Result<String, Box<dyn Error>> {
     let index = repository.load_index(&Silent)?;
     let session = Session::begin(repository, "many-chunks", "many-chunks", &clock())?;
     let writer = SessionWriter::new(repository, &index, session, false)?;
     let root = std::thread::scope(|scope| {
         let uploader = scope.spawn(|| writer.run_uploader());
-        let root = write_trees(&writer, count);
+        let root = write_trees(&writer, count, in_file);
         writer.finish_uploads();
         uploader.join().expect("the uploader does not panic");
         root
     })?;
-    let files = count.div_ceil(CHUNKS_IN_FILE);
+    let files = count.div_ceil(in_file);
     let bytes = count * u64::from(CHUNK_BYTES);
     let statistics = SnapshotStatistics { files, bytes, ..SnapshotStatistics::default() };
     let id = writer.write_snapshot(&Snapshot {
@@ -150,16 +155,16 @@ fn write_snapshot(repository: &Repository, count: u64) -> Result<String, Box<dyn
     Ok(id.to_hex())
 }
 
-fn write_trees(writer: &SessionWriter<'_>, count: u64) -> engine::Result<Content> {
+fn write_trees(writer: &SessionWriter<'_>, count: u64, in_file: u64) -> engine::Result<Content> {
     let keys = writer.repository().domain();
     let mut trees = writer.tree_builder();
     let metadata = Metadata { mode: 0o755, mtime: Timestamp::new(1_700_000_000, 0), ..Metadata::default() };
     let mut root = DirectoryWriter::default();
-    let files: Vec<u64> = (0..count).step_by(CHUNKS_IN_FILE as usize).collect();
+    let files: Vec<u64> = (0..count).step_by(in_file as usize).collect();
     for (number, files) in files.chunks(FILES_IN_DIRECTORY as usize).enumerate() {
         let mut directory = DirectoryWriter::default();
         for first in files {
-            let end = count.min(first + CHUNKS_IN_FILE);
+            let end = count.min(first + in_file);
             let mut content = ContentWriter::default();
             for chunk in *first..end {
                 content.push(ChunkRef { id: made_up_id(SEED, chunk), len: CHUNK_BYTES }, &mut trees)?;
