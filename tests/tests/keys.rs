@@ -135,8 +135,10 @@ fn completions_and_manual() {
     scratch.run("completions cobol").ends(2);
     scratch.run("man").ok().says(".TH repo");
     scratch.run("man --out pages").ok();
-    let pages: Vec<String> =
-        files_below(&scratch.file("pages")).iter().map(|page| page.file_name().expect("a name").to_string_lossy().into()).collect();
+    let pages: Vec<String> = files_below(&scratch.file("pages"))
+        .iter()
+        .map(|page| page.file_name().expect("a name").to_string_lossy().into())
+        .collect();
     for page in ["repo.1", "repo-snapshot.1", "repo-key-add.1", "repo-restore.1"] {
         assert!(pages.iter().any(|found| found == page), "{page}: {pages:?}");
     }
@@ -146,8 +148,22 @@ fn completions_and_manual() {
 fn the_help_of_every_command_has_examples() {
     let scratch = Scratch::empty();
     for command in [
-        "init", "snapshot", "snapshots", "ls", "find", "cat", "dump", "diff", "restore", "check", "stats", "tag", "key",
-        "cache", "completions", "man",
+        "init",
+        "snapshot",
+        "snapshots",
+        "ls",
+        "find",
+        "cat",
+        "dump",
+        "diff",
+        "restore",
+        "check",
+        "stats",
+        "tag",
+        "key",
+        "cache",
+        "completions",
+        "man",
     ] {
         scratch.run(&format!("help {command}")).ok().says("Examples:");
         scratch.run(&format!("{command} --help")).ok();
@@ -166,7 +182,9 @@ fn a_reader_that_goes_away_is_no_panic() {
     scratch.snapshot(&source);
     let large = source.join("large");
     let dump = format!("latest:{}", large.display());
-    for words in [words!["ls", "-R", "--json"], words!["ls", "-lR"], words!["find", "*"], words!["dump", dump], words!["man"]] {
+    for words in
+        [words!["ls", "-R", "--json"], words!["ls", "-lR"], words!["find", "*"], words!["dump", dump], words!["man"]]
+    {
         let mut command = scratch.command();
         let mut child = command.args(&words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
         drop(child.stdout.take());
