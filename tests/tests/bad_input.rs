@@ -51,7 +51,6 @@ fn no_repository() {
     assert!(!scratch.repository().exists() && !scratch.file("x").exists(), "nothing was made");
     write(scratch.repository().join("readme"), "something else");
     scratch.run("snapshots").ends(10);
-    scratch.run("init").ends(1);
     assert_eq!(files_below(&scratch.repository()), [scratch.repository().join("readme")]);
     let mut command = scratch.command();
     run_command(command.env_remove("REPO_REPOSITORY").arg("snapshots")).ends(2);
