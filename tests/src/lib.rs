@@ -33,6 +33,14 @@ pub fn seed() -> u64 {
     now.as_nanos() as u64
 }
 
+/// The seed of this run, printed, so that it is in the output of a test that fails.
+#[expect(clippy::print_stdout, reason = "the test harness shows it with a failure only")]
+pub fn announced_seed() -> u64 {
+    let seed = seed();
+    println!("REPO_TEST_SEED={seed}");
+    seed
+}
+
 /// Whether a program is installed.
 pub fn has_program(name: &str) -> bool {
     std::env::var_os("PATH")

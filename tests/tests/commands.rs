@@ -324,8 +324,7 @@ fn disturb(live: &Path, random: &mut tree::Random) {
 
 #[test]
 fn files_that_change_while_they_are_read() {
-    let seed = repo_tests::seed();
-    println!("REPO_TEST_SEED={seed}");
+    let seed = repo_tests::announced_seed();
     let scratch = Scratch::with_options("--chunk-size 4K --pack-size 1M");
     let source = scratch.tree("source");
     let still = tree::small(&source.join("still"), seed);

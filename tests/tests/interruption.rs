@@ -1,5 +1,6 @@
 //! Interrupted and killed snapshots, several writers, one cache for several processes.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -14,7 +15,7 @@ use repo_tests::{Run, Scratch, words};
 const FILES: u64 = 60;
 const FILE_LENGTH: usize = 1_000_000;
 
-fn start(scratch: &Scratch, words: &[std::ffi::OsString]) -> Child {
+fn start<S: AsRef<OsStr>>(scratch: &Scratch, words: impl IntoIterator<Item = S>) -> Child {
     let mut command = scratch.command();
     command.args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started")
 }
@@ -110,15 +111,14 @@ fn a_command_is_interrupted_with_its_snapshot() {
 
 #[test]
 fn a_killed_snapshot_costs_little() {
-    let seed = repo_tests::seed();
-    println!("REPO_TEST_SEED={seed}");
+    let seed = repo_tests::announced_seed();
     let mut random = Random(seed);
     let scratch = Scratch::with_options("--pack-size 1M");
     let source = large_tree(&scratch, seed);
     let mut killed = 0;
     for moment in [0, 1, 3, 10, 20, 30] {
         let before = packs(&scratch);
-        let mut child = start(&scratch, &words!["snapshot", "--json", source]);
+        let mut child = start(&scratch, words!["snapshot", "--json", source]);
         let is_over = |child: &mut Child| child.try_wait().expect("a state").is_some();
         wait_until("so many packs are there", || is_over(&mut child) || packs(&scratch) >= before + moment);
         std::thread::sleep(Duration::from_micros(random.below(20_000)));
@@ -163,7 +163,7 @@ fn two_snapshots_at_the_same_time() {
         sources.push(source);
     }
     for round in 0..2 {
-        let children: Vec<Child> = sources.iter().map(|s| start(&scratch, &words!["snapshot", "--json", s])).collect();
+        let children: Vec<Child> = sources.iter().map(|s| start(&scratch, words!["snapshot", "--json", s])).collect();
         let ids: Vec<String> = children.into_iter().map(|child| end(child).ok().snapshot_id()).collect();
         scratch.check_clean();
         for (number, (id, source)) in ids.iter().zip(&sources).enumerate() {
@@ -190,13 +190,13 @@ fn many_processes_share_a_cache() {
         for number in 0..2_u64 {
             let other = scratch.tree(&format!("other-{round}-{number}"));
             write(other.join("file"), noise(round * 10 + number + 100, 2_000_000));
-            children.push(start(&scratch, &words!["snapshot", "--json", other]));
+            children.push(start(&scratch, words!["snapshot", "--json", other]));
             let what = format!("{first}:{}", source.display());
             let target = scratch.file(format!("target-{round}-{number}"));
-            children.push(start(&scratch, &words!["restore", what, "--target", target]));
-            children.push(start(&scratch, &words!["check", "--read-data"]));
-            children.push(start(&scratch, &words!["ls", "-R", first]));
-            children.push(start(&scratch, &words!["stats"]));
+            children.push(start(&scratch, words!["restore", what, "--target", target]));
+            children.push(start(&scratch, words!["check", "--read-data"]));
+            children.push(start(&scratch, words!["ls", "-R", first]));
+            children.push(start(&scratch, words!["stats"]));
         }
         let runs: Vec<Run> = children.into_iter().map(end).collect();
         for run in runs {

@@ -139,8 +139,7 @@ fn a_stream_with_label_and_tags() {
 
 #[test]
 fn several_snapshots_share_their_data() {
-    let seed = repo_tests::seed();
-    println!("REPO_TEST_SEED={seed}");
+    let seed = repo_tests::announced_seed();
     let mut random = tree::Random(seed);
     let scratch = Scratch::with_options("--pack-size 1M");
     let source = tree::small(&scratch.tree("source"), seed);
