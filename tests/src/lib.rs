@@ -7,6 +7,7 @@
 pub mod binary;
 pub mod compare;
 pub mod damage;
+pub mod python;
 pub mod scratch;
 pub mod tree;
 
@@ -30,6 +31,14 @@ pub fn seed() -> u64 {
     }
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock past 1970");
     now.as_nanos() as u64
+}
+
+/// The seed of this run, printed, so that it is in the output of a test that fails.
+#[expect(clippy::print_stdout, reason = "the test harness shows it with a failure only")]
+pub fn announced_seed() -> u64 {
+    let seed = seed();
+    println!("REPO_TEST_SEED={seed}");
+    seed
 }
 
 /// Whether a program is installed.

@@ -1,0 +1,203 @@
+//! What `restore` writes, leaves, removes and refuses.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use repo_tests::binary::split;
+use repo_tests::compare::assert_same_with;
+use repo_tests::scratch::files_below;
+use repo_tests::tree::{self, noise, write};
+use repo_tests::{Run, Scratch, is_root, words};
+
+struct Saved {
+    scratch: Scratch,
+    source: PathBuf,
+    target: PathBuf,
+}
+
+impl Saved {
+    fn new() -> Self {
+        let scratch = Scratch::new();
+        let source = tree::small(&scratch.tree("source"), 1);
+        scratch.snapshot(&source);
+        let target = scratch.file("target");
+        Self { scratch, source, target }
+    }
+
+    /// Restores the source (or `below` it) with options.
+    fn restore(&self, below: &str, options: &str) -> Run {
+        let what: OsString = format!("latest:{}{below}", self.source.display()).into();
+        let line = words!["restore", "--json", what, "--target", self.target];
+        self.scratch.run_words(line.into_iter().chain(split(options)))
+    }
+
+    #[track_caller]
+    fn assert_same(&self) {
+        assert_same_with(&["--no-root"], &self.source, &self.target);
+    }
+
+    fn names(&self) -> Vec<String> {
+        let below = |path: &PathBuf| path.strip_prefix(&self.target).expect("below").display().to_string();
+        files_below(&self.target).iter().map(below).collect()
+    }
+}
+
+/// Names, lengths, times and inodes of everything: changes when anything is written.
+fn state(directory: &Path) -> Vec<(PathBuf, u64, i64, i64, u64)> {
+    let describe = |path: PathBuf| {
+        let data = fs::symlink_metadata(&path).expect("there");
+        (path, data.len(), data.mtime(), data.mtime_nsec(), data.ino())
+    };
+    files_below(directory).into_iter().map(describe).collect()
+}
+
+#[test]
+fn a_target_that_holds_something_is_refused() {
+    let saved = Saved::new();
+    write(saved.target.join("precious"), "mine");
+    saved.restore("", "").ends(1).says("overwrite");
+    assert_eq!(saved.names(), ["precious"]);
+    saved.restore("", "--overwrite").ok();
+    assert_eq!(fs::read(saved.target.join("precious")).expect("read"), b"mine");
+    saved.restore("", "--overwrite --delete").ok();
+    saved.assert_same();
+    write(saved.scratch.file("file"), "x");
+    let line = words!["restore", "latest", "--target", saved.scratch.file("file"), "--overwrite"];
+    assert_ne!(saved.scratch.run_words(line).civil().code(), 0, "a file is no target");
+    assert_eq!(fs::read(saved.scratch.file("file")).expect("read"), b"x");
+    saved.scratch.run("restore latest").ends(2);
+}
+
+#[test]
+fn a_dry_run_changes_nothing() {
+    let saved = Saved::new();
+    let run = saved.restore("", "--dry-run").ok();
+    assert_eq!(run.summary()["dry_run"], true);
+    assert!(!saved.target.exists());
+    write(saved.target.join("noise/file-3"), "changed");
+    write(saved.target.join("extra"), "extra");
+    let before = state(&saved.target);
+    let run = saved.restore("", "--dry-run --overwrite --delete").ok();
+    assert_eq!(run.summary()["files_deleted"], 1, "{run}");
+    assert_eq!(state(&saved.target), before);
+}
+
+#[test]
+fn what_is_right_already_is_not_written() {
+    let saved = Saved::new();
+    saved.restore("", "").ok();
+    let before = state(&saved.target);
+    let again = saved.restore("", "--overwrite --delete").ok().summary();
+    assert_eq!([&again["files_restored"], &again["bytes_written"], &again["files_deleted"]], [0, 0, 0], "{again}");
+    assert_eq!(state(&saved.target), before);
+    // One byte in the middle of a file, its size and time as before.
+    let file = saved.target.join("noise/file-5");
+    let mut bytes = fs::read(&file).expect("read");
+    bytes[150_000] ^= 1;
+    fs::write(&file, bytes).expect("written");
+    let fixed = saved.restore("", "--overwrite --delete").ok().summary();
+    assert_eq!(fixed["files_restored"], 1, "{fixed}");
+    assert!(fixed["bytes_written"].as_u64() < Some(300_000), "only what differs: {fixed}");
+    saved.assert_same();
+}
+
+#[test]
+fn what_is_in_the_way_goes() {
+    let saved = Saved::new();
+    saved.restore("", "").ok();
+    fs::remove_file(saved.target.join("noise/file-3")).expect("removed");
+    write(saved.target.join("noise/file-3/inside"), "a directory in the way");
+    fs::remove_dir_all(saved.target.join("text")).expect("removed");
+    write(saved.target.join("text"), "a file in the way");
+    // A symlink where a directory belongs must not lead the restore elsewhere.
+    let outside = saved.scratch.tree("outside");
+    write(outside.join("file-1"), "outside");
+    fs::rename(saved.target.join("noise"), saved.scratch.file("moved")).expect("moved");
+    std::os::unix::fs::symlink(&outside, saved.target.join("noise")).expect("a link");
+    saved.restore("", "--overwrite --delete").ok();
+    saved.assert_same();
+    assert_eq!(files_below(&outside), [outside.join("file-1")]);
+    assert_eq!(fs::read(outside.join("file-1")).expect("read"), b"outside");
+}
+
+#[test]
+fn files_and_directories_of_a_snapshot() {
+    let saved = Saved::new();
+    saved.restore("/noise/file-4", "").ok();
+    assert_eq!(saved.names(), ["file-4"]);
+    assert_eq!(fs::read(saved.target.join("file-4")).expect("read"), noise(5, 80_000));
+    fs::remove_dir_all(&saved.target).expect("removed");
+    saved.restore("/text", "").ok();
+    assert_same_with(&["--no-root"], &saved.source.join("text"), &saved.target);
+    fs::remove_dir_all(&saved.target).expect("removed");
+    saved.restore("/link", "").ok();
+    assert_eq!(fs::read_link(saved.target.join("link")).expect("a link"), Path::new("noise/file-1"));
+    saved.restore("/nope", "--overwrite").ends(1).says("nope");
+}
+
+#[test]
+fn includes_and_excludes() {
+    let saved = Saved::new();
+    let cases: [(&str, &str, &[&str]); 4] = [
+        ("include", "--include file-1*", &["noise/file-1", "text/deep/er/file-1.txt"]),
+        ("one of two", "--include file-1 --include *-2.txt", &["noise/file-1", "text/deep/er/file-2.txt"]),
+        ("exclude", "--exclude *.txt --exclude link --exclude file-[0-4]", &["noise/file-5"]),
+        ("directory", "--exclude noise --exclude text", &["link"]),
+    ];
+    for (what, options, wanted) in cases {
+        let _ = fs::remove_dir_all(&saved.target);
+        saved.restore("", options).ok();
+        assert_eq!(saved.names(), wanted, "{what}");
+    }
+    // What is left out of a restore is not what `--delete` is for.
+    let _ = fs::remove_dir_all(&saved.target);
+    saved.restore("", "").ok();
+    write(saved.target.join("noise/extra"), "extra");
+    saved.restore("", "--overwrite --delete --exclude text").ok();
+    assert!(saved.target.join("text/deep/er/file-3.txt").is_file(), "an excluded directory stays");
+    assert!(!saved.target.join("noise/extra").exists());
+}
+
+#[test]
+fn verify_counts_the_files() {
+    let saved = Saved::new();
+    let run = saved.restore("", "--verify").ok();
+    let files = files_below(&saved.source).iter().filter(|path| !path.is_symlink()).count();
+    assert_eq!(run.summary()["files_verified"], files, "{run}");
+}
+
+#[test]
+fn sparse_makes_holes_of_zeros() {
+    let scratch = Scratch::new();
+    let source = scratch.tree("source");
+    write(source.join("zeros"), [vec![0; 8 << 20], noise(1, 100_000), vec![0; 4 << 20]].concat());
+    scratch.snapshot(&source);
+    let what = format!("latest:{}", source.display());
+    for (option, few) in [("--owner=ids", false), ("--sparse", true)] {
+        let target = scratch.file(format!("target{option}"));
+        scratch.run_words(words!["restore", what, "--target", target, option]).ok();
+        let blocks = fs::metadata(target.join("zeros")).expect("there").blocks() * 512;
+        assert_eq!(blocks < (1 << 20), few, "{option}: {blocks}");
+        assert_same_with(&["--no-root", "--content-only"], &source, &target);
+    }
+}
+
+#[test]
+fn owners_by_name_by_number_or_not() {
+    if !is_root() {
+        return;
+    }
+    let saved = Saved::new();
+    let file = saved.source.join("noise/file-1");
+    rustix::fs::chown(&file, Some(rustix::fs::Uid::from_raw(54_321)), Some(rustix::fs::Gid::from_raw(12_345)))
+        .expect("owned");
+    saved.scratch.snapshot(&saved.source);
+    for (how, uid, gid) in [("names", 54_321, 12_345), ("ids", 54_321, 12_345), ("leave", 0, 0)] {
+        let _ = fs::remove_dir_all(&saved.target);
+        saved.restore("", &format!("--owner {how}")).ok();
+        let data = fs::metadata(saved.target.join("noise/file-1")).expect("there");
+        assert_eq!((data.uid(), data.gid()), (uid, gid), "{how}");
+    }
+}
