@@ -61,17 +61,15 @@ fn compression(c: &mut Criterion) {
     group.throughput(Throughput::Bytes(SEGMENT_BYTES as u64));
     for (name, data) in [("random", random_bytes(3, SEGMENT_BYTES)), ("text", text(3, SEGMENT_BYTES))] {
         let mut out = Vec::new();
-        for level in [1, 3, 6, 9] {
-            let mut compressor = Compressor::new(level);
-            group.bench_function(BenchmarkId::new(format!("compress {name}"), level), |b| {
-                b.iter(|| {
-                    out.clear();
-                    compressor.compress(black_box(&data), &mut out)
-                });
+        let mut compressor = Compressor::default();
+        group.bench_function(BenchmarkId::new("compress", name), |b| {
+            b.iter(|| {
+                out.clear();
+                compressor.compress(black_box(&data), &mut out)
             });
-        }
+        });
         out.clear();
-        let method = Compressor::new(3).compress(&data, &mut out);
+        let method = Compressor::default().compress(&data, &mut out);
         let (mut decompressor, mut plain) = (Decompressor::default(), Vec::new());
         group.bench_function(BenchmarkId::new("decompress", name), |b| {
             b.iter(|| decompressor.decompress(method, black_box(&out), SEGMENT_BYTES as u32, &mut plain));

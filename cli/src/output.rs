@@ -71,7 +71,7 @@ impl Output {
 
     /// Prints a message as a line of JSON.
     pub(crate) fn message(&self, message: &Message<'_>) -> Result<()> {
-        let line = serde_json::to_string(message)
+        let line = json(message)
             .map_err(|error| EngineError::with_source(ErrorKind::Invalid, "cannot write a message as JSON", error))?;
         // Whoever reads progress wants it now.
         let flush = self.terminal || matches!(message, Message::Status { .. } | Message::VerboseStatus { .. });
@@ -80,7 +80,7 @@ impl Output {
 
     /// The same on standard error, where nothing can be done about a failure.
     pub(crate) fn json_to_stderr(&self, message: &Message<'_>) {
-        if let Ok(line) = serde_json::to_string(message) {
+        if let Ok(line) = json(message) {
             anstream::eprintln!("{line}");
         }
     }
@@ -158,4 +158,8 @@ impl Write for RawOutput<'_> {
     fn flush(&mut self) -> std::io::Result<()> {
         self.file.flush()
     }
+}
+/// A message as one line. JSON allows DEL as it is, but what strips colours would take it for one of theirs.
+fn json(message: &Message<'_>) -> serde_json::Result<String> {
+    Ok(serde_json::to_string(message)?.replace('\u{7f}', "\\u007f"))
 }

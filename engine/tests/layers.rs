@@ -29,13 +29,9 @@ const RANKS: [(&str, u8); 15] = [
 /// What stands above all of these.
 const TOP_RANKS: [(&str, u8); 2] = [("ops", 4), ("lib", 5)];
 
-<<<<<<< HEAD
 const TEST_FILES: [&str; 3] = ["tests.rs", "testing.rs", "conformance.rs"];
 /// Modules of the crate root that are tests.
 const TEST_MODULES: [&str; 2] = ["properties", "vectors"];
-=======
-const TEST_FILES: [&str; 2] = ["tests.rs", "conformance.rs"];
->>>>>>> ci
 
 const FILE_LINES: usize = 620;
 const FUNCTION_LINES: usize = 75;
@@ -106,14 +102,10 @@ fn violations_in(file: &str, text: &str) -> Vec<String> {
             found.push(format!("{file}:{line}: fn {name} has {lines} lines, more than {FUNCTION_LINES}"));
         }
     }
-<<<<<<< HEAD
     if TEST_MODULES.contains(&top_module(file)) {
         return found;
     }
     if file.contains("/tests/") || TEST_FILES.contains(&file.rsplit('/').next().expect("at least one part")) {
-=======
-    if TEST_FILES.contains(&file.rsplit('/').next().expect("at least one part")) {
->>>>>>> ci
         return found;
     }
     let tokens = without_tests(&tokens);

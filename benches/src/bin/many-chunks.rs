@@ -121,9 +121,10 @@ fn write_snapshot(repository: &Repository, count: u64, in_file: u64) -> Result<S
     let session = Session::begin(repository, "many-chunks", "many-chunks", &clock())?;
     let writer = SessionWriter::new(repository, &index, session, false)?;
     let root = std::thread::scope(|scope| {
+        let uploads = writer.uploads();
         let uploader = scope.spawn(|| writer.run_uploader());
         let root = write_trees(&writer, count, in_file);
-        writer.finish_uploads();
+        drop(uploads);
         uploader.join().expect("the uploader does not panic");
         root
     })?;

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use crate::clock::Clock;
-use crate::error::Result;
+use crate::error::{EngineError, ErrorKind, Result};
 use crate::id::SnapshotId;
 use crate::model::Snapshot;
-use crate::repository::{Repository, Session, write_snapshot};
+use crate::repository::{Repository, Session, SessionTable, read_snapshots, write_snapshot};
 
 /// What to change.
 #[derive(Debug, Clone, Default)]
@@ -37,7 +37,7 @@ impl TagChange {
 /// Writes a replacement for each snapshot that changes; old and new ids.
 ///
 /// # Errors
-/// `Io`, `SessionRevoked`; the snapshots changed before are changed then.
+/// `NotFound` for a snapshot that was replaced; `Io`, `SessionRevoked`; the snapshots changed before are changed then.
 pub fn tag(
     repository: &Repository,
     snapshots: &[(SnapshotId, Snapshot)],
@@ -47,6 +47,12 @@ pub fn tag(
     clock: &dyn Clock,
 ) -> Result<Vec<(SnapshotId, SnapshotId)>> {
     let mut changes = Vec::new();
+    let replaced = read_snapshots(repository, &SessionTable::load(repository)?)?.replaced;
+    if let Some((old, _)) = snapshots.iter().find(|(id, _)| replaced.iter().any(|(replaced, _)| replaced == id)) {
+        // A second replacement would make two snapshots out of one.
+        let text = format!("snapshot {old} was replaced by a changed one already");
+        return Err(EngineError::new(ErrorKind::NotFound, text));
+    }
     for (old, snapshot) in snapshots {
         let Some(mut changed) = change.apply(snapshot) else { continue };
         changed.replaces = Some(*old);

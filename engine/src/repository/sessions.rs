@@ -5,13 +5,18 @@ use std::sync::Arc;
 
 use super::{Repository, object_error};
 use crate::clock::Clock;
-use crate::crypto::SessionKeys;
+use crate::crypto::{SessionKeys, hash};
 use crate::error::{EngineError, ErrorKind, Result};
-use crate::format::{self, Intent, Register, SessionState};
+use crate::format::{self, IndexObject, Intent, Register, SessionState};
 use crate::id::{DomainId, IndexId, SessionId, SnapshotId};
 use crate::limits;
+use crate::model::PackRow;
+use crate::monitor::Silent;
 use crate::os::identity::ProcessIdentity;
 use crate::storage::{ObjectFamily, ObjectName, Outcome};
+
+/// Chunks in an index object that is made of footers.
+const INDEX_CHUNKS: usize = 200_000;
 
 /// How every session ended that has a register, and which are open.
 #[derive(Debug, Default, Clone)]
@@ -233,6 +238,7 @@ pub(crate) fn adopt_dead_sessions(repository: &Repository, host: &str) -> Result
         if intent.host != host || !me.knows_ended(&writer) {
             continue;
         }
+        index_leftovers(repository, session)?;
         let found = put_register(repository, session, SessionState::Committed(None))?;
         if found == SessionState::Committed(None) {
             adopted += 1;
@@ -240,4 +246,42 @@ pub(crate) fn adopt_dead_sessions(repository: &Repository, host: &str) -> Result
         let _ = repository.storage().remove(name);
     }
     Ok(adopted)
+}
+
+/// Writes the index objects that a dead session did not get to: of every pack of its own, from the packs' footers. A
+/// pack that it did list is listed twice then, which does no harm.
+fn index_leftovers(repository: &Repository, session: SessionId) -> Result<()> {
+    let index = repository.load_index(&Silent)?;
+    let mut listed = Vec::new();
+    repository.storage().list(ObjectFamily::Packs, &mut |name, len| {
+        if let ObjectName::Pack(id) = name {
+            listed.push((id, len));
+        }
+    })?;
+    let mut pending = IndexObject::empty(session);
+    let mut chunks = 0;
+    for (id, len) in listed {
+        if index.has_pack(&id)? {
+            continue;
+        }
+        // What can't be read was not finished, or is damaged: check tells.
+        let Ok(footer) = repository.read_footer(id, len) else { continue };
+        if footer.sessions.iter().any(|record| record.session() != session) {
+            continue;
+        }
+        chunks += footer.segments.iter().map(|segment| segment.chunks.len()).sum::<usize>();
+        pending.sessions = footer.sessions;
+        pending.packs.push(PackRow { id, len, segments: footer.segments });
+        if chunks >= INDEX_CHUNKS {
+            write_index(repository, &std::mem::replace(&mut pending, IndexObject::empty(session)))?;
+            chunks = 0;
+        }
+    }
+    if pending.packs.is_empty() { Ok(()) } else { write_index(repository, &pending) }
+}
+
+fn write_index(repository: &Repository, index: &IndexObject) -> Result<()> {
+    let bytes = format::encode_index(index, repository.domain(), 0);
+    repository.storage().write_new(ObjectName::Index(IndexId::new(hash(&bytes))), &[&bytes])?;
+    Ok(())
 }

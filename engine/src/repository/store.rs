@@ -281,15 +281,14 @@ fn import_places(
     let mut pack_numbers = transaction.open_table(PACK_NUMBERS)?;
     let mut segment_table = transaction.open_table(SEGMENTS)?;
     let mut session_table = transaction.open_table(SESSIONS)?;
-    let mut next_session = next_number(&session_table)?;
+    let first_session = next_number(&session_table)?;
     let mut next_pack = next_number(&pack_table)?;
     let mut next_segment = next_number(&segment_table)?;
     transaction.open_table(OBJECTS)?.insert(id.as_bytes(), ())?;
     let mut sessions: HashMap<SessionId, u32> = HashMap::new();
-    for record in &object.sessions {
-        session_table.insert(next_session, record.as_bytes())?;
-        sessions.insert(record.session(), next_session);
-        next_session += 1;
+    for (number, record) in (first_session..).zip(&object.sessions) {
+        session_table.insert(number, record.as_bytes())?;
+        sessions.insert(record.session(), number);
     }
     for pack in &object.packs {
         if pack_numbers.insert(pack.id.as_bytes(), next_pack)?.is_some() {
