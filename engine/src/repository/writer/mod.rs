@@ -145,7 +145,7 @@ impl<'a> SessionWriter<'a> {
         Ok(())
     }
 
-    /// Writes packs until [`Self::end_uploads`] says that there are no more; run it on a thread of its own.
+    /// Writes packs until the guard of [`Self::uploads`] is dropped; run it on a thread of its own.
     pub fn run_uploader(&self) {
         let mut pending = Pending::default();
         // After a failure packs are still taken, so that nobody waits for ever.
