@@ -95,8 +95,9 @@ struct Restorer<'a> {
     context: &'a Context<'a>,
     filter: Filter,
     window: Window<'a>,
-    /// Where the first name of each file with several names is.
-    links: HashMap<LinkGroup, Vec<u8>>,
+    /// Where the first name of each file with several names is. Names of different kinds never belong together,
+    /// whatever a hostile snapshot says.
+    links: HashMap<(LinkGroup, NodeKind), Vec<u8>>,
     root: Option<Arc<OpenDirectory<'a>>>,
     /// From the scope to where the walk is.
     frames: Vec<Frame<'a>>,
@@ -207,7 +208,7 @@ impl<'a> Restorer<'a> {
             self.would_write(path, node);
             return Ok(());
         };
-        if let Some(group) = node.link_group() {
+        if let Some(group) = node.link_group().map(|group| (group, node.kind)) {
             if self.links.contains_key(&group) {
                 self.window.links.push(LinkState { above, node: node.clone(), path: path.to_vec(), group });
                 return Ok(());
@@ -267,7 +268,7 @@ impl<'a> Restorer<'a> {
             self.would_write(path, node);
             return;
         };
-        if let Some(group) = node.link_group() {
+        if let Some(group) = node.link_group().map(|group| (group, node.kind)) {
             if self.links.contains_key(&group) {
                 self.window.links.push(LinkState { above, node: node.clone(), path: path.to_vec(), group });
                 return;

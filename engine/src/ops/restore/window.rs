@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::place::OpenDirectory;
-use crate::model::{ChunkRef, LinkGroup, Node};
+use crate::model::{ChunkRef, LinkGroup, Node, NodeKind};
 use crate::target::TargetFile;
 
 /// Chunks in a window, at most.
@@ -48,7 +48,7 @@ pub(super) struct LinkState<'a> {
     pub(super) above: Arc<OpenDirectory<'a>>,
     pub(super) node: Node,
     pub(super) path: Vec<u8>,
-    pub(super) group: LinkGroup,
+    pub(super) group: (LinkGroup, NodeKind),
 }
 
 /// Files to restore, and links to make when they are there.
