@@ -4,7 +4,7 @@ use super::{Check, ListedPack, index_pack_lengths};
 use crate::error::{ErrorKind, Result};
 use crate::id::SnapshotId;
 use crate::model::Snapshot;
-use crate::repository::{Index, read_intent, read_snapshots};
+use crate::repository::{Index, SessionTable, read_intent, read_snapshots};
 use crate::storage::{ObjectFamily, ObjectName};
 
 impl Check<'_> {
@@ -72,6 +72,13 @@ impl Check<'_> {
         Ok(packs)
     }
 
+    /// Whether a session's register is lost. A session that began after the others were listed left its intent before
+    /// anything else, so a second look finds that.
+    fn is_lost(&self, index: &Index, session: crate::id::SessionId) -> bool {
+        index.sessions().is_lost(session)
+            && SessionTable::load(self.repository).is_ok_and(|sessions| sessions.is_lost(session))
+    }
+
     /// A pack that no index object lists is a leftover, or an index object is missing. Whether to read it.
     fn unlisted_pack(&mut self, index: &Index, id: crate::id::PackId, len: u64) -> bool {
         let name = ObjectName::Pack(id).to_string();
@@ -79,7 +86,7 @@ impl Check<'_> {
             Ok(footer) => {
                 let sessions = index.sessions();
                 let committed = footer.sessions.iter().all(|record| sessions.is_committed(record.session()));
-                if footer.sessions.iter().any(|record| sessions.is_lost(record.session())) {
+                if footer.sessions.iter().any(|record| self.is_lost(index, record.session())) {
                     self.find(name, "belongs to a session whose register is lost; it can be read, not built on", true);
                 } else if !committed {
                     self.find(name, "belongs to no committed session; prune will remove it", false);
@@ -108,7 +115,7 @@ impl Check<'_> {
             let damaged = self.report.findings.iter().position(|finding| finding.object == register);
             let lost = match damaged {
                 Some(finding) => Some(finding),
-                None if index.sessions().is_lost(session) => {
+                None if self.is_lost(index, session) => {
                     Some(self.find(register, format!("is missing; without it {name} does not count"), true))
                 }
                 None => None,
