@@ -15,8 +15,8 @@ use crate::monitor::Silent;
 use crate::os::identity::ProcessIdentity;
 use crate::storage::{ObjectFamily, ObjectName, Outcome};
 
-/// Chunks in an index object that is made of footers.
-const INDEX_CHUNKS: usize = 200_000;
+/// Chunks in packs that wait for an index object, at most.
+pub(super) const INDEX_CHUNKS: usize = 200_000;
 
 /// How every session ended that has a register, and which are open.
 #[derive(Debug, Default, Clone)]

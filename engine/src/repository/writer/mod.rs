@@ -19,6 +19,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use self::claims::Claims;
 use self::pack::OpenPack;
 use self::segment::SealedSegment;
+use super::sessions::INDEX_CHUNKS;
 use super::{Index, Repository, Session};
 use crate::crypto::hash;
 use crate::error::{EngineError, ErrorKind, Result};
@@ -27,8 +28,6 @@ use crate::id::{ChunkId, IndexId, SnapshotId};
 use crate::model::{ChunkKind, PackRow};
 use crate::storage::{ObjectName, Outcome};
 
-/// Chunks in packs that wait for an index object, at most.
-const INDEX_CHUNKS: usize = 200_000;
 /// Packs that wait for an index object, at most: what an interrupted session has to store again.
 const INDEX_PACKS: usize = 32;
 /// Full segments that wait for whoever is idle, at most.
