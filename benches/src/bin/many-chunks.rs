@@ -120,14 +120,7 @@ fn write_snapshot(repository: &Repository, count: u64, in_file: u64) -> Result<S
     let index = repository.load_index(&Silent)?;
     let session = Session::begin(repository, "many-chunks", "many-chunks", &clock())?;
     let writer = SessionWriter::new(repository, &index, session, false)?;
-    let root = std::thread::scope(|scope| {
-        let uploads = writer.uploads();
-        let uploader = scope.spawn(|| writer.run_uploader());
-        let root = write_trees(&writer, count, in_file);
-        drop(uploads);
-        uploader.join().expect("the uploader does not panic");
-        root
-    })?;
+    let root = writer.run(|| write_trees(&writer, count, in_file))?;
     let files = count.div_ceil(in_file);
     let bytes = count * u64::from(CHUNK_BYTES);
     let statistics = SnapshotStatistics { files, bytes, ..SnapshotStatistics::default() };

@@ -4,19 +4,23 @@
 //! replacing one, and the directory is synced. A failed sync means that the bytes may be lost although they can
 //! still be read (the kernel drops the error with the page), so the file is thrown away and the caller told.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{CWD, Mode, OFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
+use super::direct;
 use crate::crypto::random_bytes;
 use crate::id::hex;
 
 /// How names of files in the making begin. Listings leave them out.
 pub const TEMPORARY_PREFIX: &str = ".tmp-";
+
+/// Files from this length on are written past the page cache, in bytes.
+const DIRECT_FROM_BYTES: usize = 1 << 20;
 
 /// What became of a request to make a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,8 +40,10 @@ pub fn create_file(directory: &Path, name: &str, parts: &[&[u8]]) -> io::Result<
     if target.symlink_metadata().is_ok() {
         return Ok(Created::Existed);
     }
-    let temporary = Temporary::new(directory)?;
-    temporary.fill(parts)?;
+    let temporary = match parts.iter().map(|part| part.len()).sum::<usize>() >= DIRECT_FROM_BYTES {
+        true => Temporary::filled_directly(directory, parts)?,
+        false => Temporary::filled(directory, parts)?,
+    };
     let created = temporary.publish(&target)?;
     sync_directory(directory)?;
     Ok(created)
@@ -139,16 +145,39 @@ struct Temporary {
 }
 
 impl Temporary {
-    fn new(directory: &Path) -> io::Result<Self> {
-        let path = directory.join(format!("{TEMPORARY_PREFIX}{}", hex(&random_bytes::<16>())));
-        let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
-        Ok(Self { path, file })
+    fn filled(directory: &Path, parts: &[&[u8]]) -> io::Result<Self> {
+        let mut temporary = Self::new(directory, OFlags::empty())?;
+        parts.iter().try_for_each(|part| temporary.file.write_all(part))?;
+        temporary.file.sync_all()?;
+        Ok(temporary)
     }
 
-    fn fill(&self, parts: &[&[u8]]) -> io::Result<()> {
-        let mut file = &self.file;
-        parts.iter().try_for_each(|part| file.write_all(part))?;
-        self.file.sync_all()
+    /// Writes past the page cache. A large object is written once and read by nobody soon: copying it there takes the
+    /// time of a processor, drives out what other programs work with, and the sync has to wait for it just the same.
+    fn filled_directly(directory: &Path, parts: &[&[u8]]) -> io::Result<Self> {
+        let temporary = match Self::new(directory, OFlags::DIRECT) {
+            // A file system that can't (tmpfs before Linux 6.6, some of those in user space).
+            Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
+                return Self::filled(directory, parts);
+            }
+            other => other?,
+        };
+        match direct::write(&temporary.file, parts) {
+            // It opens, but wants another alignment.
+            Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => Self::filled(directory, parts),
+            Err(error) => Err(error),
+            Ok(()) => {
+                temporary.file.sync_all()?;
+                Ok(temporary)
+            }
+        }
+    }
+
+    fn new(directory: &Path, flags: OFlags) -> io::Result<Self> {
+        let path = directory.join(format!("{TEMPORARY_PREFIX}{}", hex(&random_bytes::<16>())));
+        let flags = flags | OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let handle = rustix::fs::open(&path, flags, Mode::from_raw_mode(0o666))?;
+        Ok(Self { path, file: File::from(handle) })
     }
 
     fn publish(self, target: &Path) -> io::Result<Created> {
@@ -191,6 +220,19 @@ mod tests {
         let error = read_file(&directory.join("x"), Some(2..9), 10).expect_err("beyond the end");
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
         assert_eq!(read_file(&directory.join("x"), None, 5).expect_err("limit").kind(), io::ErrorKind::FileTooLarge);
+    }
+
+    #[test]
+    fn long_files_hold_what_their_parts_hold() {
+        let scratch = tempfile::tempdir().expect("scratch");
+        for len in [DIRECT_FROM_BYTES, DIRECT_FROM_BYTES + 1, 3 * DIRECT_FROM_BYTES - 4097, 9_000_001] {
+            let bytes: Vec<u8> = (0..len).map(|i| (i / 7 + i / 4096) as u8).collect();
+            let (one, rest) = bytes.split_at(5);
+            let (two, three) = rest.split_at(len / 2);
+            let name = len.to_string();
+            create_file(scratch.path(), &name, &[one, two, three]).expect("made");
+            assert!(fs::read(scratch.path().join(name)).expect("read") == bytes, "{len} bytes");
+        }
     }
 
     #[test]

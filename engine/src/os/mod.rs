@@ -8,6 +8,7 @@
 pub mod account;
 pub mod command;
 pub mod descent;
+mod direct;
 pub mod directory;
 pub mod durable;
 pub mod file;

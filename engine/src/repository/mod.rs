@@ -15,7 +15,7 @@ pub use index::{Index, Place, SegmentKey, SegmentPlace};
 pub use reader::{ChunkReader, OpenSegment, SegmentReader};
 pub use sessions::{Session, SessionTable};
 pub use snapshots::{SnapshotSet, read_snapshots};
-pub use writer::{PlainSegment, SegmentBuilder, SessionWriter, Uploads, WriterStatistics};
+pub use writer::{PlainSegment, SegmentBuilder, SessionWriter, WriterStatistics};
 
 pub(crate) use sessions::{adopt_dead_sessions, read_intent};
 pub(crate) use writer::write_snapshot;

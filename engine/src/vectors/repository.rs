@@ -64,15 +64,8 @@ impl Fixture {
         let session = Session::begin(&self.repository, "host", "program", &FixedClock(Timestamp::default()));
         let writer =
             SessionWriter::new(&self.repository, &index, session.expect("a session"), false).expect("a writer");
-        let done = std::thread::scope(|scope| {
-            let uploads = writer.uploads();
-            let uploader = scope.spawn(|| writer.run_uploader());
-            let done = work(&writer);
-            drop(uploads);
-            uploader.join().expect("the uploader does not panic");
-            done
-        });
+        let done = writer.run(|| work(&writer)).expect("stored");
         writer.commit(None).expect("committed");
-        done.expect("stored")
+        done
     }
 }

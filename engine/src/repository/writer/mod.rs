@@ -1,8 +1,9 @@
 //! The way in for chunks: known? → segment → compress → seal → pack → storage, and the index objects.
 //!
 //! Any number of workers fill segments of their own through [`SegmentBuilder`]s. A full one is offered to whoever is
-//! idle, so that a single large file keeps all cores busy; if nobody is, its worker seals it itself, in its own cache. One uploader thread writes full packs, and an index object when many
-//! packs wait for one. The channel to it holds a single pack: that is the back-pressure, and what bounds memory.
+//! idle, so that a single large file keeps all cores busy; if nobody is, its worker seals it itself, in its own cache.
+//! Two uploader threads write full packs, and an index object when many packs wait for one. There is a fixed number of
+//! buffers for packs: that is the back-pressure, and what bounds memory.
 //! Invariant: an index object is written only after the packs that it names are durable.
 
 mod claims;
@@ -18,20 +19,27 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use self::claims::Claims;
 use self::pack::OpenPack;
-use self::segment::SealedSegment;
 use super::sessions::INDEX_CHUNKS;
 use super::{Index, Repository, Session};
 use crate::crypto::hash;
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::format::{IndexObject, encode_index};
 use crate::id::{ChunkId, IndexId, SnapshotId};
-use crate::model::{ChunkKind, PackRow};
+use crate::model::{ChunkKind, PackRow, SegmentRow};
 use crate::storage::{ObjectName, Outcome};
 
 /// Packs that wait for an index object, at most: what an interrupted session has to store again.
 const INDEX_PACKS: usize = 32;
 /// Full segments that wait for whoever is idle, at most.
 const OFFERED_SEGMENTS: usize = 2;
+/// Threads that write packs: while the one waits for the storage to say that a pack is durable, the other's is under
+/// way.
+const UPLOADERS: usize = 2;
+/// Buffers for packs: one fills and one is written by each uploader. While trees fill one as well, an uploader may have
+/// to wait; a fourth one would cost more memory than it gives time.
+const PACK_BUFFERS: usize = 1 + UPLOADERS;
+/// Buffers for segments that are kept for the next ones.
+const PLAIN_BUFFERS: usize = 4;
 
 /// What a session stored.
 #[derive(Debug, Default)]
@@ -61,9 +69,16 @@ pub struct SessionWriter<'a> {
     session: Session,
     dry_run: bool,
     claims: Claims,
-    packs: [Mutex<OpenPack>; 2],
-    uploads: Sender<OpenPack>,
-    received: Receiver<OpenPack>,
+    /// The packs that fill, one for each kind of chunk.
+    packs: [Mutex<Option<OpenPack>>; 2],
+    /// Buffers that no pack is in.
+    buffers: (Sender<Vec<u8>>, Receiver<Vec<u8>>),
+    /// Buffers that no segment is in.
+    plain_buffers: (Sender<Vec<u8>>, Receiver<Vec<u8>>),
+    /// Full packs; `None` tells one uploader that there are no more.
+    uploads: Sender<Option<OpenPack>>,
+    received: Receiver<Option<OpenPack>>,
+    pending: Mutex<Pending>,
     /// Full segments that whoever is idle may seal.
     offered: Sender<PlainSegment>,
     taken: Receiver<PlainSegment>,
@@ -76,7 +91,12 @@ pub struct SessionWriter<'a> {
 impl<'a> SessionWriter<'a> {
     /// Writes into `session`, which has begun. With `dry_run` everything happens but the writing.
     pub fn new(repository: &'a Repository, index: &'a Index, session: Session, dry_run: bool) -> Result<Self> {
-        let (uploads, received) = bounded(1);
+        // As many packs as there are buffers, and the uploaders' ends: nobody ever waits to send.
+        let (uploads, received) = bounded(PACK_BUFFERS + UPLOADERS);
+        let buffers = bounded(PACK_BUFFERS);
+        for _ in 0..PACK_BUFFERS {
+            buffers.0.send(Vec::new()).expect("there is room for each of them");
+        }
         let (offered, taken) = bounded(OFFERED_SEGMENTS);
         Ok(Self {
             repository,
@@ -86,8 +106,11 @@ impl<'a> SessionWriter<'a> {
             dry_run,
             claims: Claims::default(),
             packs: [Mutex::default(), Mutex::default()],
+            buffers,
+            plain_buffers: bounded(PLAIN_BUFFERS),
             uploads,
             received,
+            pending: Mutex::default(),
             offered,
             taken,
             failed: AtomicBool::new(false),
@@ -114,79 +137,112 @@ impl<'a> SessionWriter<'a> {
         self.claims.insert(id)
     }
 
-    fn append(&self, segment: SealedSegment) -> Result<()> {
-        let full = {
-            let mut pack = self.pack(segment.row.kind);
-            pack.push(segment);
-            (pack.len >= self.repository.config().pack_size).then(|| std::mem::take(&mut *pack))
-        };
-        match full {
-            Some(pack) => self.upload(pack),
-            None => self.check_failure(),
-        }
+    /// An empty buffer for a segment, used or new.
+    fn plain_buffer(&self) -> Vec<u8> {
+        self.plain_buffers.1.try_recv().unwrap_or_default()
     }
 
-    fn pack(&self, kind: ChunkKind) -> MutexGuard<'_, OpenPack> {
+    /// Keeps a segment's buffer for the next one.
+    fn give_back(&self, mut plain: Vec<u8>) {
+        plain.clear();
+        let _ = self.plain_buffers.0.try_send(plain);
+    }
+
+    fn append(&self, row: SegmentRow, sealed: &[u8]) -> Result<()> {
+        let pack_size = self.repository.config().pack_size;
+        let mut open = self.pack(row.kind);
+        let pack = match &mut *open {
+            Some(pack) => pack,
+            none => {
+                // Others of this kind wait for the same buffer.
+                let buffer = self.buffers.1.recv().expect("the writer itself holds a sender");
+                none.insert(OpenPack::new(buffer, pack_size))
+            }
+        };
+        pack.push(row, sealed);
+        if pack.is_full(pack_size) {
+            self.uploads.send(open.take()).expect("the writer itself holds a receiver");
+        }
+        drop(open);
+        self.check_failure()
+    }
+
+    fn pack(&self, kind: ChunkKind) -> MutexGuard<'_, Option<OpenPack>> {
         self.packs[usize::from(kind == ChunkKind::Tree)].lock().expect("no holder of this lock panics")
     }
 
-    fn upload(&self, pack: OpenPack) -> Result<()> {
-        self.check_failure()?;
-        self.uploads.send(pack).expect("the writer itself holds a receiver");
-        Ok(())
-    }
-
-    /// Fails if the uploader did; its own error is told by [`Self::finish`].
+    /// Fails if an uploader did; its own error is told by [`Self::run`].
     fn check_failure(&self) -> Result<()> {
-        if self.failed.load(Ordering::Acquire) {
+        if self.has_failed() {
             return Err(EngineError::new(ErrorKind::Io, "the session can't go on"));
         }
         Ok(())
     }
 
-    /// Writes packs until the guard of [`Self::uploads`] is dropped; run it on a thread of its own.
-    pub fn run_uploader(&self) {
-        let mut pending = Pending::default();
+    /// Runs `work`, which fills builders and finishes them, while threads of its own write what comes. When this
+    /// returns, everything is durable and in index objects, also if `work` failed: what it stored is kept.
+    ///
+    /// # Errors
+    /// The uploaders', since it is the cause of all others; else what `work` returns; `Io`.
+    pub fn run<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let done = std::thread::scope(|scope| {
+            (0..UPLOADERS).for_each(|_| drop(scope.spawn(|| self.run_uploader())));
+            let _end = EndOfUploads(self);
+            work()
+        });
+        self.finish_uploads()?;
+        done
+    }
+
+    /// Writes packs until their end comes.
+    fn run_uploader(&self) {
         // After a failure packs are still taken, so that nobody waits for ever.
-        while let Ok(pack) = self.received.recv() {
-            let last = pack.is_end;
-            if self.failed.load(Ordering::Acquire) {
-                if last { break } else { continue }
+        while let Ok(Some(pack)) = self.received.recv() {
+            if self.has_failed() {
+                let _ = self.buffers.0.try_send(Vec::new());
+                continue;
             }
-            let work = || if last { self.write_index(&mut pending) } else { self.write_pack(pack, &mut pending) };
             // A bug must not leave workers waiting for a thread that is gone.
-            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work))
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.write_pack(pack)))
                 .unwrap_or_else(|_| Err(EngineError::new(ErrorKind::Io, "the uploader panicked")));
             if let Err(error) = result {
-                *self.failure.lock().expect("no holder of this lock panics") = Some(error);
+                self.failure.lock().expect("no holder of this lock panics").get_or_insert(error);
                 self.failed.store(true, Ordering::Release);
-            }
-            if last {
-                break;
+                let _ = self.buffers.0.try_send(Vec::new());
             }
         }
     }
 
-    fn write_pack(&self, pack: OpenPack, pending: &mut Pending) -> Result<()> {
+    fn write_pack(&self, pack: OpenPack) -> Result<()> {
         let finished = pack.finish(self.repository, &self.session);
         self.statistics.bytes_added.fetch_add(finished.row.len, Ordering::Relaxed);
         if !self.dry_run {
-            let parts: Vec<&[u8]> = finished.parts.iter().map(Vec::as_slice).collect();
-            self.repository.storage().write_new(ObjectName::Pack(finished.row.id), &parts)?;
+            self.repository.storage().write_new(ObjectName::Pack(finished.row.id), &[&finished.bytes])?;
         }
-        pending.chunks += finished.row.segments.iter().map(|segment| segment.chunks.len()).sum::<usize>();
-        pending.packs.push(finished.row);
-        if pending.chunks >= INDEX_CHUNKS || pending.packs.len() >= INDEX_PACKS {
-            self.write_index(pending)?;
-        }
-        Ok(())
+        let _ = self.buffers.0.try_send(finished.bytes);
+        let full = {
+            let mut pending = self.pending.lock().expect("no holder of this lock panics");
+            pending.chunks += finished.row.segments.iter().map(|segment| segment.chunks.len()).sum::<usize>();
+            pending.packs.push(finished.row);
+            let is_full = pending.chunks >= INDEX_CHUNKS || pending.packs.len() >= INDEX_PACKS;
+            is_full.then(|| std::mem::take(&mut *pending))
+        };
+        full.map_or(Ok(()), |pending| self.write_index(pending))
     }
 
-    fn write_index(&self, pending: &mut Pending) -> Result<()> {
+    /// Writes the last index object. The uploaders have ended.
+    fn finish_uploads(&self) -> Result<()> {
+        if let Some(failure) = self.failure.lock().expect("no holder of this lock panics").take() {
+            return Err(failure);
+        }
+        let pending = std::mem::take(&mut *self.pending.lock().expect("no holder of this lock panics"));
         if pending.packs.is_empty() {
             return Ok(());
         }
-        let pending = std::mem::take(pending);
+        self.write_index(pending).inspect_err(|_| self.failed.store(true, Ordering::Release))
+    }
+
+    fn write_index(&self, pending: Pending) -> Result<()> {
         let object = IndexObject {
             session: self.session.id(),
             sessions: vec![self.session.keys().record().clone()],
@@ -202,21 +258,16 @@ impl<'a> SessionWriter<'a> {
         self.claims.spill(self.repository, id, object)
     }
 
-    /// A guard that ends the uploader when it is dropped, whatever happens until then.
-    pub fn uploads(&self) -> Uploads<'_, 'a> {
-        Uploads(self)
-    }
-
-    /// Sends what is left and ends the uploader. All builders must be finished; [`Self::commit`] comes when the
-    /// uploader's thread has ended.
+    /// Sends what is left and ends the uploaders.
     fn end_uploads(&self) {
         for kind in [ChunkKind::Data, ChunkKind::Tree] {
-            let pack = std::mem::take(&mut *self.pack(kind));
-            if !pack.segments.is_empty() {
-                self.uploads.send(pack).expect("the writer itself holds a receiver");
+            if let Some(pack) = self.pack(kind).take() {
+                self.uploads.send(Some(pack)).expect("the writer itself holds a receiver");
             }
         }
-        self.uploads.send(OpenPack { is_end: true, ..OpenPack::default() }).expect("as above");
+        for _ in 0..UPLOADERS {
+            self.uploads.send(None).expect("as above");
+        }
     }
 
     /// Writes a snapshot object for this session.
@@ -227,31 +278,25 @@ impl<'a> SessionWriter<'a> {
         write_snapshot(self.repository, &self.session, snapshot)
     }
 
-    /// Commits the session; the uploader has ended.
+    /// Commits the session, after [`Self::run`].
     ///
     /// # Errors
-    /// The uploader's, if it failed; `SessionRevoked`; `Io`.
+    /// `Io` if the uploaders failed; `SessionRevoked`; `Io`.
     pub fn commit(self, snapshot: Option<SnapshotId>) -> Result<()> {
-        self.take_failure()?;
+        self.check_failure()?;
         self.session.commit(self.repository, snapshot)
     }
 
-    /// The error that stopped the uploader.
-    ///
-    /// # Errors
-    /// That error.
-    pub fn take_failure(&self) -> Result<()> {
-        match self.failure.lock().expect("no holder of this lock panics").take() {
-            Some(error) => Err(error),
-            None => Ok(()),
-        }
+    /// Whether the storage failed: then nothing can be committed.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
     }
 }
 
-/// Ends the uploader when it is dropped: a panic must not leave its thread waiting.
-pub struct Uploads<'w, 'a>(&'w SessionWriter<'a>);
+/// Ends the uploaders when it is dropped: a panic must not leave their threads waiting.
+struct EndOfUploads<'w, 'a>(&'w SessionWriter<'a>);
 
-impl Drop for Uploads<'_, '_> {
+impl Drop for EndOfUploads<'_, '_> {
     fn drop(&mut self) {
         self.0.end_uploads();
     }

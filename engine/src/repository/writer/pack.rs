@@ -1,68 +1,75 @@
-//! Packs in the making.
+//! Packs in the making: one buffer each, which sealed segments are appended to and which is used again.
 
-use super::segment::SealedSegment;
-use crate::crypto::{SEGMENT_OVERHEAD_BYTES, random_bytes};
+use crate::crypto::random_bytes;
 use crate::format::{Footer, HEADER_BYTES, ObjectKind, TAIL_BYTES, Tail, encode_footer, encode_tail, padme};
 use crate::id::PackId;
-use crate::model::PackRow;
+use crate::model::{PackRow, SegmentRow};
 use crate::repository::{Repository, Session};
 
+/// Chunks in one pack, at most: data that shrinks to nothing must not make a footer beyond its limit.
+const PACK_CHUNKS: usize = 1 << 16;
+/// What a pack has room for beyond the size at which it is closed: the segment that closed it, and its footer. A
+/// longer one makes the buffer grow.
+const SLACK_BYTES: usize = 2 << 20;
+
 /// A pack in the making.
-#[derive(Default)]
 pub(super) struct OpenPack {
-    pub(super) segments: Vec<SealedSegment>,
-    pub(super) len: u64,
-    /// No pack: the end of the session's packs.
-    pub(super) is_end: bool,
+    bytes: Vec<u8>,
+    segments: Vec<SegmentRow>,
+    chunks: usize,
 }
 
 pub(super) struct FinishedPack {
     pub(super) row: PackRow,
-    pub(super) parts: Vec<Vec<u8>>,
+    pub(super) bytes: Vec<u8>,
 }
 
 impl OpenPack {
-    pub(super) fn push(&mut self, mut segment: SealedSegment) {
-        let offset = self.len.max(HEADER_BYTES as u64);
-        segment.row.offset = u32::try_from(offset).expect("packs are closed far below 4 GiB");
-        debug_assert!(segment.sealed.len() > SEGMENT_OVERHEAD_BYTES);
-        self.len = offset + segment.sealed.len() as u64;
-        self.segments.push(segment);
+    /// An empty one in `bytes`, whatever is in there. Pages that nothing was written to take no memory.
+    pub(super) fn new(mut bytes: Vec<u8>, pack_size: u64) -> Self {
+        bytes.clear();
+        bytes.reserve_exact(usize::try_from(pack_size).expect("a limit is 512 MiB") + SLACK_BYTES);
+        bytes.extend_from_slice(&ObjectKind::Pack.header());
+        debug_assert_eq!(bytes.len(), HEADER_BYTES);
+        Self { bytes, segments: Vec::new(), chunks: 0 }
     }
 
+    /// Appends a sealed segment; `row` learns where it is.
+    pub(super) fn push(&mut self, mut row: SegmentRow, sealed: &[u8]) {
+        row.offset = u32::try_from(self.bytes.len()).expect("packs are closed far below 4 GiB");
+        self.bytes.extend_from_slice(sealed);
+        self.chunks += row.chunks.len();
+        self.segments.push(row);
+    }
+
+    /// Whether it is to be closed.
+    pub(super) fn is_full(&self, pack_size: u64) -> bool {
+        self.bytes.len() as u64 >= pack_size || self.chunks >= PACK_CHUNKS
+    }
+
+    /// Adds padding, footer and tail.
     pub(super) fn finish(self, repository: &Repository, session: &Session) -> FinishedPack {
-        let mut parts = vec![ObjectKind::Pack.header().to_vec()];
-        let mut rows = Vec::with_capacity(self.segments.len());
-        for segment in self.segments {
-            rows.push(segment.row);
-            parts.push(segment.sealed);
-        }
-        let footer = Footer { sessions: vec![session.keys().record().clone()], segments: rows };
+        let mut bytes = self.bytes;
+        let footer = Footer { sessions: vec![session.keys().record().clone()], segments: self.segments };
         let sealed = encode_footer(&footer, repository.domain(), 0);
         let tail = Tail {
             domain: repository.domain().domain(),
             epoch: 0,
             footer_len: u32::try_from(sealed.len()).expect("footers stay below their limit"),
         };
-        let before_tail = self.len + sealed.len() as u64;
-        let padding = padme(before_tail) - before_tail;
-        parts.push(random_padding(padding));
-        parts.push(sealed);
-        parts.push(encode_tail(&tail).to_vec());
-
-        let mut hasher = blake3::Hasher::new();
-        for part in &parts {
-            hasher.update(part);
-        }
-        let id = PackId::new(*hasher.finalize().as_bytes());
-        let len = before_tail + padding + TAIL_BYTES as u64;
-        FinishedPack { row: PackRow { id, len, segments: footer.segments }, parts }
+        let before_tail = (bytes.len() + sealed.len()) as u64;
+        append_padding(padme(before_tail) - before_tail, &mut bytes);
+        bytes.extend_from_slice(&sealed);
+        bytes.extend_from_slice(&encode_tail(&tail));
+        debug_assert_eq!(bytes.len() as u64, padme(before_tail) + TAIL_BYTES as u64);
+        let id = PackId::new(*blake3::hash(&bytes).as_bytes());
+        FinishedPack { row: PackRow { id, len: bytes.len() as u64, segments: footer.segments }, bytes }
     }
 }
 
 /// Bytes that look like the sealed ones around them.
-fn random_padding(len: u64) -> Vec<u8> {
-    let mut bytes = vec![0; usize::try_from(len).expect("at most 64 KiB")];
-    blake3::Hasher::new_keyed(&random_bytes()).finalize_xof().fill(&mut bytes);
-    bytes
+fn append_padding(len: u64, bytes: &mut Vec<u8>) {
+    let start = bytes.len();
+    bytes.resize(start + usize::try_from(len).expect("at most 64 KiB"), 0);
+    blake3::Hasher::new_keyed(&random_bytes()).finalize_xof().fill(&mut bytes[start..]);
 }

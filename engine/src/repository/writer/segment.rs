@@ -11,12 +11,15 @@ use crate::id::ChunkId;
 use crate::model::{ChunkKind, ChunkRef, Compression, SegmentRow};
 
 const NONCE_BYTES: usize = 24;
+/// A segment's buffer has room for a chunk of this length behind its size; a longer one makes it grow.
+const LONGEST_CHUNK_BYTES: usize = 256 << 10;
 
 /// What whoever seals segments works with: contexts and buffers.
 #[derive(Default)]
 struct Tools {
     compressor: Compressor,
     decompressor: Decompressor,
+    sealed: Vec<u8>,
     opened: Vec<u8>,
     plain: Vec<u8>,
 }
@@ -26,12 +29,6 @@ pub struct PlainSegment {
     kind: ChunkKind,
     plain: Vec<u8>,
     chunks: Vec<(ChunkId, u32)>,
-}
-
-/// A segment on its way into a pack.
-pub(super) struct SealedSegment {
-    pub(super) row: SegmentRow,
-    pub(super) sealed: Vec<u8>,
 }
 
 /// Fills segments with new chunks. One a worker and kind of chunk.
@@ -60,7 +57,9 @@ impl<'w, 'a> SegmentBuilder<'w, 'a> {
         if self.writer.claim(&id)? {
             let size = self.writer.repository.config().segment_size as usize;
             if self.plain.capacity() == 0 {
-                self.plain.reserve(size + chunk.len());
+                self.plain = self.writer.plain_buffer();
+                // The last chunk may begin just below the size. What nothing is written to takes no memory.
+                self.plain.reserve_exact(size + LONGEST_CHUNK_BYTES);
             }
             self.plain.extend_from_slice(chunk);
             self.chunks.push((id, len));
@@ -113,7 +112,8 @@ impl SessionWriter<'_> {
     fn seal(&self, segment: PlainSegment, tools: &mut Tools) -> Result<()> {
         let PlainSegment { kind, plain, chunks } = segment;
         let plain_len = u32::try_from(plain.len()).expect("segments are closed far below 4 GiB");
-        let mut sealed = Vec::with_capacity(NONCE_BYTES + plain.len() / 2);
+        let mut sealed = std::mem::take(&mut tools.sealed);
+        sealed.clear();
         sealed.resize(NONCE_BYTES, 0);
         let compression = tools.compressor.compress(&plain, &mut sealed);
         let suite = self.repository.config().suite;
@@ -121,7 +121,7 @@ impl SessionWriter<'_> {
             SegmentBinding { kind, suite, compression, plain_len, chunk_table_hash: segment_table_hash(&chunks) };
         self.session.keys().seal_segment(&binding, &mut sealed);
         self.verify(&binding, &sealed, &plain, tools)?;
-        sealed.shrink_to_fit();
+        self.give_back(plain);
         let row = SegmentRow {
             session: self.session.id(),
             offset: 0,
@@ -132,7 +132,9 @@ impl SessionWriter<'_> {
             plain_len,
             chunks,
         };
-        self.append(SealedSegment { row, sealed })
+        let appended = self.append(row, &sealed);
+        tools.sealed = sealed;
+        appended
     }
 
     /// Opens what was sealed and compares it: memory that flips a bit must not reach the storage unnoticed.
