@@ -4,6 +4,7 @@
 //! `format-spec/vectors` hold them.
 
 mod data;
+mod gear;
 mod tree;
 
 pub use data::DataChunker;
