@@ -201,9 +201,12 @@ impl Monitor for Progress<'_> {
         self.stage_state().current = path.to_vec();
     }
 
+    fn wants_item(&self, action: ItemAction) -> bool {
+        self.output.verbosity() >= if action == ItemAction::Unchanged { 2 } else { 1 }
+    }
+
     fn item(&self, action: ItemAction, path: &[u8], bytes: u64) {
-        let level = if action == ItemAction::Unchanged { 2 } else { 1 };
-        if self.output.verbosity() < level {
+        if !self.wants_item(action) {
             return;
         }
         let print = || {

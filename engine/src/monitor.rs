@@ -24,6 +24,10 @@ pub trait Monitor: Send + Sync {
     fn current(&self, _path: &[u8]) {}
     /// A thing that people see with `--verbose`: an item and what became of it.
     fn item(&self, _action: ItemAction, _path: &[u8], _bytes: u64) {}
+    /// Whether [`Self::item`] does anything with items of this kind: paths are made for those who want them.
+    fn wants_item(&self, _action: ItemAction) -> bool {
+        true
+    }
     /// An item could not be handled.
     fn problem(&self, _problem: &Problem) {}
     /// Something a person should know, that is no problem.
@@ -51,7 +55,11 @@ pub enum ItemAction {
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Silent;
 
-impl Monitor for Silent {}
+impl Monitor for Silent {
+    fn wants_item(&self, _action: ItemAction) -> bool {
+        false
+    }
+}
 
 /// Collects problems on their way to another monitor: counts all, keeps the first of them.
 pub struct ProblemLog<'a> {

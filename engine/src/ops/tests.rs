@@ -154,6 +154,27 @@ fn same_files(left: &Path, right: &Path) -> bool {
     status.expect("diff runs").success()
 }
 
+/// A directory that is like the parent's but for a file that can't be read must not be taken over with it.
+#[test]
+fn a_file_that_vanishes_is_gone_and_no_problem() {
+    struct Remover(std::path::PathBuf);
+    impl Monitor for Remover {
+        fn current(&self, path: &[u8]) {
+            if path.ends_with(b"d/goes") {
+                fs::remove_file(&self.0).expect("ours");
+            }
+        }
+    }
+    let bench = Bench::new();
+    ["d/goes", "d/stays", "e/f"].iter().for_each(|name| bench.write(name, 1, 3000));
+    bench.snapshot();
+    bench.write("d/goes", 2, 3001);
+    let remover = Remover(bench.source().join("d/goes"));
+    let report = bench.snapshot_with(&options(), &remover).expect("snapshot");
+    assert_eq!((report.statistics.files, report.statistics.problems), (2, 0));
+    assert!(bench.restores(&bench.latest().1));
+}
+
 #[test]
 fn a_tree_comes_back_and_an_unchanged_one_costs_a_handful_of_requests() {
     let bench = Bench::new();

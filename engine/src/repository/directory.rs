@@ -23,13 +23,39 @@ impl DirectoryWriter {
     pub fn add(&mut self, node: &Node, keys: &DomainKeys, trees: &mut SegmentBuilder<'_, '_>) -> Result<()> {
         let start = self.chunk.len();
         encode_node(node, &mut self.chunk);
+        self.added(start, &node.name, keys, trees)
+    }
+
+    /// Adds the next node as it was encoded before.
+    ///
+    /// # Errors
+    /// `Io`, `Interrupted`.
+    pub fn add_encoded(
+        &mut self,
+        encoded: &[u8],
+        name: &[u8],
+        keys: &DomainKeys,
+        trees: &mut SegmentBuilder<'_, '_>,
+    ) -> Result<()> {
+        let start = self.chunk.len();
+        self.chunk.extend_from_slice(encoded);
+        self.added(start, name, keys, trees)
+    }
+
+    fn added(
+        &mut self,
+        start: usize,
+        name: &[u8],
+        keys: &DomainKeys,
+        trees: &mut SegmentBuilder<'_, '_>,
+    ) -> Result<()> {
         let len = self.chunk.len() - start;
         if self.cutter.ends_before(len) {
             let rest = self.chunk.split_off(start);
             self.flush(trees)?;
             self.chunk = rest;
         }
-        if self.cutter.add(len, || keys.tree_cut_hash(&node.name)) { self.flush(trees) } else { Ok(()) }
+        if self.cutter.add(len, || keys.tree_cut_hash(name)) { self.flush(trees) } else { Ok(()) }
     }
 
     fn flush(&mut self, trees: &mut SegmentBuilder<'_, '_>) -> Result<()> {
@@ -61,6 +87,8 @@ pub struct DirectoryReader<'a> {
     content: ContentReader<'a>,
     bytes: Vec<u8>,
     position: usize,
+    /// Where the last node began.
+    last_start: usize,
     last_name: Vec<u8>,
 }
 
@@ -72,7 +100,7 @@ impl<'a> DirectoryReader<'a> {
             _ => Vec::new(),
         };
         let content = ContentReader::new(chunks, content);
-        Self { chunks, content, bytes, position: 0, last_name: Vec::new() }
+        Self { chunks, content, bytes, position: 0, last_start: 0, last_name: Vec::new() }
     }
 
     /// The next node.
@@ -95,9 +123,15 @@ impl<'a> DirectoryReader<'a> {
                 return Err(EngineError::damaged(format!("directory listing: {why}")));
             }
         };
+        self.last_start = self.position;
         self.position += len;
         self.last_name.clone_from(&node.name);
         Ok(Some(node))
+    }
+
+    /// The bytes of the node that [`Self::read_next`] gave last, and did give.
+    pub fn last_encoded(&self) -> &[u8] {
+        &self.bytes[self.last_start..self.position]
     }
 
     /// The node of a name, if there is one. Reads from here on; names come in order.

@@ -1,11 +1,13 @@
 //! What a walk finds: an entry, and the bytes of a file.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::paths::join;
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::limits::MIB;
 use crate::model::{Extent, Node, NodeKind, Xattr};
@@ -18,32 +20,76 @@ const MOST_EXTENTS: usize = 4096;
 /// whoever keeps many entries keeps many directories open.
 #[derive(Debug)]
 pub struct Entry {
-    /// Absolute path in the snapshot.
-    pub path: Vec<u8>,
     /// The node, without content, extended attributes and extents.
     pub node: Node,
-    /// Where it is. `None`: only in the snapshot, above the place that was asked for.
-    pub(super) directory: Option<Arc<Directory>>,
-    /// Its name there, if it isn't called the same in the snapshot.
-    pub(super) real_name: Option<Vec<u8>>,
-    /// Its path in the source, if it isn't the same.
-    pub(super) real_path: Option<Vec<u8>>,
+    place: Arc<EntryPlace>,
+    /// Its own path in snapshot and source. `None`: the place's, and its name.
+    paths: Option<(Vec<u8>, Option<Vec<u8>>)>,
+    /// Its name in the directory, if it isn't called the same in the snapshot.
+    real_name: Option<Vec<u8>>,
     /// Whether its access time may be left alone, which only the owner and root may ask for.
-    pub(super) quietly: bool,
+    quietly: bool,
+}
+
+/// Where entries are: one for all of a directory.
+#[derive(Debug)]
+pub(super) struct EntryPlace {
+    /// Path of the directory in the snapshot.
+    pub(super) path: Vec<u8>,
+    /// Path in the source, if it isn't the same.
+    pub(super) source: Option<Vec<u8>>,
+    /// `None`: only in the snapshot, above the place that was asked for.
+    pub(super) directory: Option<Arc<Directory>>,
 }
 
 impl Entry {
+    /// One in a directory that holds more of the kind.
+    pub(super) fn below(place: Arc<EntryPlace>, node: Node, quietly: bool) -> Self {
+        Self { node, place, paths: None, real_name: None, quietly }
+    }
+
+    /// One that is only in the snapshot.
+    pub(super) fn placed_above(path: Vec<u8>, node: Node) -> Self {
+        let place = Arc::new(EntryPlace { path: Vec::new(), source: None, directory: None });
+        Self { node, place, paths: Some((path, None)), real_name: None, quietly: false }
+    }
+
+    /// One with paths of its own. `source`: its path there, if it isn't `path`.
+    pub(super) fn at(
+        path: Vec<u8>,
+        source: Option<Vec<u8>>,
+        directory: Arc<Directory>,
+        real_name: Option<Vec<u8>>,
+        node: Node,
+        quietly: bool,
+    ) -> Self {
+        let place = Arc::new(EntryPlace { path: Vec::new(), source: None, directory: Some(directory) });
+        Self { node, place, paths: Some((path, source)), real_name, quietly }
+    }
+
+    /// Absolute path in the snapshot.
+    pub fn path(&self) -> Cow<'_, [u8]> {
+        match &self.paths {
+            Some((path, _)) => Cow::Borrowed(path),
+            None => Cow::Owned(join(&self.place.path, &self.node.name)),
+        }
+    }
+
     /// Absolute path in the source, for messages.
-    pub fn source_path(&self) -> &[u8] {
-        self.real_path.as_deref().unwrap_or(&self.path)
+    pub fn source_path(&self) -> Cow<'_, [u8]> {
+        match (&self.paths, &self.place.source) {
+            (Some((_, Some(source))), _) => Cow::Borrowed(source),
+            (None, Some(source)) => Cow::Owned(join(source, &self.node.name)),
+            _ => self.path(),
+        }
     }
 
     fn real_name(&self) -> &[u8] {
         self.real_name.as_deref().unwrap_or(&self.node.name)
     }
 
-    fn source_path_text(&self) -> &Path {
-        Path::new(OsStr::from_bytes(self.source_path()))
+    fn io_error(&self, operation: &str, error: io::Error) -> EngineError {
+        EngineError::io(operation, Path::new(OsStr::from_bytes(&self.source_path())), error)
     }
 
     /// Extended attributes, names ascending; none where the file system has no such thing. Read now, since an
@@ -52,10 +98,10 @@ impl Entry {
     /// # Errors
     /// `Io` if they can't be read.
     pub fn xattrs(&self) -> Result<Vec<Xattr>> {
-        match &self.directory {
-            Some(directory) => directory
-                .xattrs(self.real_name())
-                .map_err(|error| EngineError::io("read extended attributes of", self.source_path_text(), error)),
+        match &self.place.directory {
+            Some(directory) => {
+                directory.xattrs(self.real_name()).map_err(|error| self.io_error("read extended attributes of", error))
+            }
             None => Ok(Vec::new()),
         }
     }
@@ -66,13 +112,13 @@ impl Entry {
     /// # Errors
     /// `Invalid` if the entry isn't a file; `Io` if it can't be read, or is no file any more.
     pub fn open(&self) -> Result<SourceFile> {
-        let path = self.source_path_text();
-        let (NodeKind::File, Some(directory)) = (self.node.kind, &self.directory) else {
-            return Err(EngineError::new(ErrorKind::Invalid, format!("{} is not a file", path.display())));
+        let (NodeKind::File, Some(directory)) = (self.node.kind, &self.place.directory) else {
+            let path = String::from_utf8_lossy(&self.source_path()).into_owned();
+            return Err(EngineError::new(ErrorKind::Invalid, format!("{path} is not a file")));
         };
         let opened = directory.open_file(self.real_name(), self.quietly);
-        let file = opened.map_err(|error| EngineError::io("open", path, error))?;
-        SourceFile::new(file, self).map_err(|error| EngineError::io("read", path, error))
+        let file = opened.map_err(|error| self.io_error("open", error))?;
+        SourceFile::new(file, self).map_err(|error| self.io_error("read", error))
     }
 }
 
@@ -113,7 +159,7 @@ impl SourceFile {
             file,
             stat,
             name: entry.node.name.clone(),
-            path: entry.source_path().to_vec(),
+            path: entry.source_path().into_owned(),
             ranges: Vec::new(),
             sparse: false,
             range: 0,

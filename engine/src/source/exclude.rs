@@ -125,6 +125,11 @@ impl ExcludeRules {
         }
     }
 
+    /// Whether no file is left out, but for what ignore files say.
+    pub(super) fn leaves_nothing_out(&self) -> bool {
+        self.patterns.is_empty() && self.exclude_larger_than.is_none()
+    }
+
     /// Whether it is left out for its size.
     pub(super) fn is_too_large(&self, stat: &Stat) -> bool {
         stat.kind == NodeKind::File && self.exclude_larger_than.is_some_and(|most| stat.size > most)

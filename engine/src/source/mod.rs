@@ -5,13 +5,17 @@
 
 mod entry;
 mod exclude;
+mod frame;
 mod ignore_file;
+mod listing;
 mod paths;
+mod scout;
 mod walk;
 
 pub use entry::{Entry, SourceFile};
 pub use exclude::{ExcludeOptions, ExcludeRules};
 pub use paths::normalize;
+pub use scout::{EndOfScouts, Scout};
 pub use walk::{WalkEvent, Walker};
 
 #[cfg(test)]

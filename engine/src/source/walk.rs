@@ -12,10 +12,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::entry::{Entry, bare_node};
+use super::entry::{Entry, EntryPlace, bare_node};
 use super::exclude::ExcludeRules;
+use super::frame::{Found, Frame, FrameNames, Pending, Place, Placed, source_path};
 use super::ignore_file::IgnoreLevel;
+use super::listing::{Listed, Listing};
 use super::paths::{Wanted, components, join, normalize};
+use super::scout::{ReadDirectory, Scout, Seen, Ticket, read_directory};
 use crate::clock::Timestamp;
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::limits::DIRECTORY_DEPTH;
@@ -43,78 +46,14 @@ pub enum WalkEvent {
 pub struct Walker<'a> {
     rules: &'a ExcludeRules,
     problems: &'a ProblemLog<'a>,
-    descent: Descent<Frame>,
+    descent: Descent<Frame<'a>>,
     /// A directory that was told but not opened yet.
-    pending: Option<Pending>,
+    pending: Option<Pending<'a>>,
     /// Path in the snapshot of the deepest directory.
     path: Vec<u8>,
     placed: Option<Placed>,
+    scout: Option<&'a Scout>,
     uid: u32,
-}
-
-/// A source that is somewhere else in the snapshot.
-struct Placed {
-    at: Vec<u8>,
-    source: Vec<u8>,
-    /// Components of `at` that are still to be told, the next one last.
-    to_tell: Vec<Vec<u8>>,
-}
-
-/// A directory of the descent.
-struct Frame {
-    names: FrameNames,
-    wanted: BTreeMap<Vec<u8>, Wanted>,
-    /// Whether everything in it is wanted.
-    whole: bool,
-    /// Device of the named path that it is below.
-    root_device: u64,
-    ignore: Option<Arc<IgnoreLevel>>,
-    /// Length of its path in the snapshot.
-    path_len: usize,
-}
-
-/// What is to be looked at in a directory.
-enum FrameNames {
-    /// Names, and the index of the next one.
-    Listed(Names, usize),
-    /// The keys of `wanted`.
-    Wanted,
-    /// The next component of a path that exists only in the snapshot.
-    Placed,
-    /// Nothing more.
-    None,
-}
-
-/// A directory that comes next.
-struct Pending {
-    path: Vec<u8>,
-    place: Place,
-    frame: Frame,
-    /// Whether it was named itself, and can therefore be on any device.
-    named: bool,
-    quietly: bool,
-}
-
-/// Where a directory is.
-enum Place {
-    /// Only in the snapshot.
-    Nowhere,
-    /// In an open directory.
-    In(Arc<Directory>, Vec<u8>),
-    /// Open already.
-    Open(Arc<Directory>),
-}
-
-/// A name that is looked at.
-struct Found {
-    directory: Arc<Directory>,
-    name: Vec<u8>,
-    path: Vec<u8>,
-    wanted: Wanted,
-    /// Whether the directory is wanted whole.
-    whole_above: bool,
-    root_device: u64,
-    ignore: Option<Arc<IgnoreLevel>>,
 }
 
 impl<'a> Walker<'a> {
@@ -135,6 +74,7 @@ impl<'a> Walker<'a> {
         walker.pending = Some(Pending {
             path: b"/".to_vec(),
             place: Place::In(Arc::new(root), b".".to_vec()),
+            ticket: None,
             named: wanted.whole,
             quietly: walker.may_be_quiet(&stat),
             frame: Frame::new(wanted.whole, wanted.children, stat.device, None),
@@ -162,9 +102,24 @@ impl<'a> Walker<'a> {
         Ok(walker)
     }
 
+    /// Lets `scout` look ahead of the walk.
+    pub fn with_scout(mut self, scout: &'a Scout) -> Self {
+        self.scout = Some(scout);
+        self
+    }
+
     fn empty(rules: &'a ExcludeRules, problems: &'a ProblemLog<'a>) -> Self {
         let uid = os::host::effective_uid();
-        Self { rules, problems, descent: Descent::new(), pending: None, path: Vec::new(), placed: None, uid }
+        Self {
+            rules,
+            problems,
+            descent: Descent::new(),
+            pending: None,
+            path: Vec::new(),
+            placed: None,
+            scout: None,
+            uid,
+        }
     }
 
     /// The next thing; `None` at the end.
@@ -174,7 +129,7 @@ impl<'a> Walker<'a> {
             if let Some(pending) = self.pending.take() {
                 self.descend(pending);
             }
-            let Some((name, wanted)) = self.next_name() else {
+            let Some((listed, wanted)) = self.next_name() else {
                 match self.leave() {
                     Left::Root => return None,
                     Left::Directory => return Some(WalkEvent::Leave),
@@ -183,9 +138,9 @@ impl<'a> Walker<'a> {
             let event = match self.placed.as_mut().filter(|placed| !placed.to_tell.is_empty()) {
                 Some(placed) => {
                     placed.to_tell.pop();
-                    self.visit_placed(&name)
+                    self.visit_placed(&listed.name)
                 }
-                None => self.visit(name, wanted),
+                None => self.visit(listed, wanted),
             };
             if event.is_some() {
                 return event;
@@ -199,30 +154,53 @@ impl<'a> Walker<'a> {
     }
 
     /// The next name in the deepest directory, and what is wanted of it.
-    fn next_name(&mut self) -> Option<(Vec<u8>, Wanted)> {
+    fn next_name(&mut self) -> Option<(Listed<'a>, Wanted)> {
+        self.look_ahead();
         let frame = self.descent.top_mut()?;
+        let unseen = |name| Listed { name, stat: None, ticket: None };
         match &mut frame.names {
-            FrameNames::Listed(names, next) => {
-                let name = names.get(*next)?.to_vec();
-                *next += 1;
-                let wanted = frame.wanted.remove(&name).unwrap_or_default();
-                Some((name, wanted))
+            FrameNames::Listed(listing) => {
+                let listed = listing.next()?;
+                let wanted = frame.wanted.remove(&listed.name).unwrap_or_default();
+                Some((listed, wanted))
             }
-            FrameNames::Wanted => frame.wanted.pop_first(),
+            FrameNames::Wanted => frame.wanted.pop_first().map(|(name, wanted)| (unseen(name), wanted)),
             FrameNames::Placed => {
                 frame.names = FrameNames::None;
-                Some((self.placed.as_ref()?.to_tell.last()?.clone(), Wanted::default()))
+                Some((unseen(self.placed.as_ref()?.to_tell.last()?.clone()), Wanted::default()))
             }
             FrameNames::None => None,
         }
     }
 
-    fn visit(&mut self, name: Vec<u8>, wanted: Wanted) -> Option<WalkEvent> {
+    /// Tells the scout where the walk will go. What is left out is not looked at, be it a mount that hangs.
+    fn look_ahead(&mut self) {
+        let Some(scout) = self.scout else { return };
+        let Self { rules, path, placed, uid, .. } = self;
+        let Some(directory) = self.descent.directory().cloned() else { return };
+        let Some(Frame { names: FrameNames::Listed(listing), ignore, root_device, .. }) = self.descent.top_mut() else {
+            return;
+        };
+        listing.look_ahead(scout, &directory, |name, stat| {
+            let elsewhere = rules.one_file_system && stat.device != *root_device;
+            let path = source_path(placed.as_ref(), &join(path, name)).into_owned();
+            let path = Path::new(OsStr::from_bytes(&path));
+            let goes = !elsewhere && !rules.is_skipped(stat) && !rules.excludes(path, true, ignore.as_deref());
+            goes.then_some(*uid == 0 || *uid == stat.uid)
+        });
+    }
+
+    fn visit(&mut self, listed: Listed<'a>, wanted: Wanted) -> Option<WalkEvent> {
+        if let Some(entry) = self.plain_entry(&listed, &wanted) {
+            return Some(WalkEvent::Item(entry));
+        }
         let frame = self.descent.top()?;
         let found = Found {
             directory: Arc::clone(self.descent.directory()?),
-            path: join(&self.path, &name),
-            name,
+            path: join(&self.path, &listed.name),
+            name: listed.name,
+            stat: listed.stat,
+            ticket: listed.ticket,
             wanted,
             whole_above: frame.whole,
             root_device: frame.root_device,
@@ -235,6 +213,35 @@ impl<'a> Walker<'a> {
         self.look(found)
     }
 
+    /// The usual case without detours: a file in a directory that is wanted whole, and nothing to leave out.
+    fn plain_entry(&mut self, listed: &Listed<'_>, wanted: &Wanted) -> Option<Entry> {
+        let stat = listed.stat.as_ref().filter(|stat| stat.kind == NodeKind::File)?;
+        let frame = self.descent.top()?;
+        let is_plain = frame.whole
+            && frame.ignore.is_none()
+            && self.rules.leaves_nothing_out()
+            && !wanted.whole
+            && wanted.children.is_empty()
+            && is_valid_name(&listed.name);
+        if !is_plain {
+            return None;
+        }
+        let place = match &frame.place {
+            Some(place) => Arc::clone(place),
+            None => {
+                let source = self.source_path(&self.path).into_owned();
+                let place = Arc::new(EntryPlace {
+                    path: self.path.clone(),
+                    source: (source != self.path).then_some(source),
+                    directory: Some(Arc::clone(self.descent.directory()?)),
+                });
+                self.descent.top_mut()?.place = Some(Arc::clone(&place));
+                place
+            }
+        };
+        Some(Entry::below(place, bare_node(listed.name.clone(), stat), self.may_be_quiet(stat)))
+    }
+
     /// A component of the path that the source is placed at: the source itself, or a directory above.
     fn visit_placed(&mut self, name: &[u8]) -> Option<WalkEvent> {
         let path = join(&self.path, name);
@@ -245,12 +252,11 @@ impl<'a> Walker<'a> {
         let metadata = Metadata { mode: 0o755, mtime: Timestamp::default(), ..Metadata::default() };
         let node = Node::new(name.to_vec(), NodeKind::Directory, metadata);
         self.pending = Some(Pending::nowhere(path.clone()));
-        let entry = Entry { path, node, directory: None, real_name: None, real_path: None, quietly: false };
-        Some(WalkEvent::Enter(entry))
+        Some(WalkEvent::Enter(Entry::placed_above(path, node)))
     }
 
     /// The source that is placed at `path`, in its real directory.
-    fn find_placed(&self, path: Vec<u8>) -> Option<Found> {
+    fn find_placed(&self, path: Vec<u8>) -> Option<Found<'a>> {
         let source = &self.placed.as_ref()?.source;
         let (above, name) = match source.iter().rposition(|&byte| byte == b'/') {
             Some(slash) if source.len() > 1 => (&source[..slash.max(1)], &source[slash + 1..]),
@@ -260,6 +266,8 @@ impl<'a> Walker<'a> {
             Ok(directory) => Some(Found {
                 directory: Arc::new(directory),
                 name: name.to_vec(),
+                stat: None,
+                ticket: None,
                 path,
                 wanted: Wanted { whole: true, children: BTreeMap::new() },
                 whole_above: false,
@@ -284,8 +292,8 @@ impl<'a> Walker<'a> {
         }
     }
 
-    fn look(&mut self, found: Found) -> Option<WalkEvent> {
-        let stat = match found.directory.stat(&found.name) {
+    fn look(&mut self, found: Found<'a>) -> Option<WalkEvent> {
+        let stat = match found.stat.map_or_else(|| found.directory.stat(&found.name), Ok) {
             Ok(stat) => stat,
             Err(error) => {
                 self.failed(&found.path, &found.wanted, "look at", &error);
@@ -312,7 +320,7 @@ impl<'a> Walker<'a> {
         }
     }
 
-    fn is_excluded(&self, found: &Found, stat: &Stat) -> bool {
+    fn is_excluded(&self, found: &Found<'_>, stat: &Stat) -> bool {
         let path = self.source_path(&found.path);
         let path = Path::new(OsStr::from_bytes(&path));
         let is_directory = stat.kind == NodeKind::Directory;
@@ -320,7 +328,7 @@ impl<'a> Walker<'a> {
     }
 
     /// Tells of a directory. `through`: it was reached through a link, and is open.
-    fn enter(&mut self, found: Found, stat: &Stat, whole: bool, through: Option<Directory>) -> Option<WalkEvent> {
+    fn enter(&mut self, found: Found<'a>, stat: &Stat, whole: bool, through: Option<Directory>) -> Option<WalkEvent> {
         if self.descent.depth() >= DIRECTORY_DEPTH {
             self.problem(&found.path, format_args!("is deeper than {DIRECTORY_DEPTH} directories"));
             return None;
@@ -340,12 +348,14 @@ impl<'a> Walker<'a> {
             None => Place::In(found.directory, found.name),
         };
         let frame = Frame::new(whole && !elsewhere, found.wanted.children, root_device, found.ignore);
-        self.pending = Some(Pending { path: found.path, place, frame, named, quietly });
+        // Opened through a link: the scout was sent to the link itself, if at all.
+        let ticket = found.ticket.filter(|_| matches!(place, Place::In(..)));
+        self.pending = Some(Pending { path: found.path, place, ticket, frame, named, quietly });
         Some(WalkEvent::Enter(entry))
     }
 
     /// Tells of what isn't a directory; goes through a link above a named path.
-    fn item(&mut self, found: Found, stat: &Stat, whole: bool) -> Option<WalkEvent> {
+    fn item(&mut self, found: Found<'a>, stat: &Stat, whole: bool) -> Option<WalkEvent> {
         let is_link = stat.kind == NodeKind::Symlink;
         if !found.wanted.children.is_empty() {
             if is_link && !whole {
@@ -376,7 +386,7 @@ impl<'a> Walker<'a> {
         Some(WalkEvent::Item(entry))
     }
 
-    fn enter_through_link(&mut self, found: Found) -> Option<WalkEvent> {
+    fn enter_through_link(&mut self, found: Found<'a>) -> Option<WalkEvent> {
         let opened = found.directory.pass_directory_following(&found.name);
         match opened.and_then(|directory| directory.stat_self().map(|stat| (directory, stat))) {
             Ok((directory, stat)) => {
@@ -393,19 +403,14 @@ impl<'a> Walker<'a> {
     fn entry(&self, path: &[u8], directory: Arc<Directory>, real_name: &[u8], stat: &Stat) -> Entry {
         let name = components(path).last().unwrap_or_default();
         let real_path = self.placed.is_some().then(|| self.source_path(path).into_owned());
-        Entry {
-            path: path.to_vec(),
-            node: bare_node(name.to_vec(), stat),
-            directory: Some(directory),
-            real_name: (name != real_name).then(|| real_name.to_vec()),
-            real_path,
-            quietly: self.may_be_quiet(stat),
-        }
+        let real_name = (name != real_name).then(|| real_name.to_vec());
+        let node = bare_node(name.to_vec(), stat);
+        Entry::at(path.to_vec(), real_path, directory, real_name, node, self.may_be_quiet(stat))
     }
 
     /// Opens a directory that was told of, and reads what is in it.
-    fn descend(&mut self, pending: Pending) {
-        let Pending { path, place, mut frame, named, quietly } = pending;
+    fn descend(&mut self, pending: Pending<'a>) {
+        let Pending { path, place, ticket, mut frame, named, quietly } = pending;
         frame.path_len = path.len();
         self.path = path;
         if matches!(place, Place::Nowhere) {
@@ -416,23 +421,24 @@ impl<'a> Walker<'a> {
             self.pass(&place, frame);
             return;
         }
-        let opened = match &place {
-            Place::In(above, name) => above.open_directory(name, quietly).map(Arc::new),
-            Place::Open(directory) => directory.open_directory(b".", quietly).map(Arc::new),
-            Place::Nowhere => return,
+        let read = match (ticket.map(Ticket::redeem), &place) {
+            (Some(Seen::Read(read)), _) => read,
+            (_, Place::In(above, name)) => above.open_directory(name, quietly).and_then(read_directory),
+            (_, Place::Open(directory)) => directory.open_directory(b".", quietly).and_then(read_directory),
+            (_, Place::Nowhere) => return,
         };
-        let read = opened.and_then(|directory| {
-            let stat = directory.stat_self()?;
-            Ok((stat, directory.list()?, directory))
-        });
         match read {
-            Ok((stat, mut names, directory)) => {
+            Ok(ReadDirectory { directory, stat, mut names, mut stats }) => {
+                let count = names.len();
                 // Opening can mount something there.
                 if self.rules.one_file_system && !named && stat.device != frame.root_device {
                     names.retain(|name| frame.wanted.contains_key(name));
                 }
                 self.choose(&directory, &mut names, &mut frame, named);
-                frame.names = FrameNames::Listed(names, 0);
+                if names.len() != count {
+                    stats.clear();
+                }
+                frame.names = FrameNames::Listed(Listing::new(names, stats));
                 self.descent.push(Some(directory), Some(stat.identity()), frame);
             }
             Err(error) => {
@@ -445,7 +451,7 @@ impl<'a> Walker<'a> {
     }
 
     /// Goes into a directory of which only some names are wanted. It needn't be readable.
-    fn pass(&mut self, place: &Place, mut frame: Frame) {
+    fn pass(&mut self, place: &Place, mut frame: Frame<'a>) {
         let opened = match place {
             Place::In(..) if frame.wanted.is_empty() => Ok(None),
             Place::In(above, name) => above.pass_directory(name).map(|directory| Some(Arc::new(directory))),
@@ -466,7 +472,7 @@ impl<'a> Walker<'a> {
     }
 
     /// Leaves out what markers say, reads ignore files, and tells of named paths that aren't there.
-    fn choose(&self, directory: &Directory, names: &mut Names, frame: &mut Frame, named: bool) {
+    fn choose(&self, directory: &Directory, names: &mut Names, frame: &mut Frame<'_>, named: bool) {
         frame.wanted.retain(|name, wanted| {
             let there = names.contains(name);
             if !there {
@@ -511,14 +517,7 @@ impl<'a> Walker<'a> {
 
     /// Where `path` is in the source.
     fn source_path<'p>(&self, path: &'p [u8]) -> Cow<'p, [u8]> {
-        let Some(placed) = &self.placed else {
-            return Cow::Borrowed(path);
-        };
-        let rest = path.get(placed.at.len()..).unwrap_or_default();
-        match rest.strip_prefix(b"/").unwrap_or(rest) {
-            b"" => Cow::Owned(placed.source.clone()),
-            rest => Cow::Owned(join(&placed.source, rest)),
-        }
+        source_path(self.placed.as_ref(), path)
     }
 
     /// Something can't be read. What vanished since it was listed is no problem, unless it was named.
@@ -557,27 +556,4 @@ impl<'a> Walker<'a> {
 enum Left {
     Root,
     Directory,
-}
-
-impl Frame {
-    fn new(whole: bool, wanted: BTreeMap<Vec<u8>, Wanted>, root_device: u64, ignore: Option<Arc<IgnoreLevel>>) -> Self {
-        Self { names: FrameNames::None, wanted, whole, root_device, ignore, path_len: 0 }
-    }
-
-    fn has_more(&self) -> bool {
-        match &self.names {
-            FrameNames::Listed(names, next) => *next < names.len(),
-            FrameNames::Wanted => !self.wanted.is_empty(),
-            FrameNames::Placed | FrameNames::None => false,
-        }
-    }
-}
-
-impl Pending {
-    /// A directory that exists only in the snapshot.
-    fn nowhere(path: Vec<u8>) -> Self {
-        let mut frame = Frame::new(false, BTreeMap::new(), 0, None);
-        frame.names = FrameNames::Placed;
-        Self { path, place: Place::Nowhere, frame, named: false, quietly: false }
-    }
 }

@@ -15,7 +15,7 @@ use crate::model::{Content, Extent, LinkGroup, Node, NodeKind, Snapshot};
 use crate::monitor::{ItemAction, ProblemLog};
 use crate::os;
 use crate::repository::{ChunkReader, DirectoryReader, SessionWriter};
-use crate::source::{Entry, ExcludeOptions, ExcludeRules, WalkEvent, Walker};
+use crate::source::{Entry, ExcludeOptions, ExcludeRules, Scout, WalkEvent, Walker};
 
 /// Files in one job, at most: neighbours are compressed together, and found together by a restore.
 const BATCH_FILES: usize = 32;
@@ -34,6 +34,7 @@ type Done = (u64, Result<Option<Node>>);
 
 pub(super) fn gather_paths<'s, 'w, 'a>(
     scope: &'s Scope<'s, 'w>,
+    scout: &'w Scout,
     writer: &'w SessionWriter<'a>,
     chunks: &'w ChunkReader<'w>,
     paths: &[Vec<u8>],
@@ -46,6 +47,9 @@ pub(super) fn gather_paths<'s, 'w, 'a>(
         Some(at) => Walker::new_at(&paths[0], at, &rules, problems)?,
         None => Walker::new(paths, &rules, problems)?,
     };
+    let walker = walker.with_scout(scout);
+    let _end = scout.end();
+
     let total = parent.map(|parent| (parent.statistics.files, parent.statistics.bytes));
     problems.monitor().stage("reading files", total.map(|(files, _)| files), total.map(|(_, bytes)| bytes));
 
@@ -59,9 +63,10 @@ pub(super) fn gather_paths<'s, 'w, 'a>(
         })
         .collect();
     drop((queue, results));
+    (1..count.max(2)).for_each(|_| drop(scope.spawn(|| scout.run())));
 
     let mut driver = Driver {
-        trees: TreeBuilder::new(writer),
+        trees: TreeBuilder::new(writer, parent.map(|parent| parent.root.clone())),
         problems,
         jobs: Some(jobs),
         done,
@@ -86,7 +91,8 @@ pub(super) fn gather_paths<'s, 'w, 'a>(
     walked?;
     ended?;
     driver.drain_all()?;
-    driver.trees.finish()
+    let complete = driver.parents.pop().flatten().is_some_and(|parent| parent.is_exhausted());
+    driver.trees.finish(complete)
 }
 
 fn exclude_rules(writer: &SessionWriter<'_>, options: &SnapshotOptions) -> Result<ExcludeRules> {
@@ -143,20 +149,24 @@ fn run_worker(
 fn read_file(worker: &mut Worker<'_, '_>, entry: &Entry) -> Result<Option<Node>> {
     let read = std::panic::AssertUnwindSafe(|| worker.file(entry));
     std::panic::catch_unwind(read).unwrap_or_else(|_| {
-        let path = String::from_utf8_lossy(entry.source_path()).into_owned();
+        let path = String::from_utf8_lossy(&entry.source_path()).into_owned();
         Err(EngineError::new(ErrorKind::Io, format!("reading {path} panicked")))
     })
 }
 
 /// A node that waits until it is its turn to be written.
 enum Pending {
-    Enter(Node),
+    /// A directory, and the parent's of that name.
+    Enter(Node, Option<Box<Node>>),
     Ready(Node),
-    /// The file of this number, at a worker; whether the parent had one of that name.
+    /// What the parent has as well, and how it is encoded there.
+    Same(Node, Vec<u8>),
+    /// The file of this number, at a worker; whether the parent had one of that name; its path, if anybody wants it.
     File(u64, ItemAction, Vec<u8>),
     /// Another name of a file that came before.
     Link(LinkGroup, Node),
-    Leave,
+    /// Whether everything in the parent's directory came.
+    Leave(bool),
 }
 
 /// What all names of one file share.
@@ -195,8 +205,8 @@ impl Driver<'_, '_> {
                 WalkEvent::Enter(entry) => self.enter(entry),
                 WalkEvent::Item(entry) => self.item(entry)?,
                 WalkEvent::Leave => {
-                    self.parents.pop();
-                    self.pending.push_back(Pending::Leave);
+                    let complete = self.parents.pop().flatten().is_some_and(|parent| parent.is_exhausted());
+                    self.pending.push_back(Pending::Leave(complete));
                 }
             }
             self.drain_ready()?;
@@ -206,63 +216,88 @@ impl Driver<'_, '_> {
     }
 
     fn enter(&mut self, entry: Entry) {
-        let old = self.parent_node(&entry.node.name);
-        let mut node = entry.node.clone();
-        node.metadata.xattrs = self.xattrs(&entry, old.as_ref());
-        let below = old.as_ref().filter(|old| old.is_directory()).and_then(|old| old.content.as_ref());
+        let old = self.parent_node(&entry.node.name).filter(Node::is_directory);
+        let xattrs = self.xattrs(&entry, old.as_ref());
+        let mut node = entry.node;
+        node.metadata.xattrs = xattrs;
+        let below = old.as_ref().and_then(|old| old.content.as_ref());
         let below = below.map(|content| ParentDirectory::new(self.chunks, content));
         self.parents.push(below);
-        self.pending.push_back(Pending::Enter(node));
+        self.pending.push_back(Pending::Enter(node, old.map(Box::new)));
     }
 
     fn item(&mut self, entry: Entry) -> Result<()> {
         let old = self.parent_node(&entry.node.name);
         if entry.node.kind == NodeKind::File {
-            self.file(entry, old);
-        } else {
-            let mut node = entry.node.clone();
-            node.metadata.xattrs = self.xattrs(&entry, old.as_ref());
-            self.pending.push_back(Pending::Ready(node));
+            return self.file(entry, old);
         }
+        let xattrs = self.xattrs(&entry, old.as_ref());
+        let mut node = entry.node;
+        node.metadata.xattrs = xattrs;
+        if old.as_ref() == Some(&node) {
+            return self.same(node);
+        }
+        self.pending.push_back(Pending::Ready(node));
         Ok(())
     }
 
-    fn file(&mut self, entry: Entry, old: Option<Node>) {
-        let action = match &old {
+    /// Takes over a node that the parent has just like this: it was the last one that was found there.
+    fn same(&mut self, node: Node) -> Result<()> {
+        let encoded = self.parents.last().and_then(Option::as_ref).map_or(&[][..], ParentDirectory::last_encoded);
+        if self.pending.is_empty() {
+            return self.trees.add_same(&node, encoded);
+        }
+        self.pending.push_back(Pending::Same(node, encoded.to_vec()));
+        Ok(())
+    }
+
+    fn unchanged(&mut self, entry: Entry, old: Node) -> Result<()> {
+        self.trees.statistics.files_unchanged += 1;
+        let monitor = self.problems.monitor();
+        monitor.advance(1, old.size);
+        if monitor.wants_item(ItemAction::Unchanged) {
+            monitor.item(ItemAction::Unchanged, &entry.path(), old.size);
+        }
+        // What is the same stays as it was stored, except for what says where it is now.
+        let mut node = entry.node;
+        let (a, b) = (&old.metadata, &node.metadata);
+        let same_place = (a.mode, a.uid, a.gid, a.device, a.links) == (b.mode, b.uid, b.gid, b.device, b.links);
+        node.metadata.xattrs = old.metadata.xattrs;
+        (node.content, node.extents) = (old.content, old.extents);
+        if same_place {
+            return self.same(node);
+        }
+        self.pending.push_back(Pending::Ready(node));
+        Ok(())
+    }
+
+    fn file(&mut self, entry: Entry, old: Option<Node>) -> Result<()> {
+        let action = match old {
             None => ItemAction::New,
-            Some(old) if self.is_unchanged(old, &entry.node) => ItemAction::Unchanged,
+            Some(old) if self.is_unchanged(&old, &entry.node) => return self.unchanged(entry, old),
             Some(_) => ItemAction::Changed,
         };
-        if let (ItemAction::Unchanged, Some(old)) = (action, old) {
-            self.trees.statistics.files_unchanged += 1;
-            self.problems.monitor().advance(1, old.size);
-            self.problems.monitor().item(action, &entry.path, old.size);
-            // What is the same stays as it was stored, except for what says where it is now.
-            let mut node = entry.node;
-            node.metadata.xattrs = old.metadata.xattrs;
-            (node.content, node.extents) = (old.content, old.extents);
-            self.pending.push_back(Pending::Ready(node));
-            return;
-        }
         if let Some(group) = entry.node.link_group() {
             if self.links.contains_key(&group) {
                 let mut node = entry.node.clone();
                 node.metadata.xattrs = self.xattrs(&entry, None);
                 self.count(action);
                 self.pending.push_back(Pending::Link(group, node));
-                return;
+                return Ok(());
             }
             let left = entry.node.metadata.links.unwrap_or(1) - 1;
             self.links.insert(group, Linked { size: 0, content: None, extents: None, left });
         }
         let number = self.next_number;
         self.next_number += 1;
-        self.pending.push_back(Pending::File(number, action, entry.path.clone()));
+        let path = self.problems.monitor().wants_item(action).then(|| entry.path().into_owned());
+        self.pending.push_back(Pending::File(number, action, path.unwrap_or_default()));
         self.batch_bytes += entry.node.size;
         self.batch.push((number, entry));
         if self.batch.len() >= BATCH_FILES || self.batch_bytes >= BATCH_BYTES {
             self.send_batch();
         }
+        Ok(())
     }
 
     fn send_batch(&mut self) {
@@ -295,7 +330,7 @@ impl Driver<'_, '_> {
             return old.metadata.xattrs.clone();
         }
         entry.xattrs().unwrap_or_else(|error| {
-            self.problems.add(entry.source_path(), error.to_string());
+            self.problems.add(&entry.source_path(), error.to_string());
             Vec::new()
         })
     }
@@ -357,17 +392,23 @@ impl Driver<'_, '_> {
 
     fn write_front(&mut self) -> Result<()> {
         match self.pending.pop_front().expect("asked only if there is one") {
-            Pending::Enter(node) => {
-                self.trees.enter(node);
+            Pending::Enter(node, old) => {
+                self.trees.enter(node, old);
                 Ok(())
             }
-            Pending::Leave => self.trees.leave(),
+            Pending::Leave(complete) => self.trees.leave(complete),
+            Pending::Same(node, encoded) => self.trees.add_same(&node, &encoded),
             Pending::Ready(node) => self.trees.add(&node),
             Pending::File(number, action, path) => {
                 let node = self.finished.remove(&number).expect("waited for");
                 self.problems.monitor().advance(1, 0);
-                let Some(node) = node else { return Ok(()) };
-                self.problems.monitor().item(action, &path, node.size);
+                let Some(node) = node else {
+                    self.trees.omit();
+                    return Ok(());
+                };
+                if !path.is_empty() {
+                    self.problems.monitor().item(action, &path, node.size);
+                }
                 self.count(action);
                 if let Some(linked) = node.link_group().and_then(|group| self.links.get_mut(&group)) {
                     linked.size = node.size;
@@ -381,7 +422,10 @@ impl Driver<'_, '_> {
     }
 
     fn write_link(&mut self, group: LinkGroup, mut node: Node) -> Result<()> {
-        let Some(linked) = self.links.get_mut(&group) else { return Ok(()) };
+        let Some(linked) = self.links.get_mut(&group) else {
+            self.trees.omit();
+            return Ok(());
+        };
         linked.left = linked.left.saturating_sub(1);
         node.size = linked.size;
         node.content.clone_from(&linked.content);
@@ -392,6 +436,7 @@ impl Driver<'_, '_> {
         self.problems.monitor().advance(1, 0);
         if node.content.is_none() {
             // The first name of the file could not be read; that was told with its path.
+            self.trees.omit();
             return Ok(());
         }
         self.trees.add(&node)
@@ -403,11 +448,13 @@ struct ParentDirectory<'a> {
     reader: DirectoryReader<'a>,
     next: Option<Node>,
     at_end: bool,
+    /// Some of it could not be read.
+    is_damaged: bool,
 }
 
 impl<'a> ParentDirectory<'a> {
     fn new(chunks: &'a ChunkReader<'a>, content: &Content) -> Self {
-        Self { reader: DirectoryReader::new(chunks, content), next: None, at_end: false }
+        Self { reader: DirectoryReader::new(chunks, content), next: None, at_end: false, is_damaged: false }
     }
 
     /// The parent's node of a name. Names must come in order. A parent that can't be read is as good as none.
@@ -424,9 +471,23 @@ impl<'a> ParentDirectory<'a> {
                     self.at_end = node.is_none();
                     self.next = node;
                 }
-                Err(error) => problems.monitor().note(&format!("parent snapshot: {error}; reading files anew")),
+                Err(error) => {
+                    self.is_damaged = true;
+                    problems.monitor().note(&format!("parent snapshot: {error}; reading files anew"));
+                }
             }
         }
+    }
+
+    /// The node that was found last, as it is encoded.
+    fn last_encoded(&self) -> &[u8] {
+        self.reader.last_encoded()
+    }
+
+    /// Whether all of its nodes were found.
+    fn is_exhausted(mut self) -> bool {
+        let at_end = self.at_end || matches!(self.reader.read_next(), Ok(None));
+        at_end && self.next.is_none() && !self.is_damaged
     }
 }
 

@@ -23,7 +23,7 @@ use crate::os;
 use crate::repository::{
     ChunkReader, Index, Repository, Session, SessionWriter, SnapshotSet, adopt_dead_sessions, read_snapshots,
 };
-use crate::source::normalize;
+use crate::source::{Scout, normalize};
 
 /// What to snapshot.
 pub enum SnapshotInput<'a> {
@@ -135,7 +135,6 @@ pub fn snapshot(
         Ok(gathered) => gathered,
         Err(error) => return Err(abandon(writer, error, options.dry_run)),
     };
-    writer.take_failure()?;
 
     let (listed, problem_count) = problems.finish();
     gathered.statistics.problems = problem_count;
@@ -189,7 +188,7 @@ fn begin(repository: &Repository, options: &SnapshotOptions, clock: &dyn Clock) 
     Ok((resumed, Session::begin(repository, &options.host, &options.program, clock)?))
 }
 
-/// Reads the source and stores it. When this returns, the uploader has ended.
+/// Reads the source and stores it.
 fn gather(
     writer: &SessionWriter<'_>,
     index: &Index,
@@ -200,41 +199,31 @@ fn gather(
     started: Timestamp,
 ) -> Result<Gathered> {
     let chunks = ChunkReader::new(writer.repository(), index);
-    std::thread::scope(|scope| {
-        let uploads = writer.uploads();
-        let uploader = scope.spawn(|| writer.run_uploader());
-        let gathered = match input {
+    let scout = Scout::default();
+    let mut gathered = writer.run(|| {
+        std::thread::scope(|scope| match input {
             SnapshotInput::Paths(paths) => {
                 let parent = parent.map(|(_, snapshot)| snapshot);
-                driver::gather_paths(scope, writer, &chunks, &paths, options, parent, problems)
+                driver::gather_paths(scope, &scout, writer, &chunks, &paths, options, parent, problems)
             }
             SnapshotInput::Stream { name, read, finish } => {
                 let time = options.time.unwrap_or(started);
                 stream::gather_stream(scope, writer, &name, read, finish, time, problems)
             }
-        };
-        drop(uploads);
-        uploader.join().expect("the uploader does not panic");
-        let mut gathered = gathered?;
-        writer.statistics.add_to(&mut gathered.statistics);
-        Ok(gathered)
-    })
+        })
+    })?;
+    writer.statistics.add_to(&mut gathered.statistics);
+    Ok(gathered)
 }
 
 /// Ends a session that will have no snapshot: what it stored is kept, if the storage still works.
 fn abandon(writer: SessionWriter<'_>, error: EngineError, dry_run: bool) -> EngineError {
-    if dry_run {
-        return error;
+    // A storage that failed will hardly take the register. What was stored counts as soon as a session of this machine
+    // takes this one over, as it does if the commit should fail.
+    if !dry_run && !writer.has_failed() {
+        let _ = writer.commit(None);
     }
-    match writer.take_failure() {
-        // The uploader's error is the cause of all others.
-        Err(failure) => failure,
-        Ok(()) => {
-            // Should this fail, the next run on this machine takes the session over.
-            let _ = writer.commit(None);
-            error
-        }
-    }
+    error
 }
 
 /// The paths as the snapshot will name them.

@@ -53,7 +53,7 @@ pub(super) fn gather_stream<'s, 'w>(
     // The producer has the last word: what it wrote before it failed is not what was asked for.
     finish()?;
 
-    let mut trees = TreeBuilder::new(writer);
+    let mut trees = TreeBuilder::new(writer, None);
     let mut parts = path.split(|&byte| byte == b'/').filter(|part| !part.is_empty()).peekable();
     let mut depth = 0;
     while let Some(part) = parts.next() {
@@ -65,7 +65,7 @@ pub(super) fn gather_stream<'s, 'w>(
             ..Metadata::default()
         };
         if parts.peek().is_some() {
-            trees.enter(Node::new(part.to_vec(), NodeKind::Directory, metadata(0o700)));
+            trees.enter(Node::new(part.to_vec(), NodeKind::Directory, metadata(0o700)), None);
             depth += 1;
         } else {
             let mut node = Node::new(part.to_vec(), NodeKind::File, metadata(0o600));
@@ -74,11 +74,11 @@ pub(super) fn gather_stream<'s, 'w>(
             trees.add(&node)?;
         }
     }
-    (0..depth).try_for_each(|_| trees.leave())?;
+    (0..depth).try_for_each(|_| trees.leave(false))?;
     trees.statistics.files_new += 1;
     problems.monitor().advance(1, 0);
     problems.monitor().item(ItemAction::New, path, size);
-    trees.finish()
+    trees.finish(false)
 }
 
 /// Seals what the reading thread offers, until that has come to its end.

@@ -54,27 +54,41 @@ impl<'w, 'a> Worker<'w, 'a> {
     /// # Errors
     /// If the repository can't be written, or the work is to stop.
     pub(super) fn file(&mut self, entry: &Entry) -> Result<Option<Node>> {
-        self.problems.monitor().current(entry.source_path());
-        match self.try_file(entry) {
+        let monitor = self.problems.monitor();
+        monitor.current(&entry.source_path());
+        let file = match entry.open() {
+            Ok(file) => file,
+            Err(error) if is(&error, std::io::ErrorKind::NotFound) => {
+                let path = String::from_utf8_lossy(&entry.source_path()).into_owned();
+                monitor.note(&format!("{path}: vanished before it could be read"));
+                return Ok(None);
+            }
+            Err(error) => {
+                self.problems.add(&entry.source_path(), error.to_string());
+                return Ok(None);
+            }
+        };
+        match self.try_file(entry, file) {
             Ok(node) => Ok(Some(node)),
             Err(StreamError::Source(error)) => {
-                self.problems.add(entry.source_path(), error.to_string());
+                self.problems.add(&entry.source_path(), error.to_string());
                 Ok(None)
             }
             Err(StreamError::Fatal(error)) => Err(error),
         }
     }
 
-    fn try_file(&mut self, entry: &Entry) -> Result<Node, StreamError> {
-        let mut file = entry.open().map_err(StreamError::Source)?;
+    fn try_file(&mut self, entry: &Entry, mut file: SourceFile) -> Result<Node, StreamError> {
         let mut node = file.node();
         match file.xattrs() {
             Ok(xattrs) => node.metadata.xattrs = xattrs,
-            Err(error) => self.problems.add(entry.source_path(), error.to_string()),
+            Err(error) => self.problems.add(&entry.source_path(), error.to_string()),
         }
         let content = match self.stream(None, &mut |buffer| file.read(buffer)) {
             // A sparse file got shorter: its holes are no longer where they were.
-            Err(StreamError::Source(error)) if file.extents().is_some() && is_short(&error) => {
+            Err(StreamError::Source(error))
+                if file.extents().is_some() && is(&error, std::io::ErrorKind::UnexpectedEof) =>
+            {
                 file.ignore_holes();
                 self.stream(None, &mut |buffer| file.read(buffer))?
             }
@@ -93,8 +107,8 @@ impl<'w, 'a> Worker<'w, 'a> {
         }
         match file.finish() {
             Ok(false) => {}
-            Ok(true) => self.problems.add(entry.source_path(), "changed while it was read; stored as it was read"),
-            Err(error) => self.problems.add(entry.source_path(), error.to_string()),
+            Ok(true) => self.problems.add(&entry.source_path(), "changed while it was read; stored as it was read"),
+            Err(error) => self.problems.add(&entry.source_path(), error.to_string()),
         }
     }
 
@@ -159,8 +173,8 @@ pub(super) fn interrupted() -> EngineError {
     EngineError::new(ErrorKind::Interrupted, "interrupted")
 }
 
-fn is_short(error: &EngineError) -> bool {
-    error.io_error().is_some_and(|error| error.kind() == std::io::ErrorKind::UnexpectedEof)
+fn is(error: &EngineError, kind: std::io::ErrorKind) -> bool {
+    error.io_error().is_some_and(|error| error.kind() == kind)
 }
 
 /// Fine chunks where the content compresses, coarse ones where it doesn't: text, dumps, databases and images of

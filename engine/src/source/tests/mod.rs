@@ -69,20 +69,40 @@ impl Scratch {
         }
     }
 
-    /// What a walk over `paths` tells, relative to the scratch directory: directories with a slash at the end.
+    /// What a walk over `paths` tells, relative to the scratch directory: directories with a slash at the end. With a
+    /// scout it must be the same as without.
     fn walk(&self, paths: &[&str], options: &ExcludeOptions) -> Walked {
         let paths: Vec<Vec<u8>> = paths.iter().map(|path| self.bytes(path)).collect();
         let rules = ExcludeRules::new(options).expect("the options are valid");
+        let alone = self.walk_with(&paths, &rules, None);
+        let scout = Scout::default();
+        let ahead = std::thread::scope(|scope| {
+            (0..2).for_each(|_| drop(scope.spawn(|| scout.run())));
+            let _end = scout.end();
+            self.walk_with(&paths, &rules, Some(&scout))
+        });
+        assert_eq!(alone, ahead);
+        // Without anybody who runs ahead, a walk does what it announced itself.
+        assert_eq!(alone, self.walk_with(&paths, &rules, Some(&Scout::default())));
+        alone
+    }
+
+    fn walk_with(&self, paths: &[Vec<u8>], rules: &ExcludeRules, scout: Option<&Scout>) -> Walked {
         let heard = Heard::default();
         let problems = ProblemLog::new(&heard);
-        let mut walker = Walker::new(&paths, &rules, &problems).expect("the paths are absolute");
-        let walked = run(&mut walker, &self.bytes(""));
+        let walked = {
+            let mut walker = Walker::new(paths, rules, &problems).expect("the paths are absolute");
+            if let Some(scout) = scout {
+                walker = walker.with_scout(scout);
+            }
+            run(&mut walker, &self.bytes(""))
+        };
         drop(problems);
         walked.heard(heard, &self.bytes(""))
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 struct Walked {
     told: Vec<String>,
     notes: Vec<String>,
@@ -119,15 +139,15 @@ fn run(walker: &mut Walker<'_>, root: &[u8]) -> Walked {
         };
         assert_eq!(entry.node.is_directory(), is_directory);
         let (parent, last) = open.last_mut().expect("the root is never left");
-        assert_eq!(entry.path, paths::join(parent, &entry.node.name));
+        assert_eq!(*entry.path(), paths::join(parent, &entry.node.name));
         assert!(last.as_ref().is_none_or(|last| *last < entry.node.name), "names ascend");
         *last = Some(entry.node.name.clone());
-        if let Some(relative) = entry.path.strip_prefix(root).and_then(|path| path.strip_prefix(b"/")) {
+        if let Some(relative) = entry.path().strip_prefix(root).and_then(|path| path.strip_prefix(b"/")) {
             let slash = if is_directory { "/" } else { "" };
             told.push(format!("{}{slash}", String::from_utf8_lossy(relative)));
         }
         if is_directory {
-            open.push((entry.path, None));
+            open.push((entry.path().into_owned(), None));
         }
     }
     assert_eq!(open.len(), 1, "all that was entered was left");
@@ -174,6 +194,23 @@ fn read_all(file: &mut SourceFile) -> Vec<u8> {
 }
 
 #[test]
+fn a_directory_of_many_blocks_is_walked_in_order() {
+    let scratch = Scratch::new(&[]);
+    let mut expected = vec!["many/".to_owned()];
+    for number in 0..3000 {
+        let name = format!("many/{number:05}{}", if number % 700 == 0 { "/" } else { "" });
+        scratch.make(&name);
+        expected.push(name);
+    }
+    for below in ["many/00700/a", "many/02100/a", "many/02100/b/", "many/02100/b/c"] {
+        scratch.make(below);
+        expected.push(below.to_owned());
+    }
+    expected.sort_by(|a, b| a.trim_end_matches('/').cmp(b.trim_end_matches('/')));
+    assert_eq!(scratch.walk(&["many"], &ExcludeOptions::default()).told, expected);
+}
+
+#[test]
 fn everything_comes_in_order() {
     let scratch = Scratch::new(&["b/x", "b/y/z", "a", "b.c", "empty/"]);
     let walked = scratch.walk(&[""], &options());
@@ -195,7 +232,8 @@ fn directories_above_have_their_real_metadata() {
     fs::set_permissions(scratch.root.join("above"), fs::Permissions::from_mode(0o711)).expect("ours");
     let found = entries(&scratch, "above/f");
     for entry in &found {
-        let path = Path::new(OsStr::from_bytes(&entry.path));
+        let path = entry.path();
+        let path = Path::new(OsStr::from_bytes(&path));
         let expected = fs::symlink_metadata(path).expect("there");
         let metadata = &entry.node.metadata;
         assert_eq!(metadata.mode, expected.mode() & 0o7777);
@@ -391,10 +429,10 @@ fn other_file_systems_stay_empty_unless_named() {
         let (mut in_proc, mut proc) = (0, 0);
         while let Some(event) = walker.next() {
             if let WalkEvent::Enter(entry) | WalkEvent::Item(entry) = event {
-                proc += u32::from(entry.path == b"/proc");
-                in_proc += u32::from(entry.path.starts_with(b"/proc/"));
+                proc += u32::from(*entry.path() == *b"/proc");
+                in_proc += u32::from(entry.path().starts_with(b"/proc/"));
                 // The machine's files are not ours to walk over.
-                if entry.node.is_directory() && entry.path != b"/proc" {
+                if entry.node.is_directory() && *entry.path() != *b"/proc" {
                     walker.skip_directory();
                 }
             }
@@ -417,12 +455,12 @@ fn a_skipped_directory_is_neither_read_nor_left() {
     let mut told = Vec::new();
     while let Some(event) = walker.next() {
         match event {
-            WalkEvent::Enter(entry) if entry.path == scratch.bytes("a") => {
+            WalkEvent::Enter(entry) if *entry.path() == scratch.bytes("a") => {
                 walker.skip_directory();
                 told.push("a");
             }
             WalkEvent::Item(entry) => {
-                assert_eq!(entry.path, scratch.bytes("b"));
+                assert_eq!(*entry.path(), scratch.bytes("b"));
                 told.push("b");
             }
             WalkEvent::Enter(_) | WalkEvent::Leave => {}
@@ -467,6 +505,7 @@ fn a_source_is_placed_elsewhere() {
         let mut walker = Walker::new_at(&scratch.bytes(source), at.as_bytes(), &rules, &problems).expect("absolute");
         assert_eq!(run(&mut walker, b"").told, expected, "{source} at {at}");
         let wrong = source == "missing" || expected.is_empty();
+        drop(walker);
         assert_eq!(problems.count(), u64::from(wrong), "{source} at {at}: {:?}", problems.finish());
     }
     let heard = Heard::default();
@@ -476,8 +515,8 @@ fn a_source_is_placed_elsewhere() {
     assert_eq!((above.node.metadata.mode, above.node.metadata.mtime), (0o755, Timestamp::default()));
     assert_eq!(above.xattrs().expect("none"), []);
     let Some(WalkEvent::Item(file)) = walker.next() else { panic!("then the file") };
-    assert_eq!((file.path.as_slice(), file.node.name.as_slice()), (b"/s/t".as_slice(), b"t".as_slice()));
-    assert_eq!(file.source_path(), scratch.bytes("data/x/f"));
+    assert_eq!((&*file.path(), file.node.name.as_slice()), (b"/s/t".as_slice(), b"t".as_slice()));
+    assert_eq!(*file.source_path(), scratch.bytes("data/x/f"));
     assert_eq!(read_all(&mut file.open().expect("readable")), b"data/x/f");
     file.xattrs().expect("readable");
 }
@@ -548,12 +587,20 @@ fn what_vanishes_is_a_note() {
     let heard = Heard::default();
     let problems = ProblemLog::new(&heard);
     let mut walker = Walker::new(&[scratch.bytes("")], &rules, &problems).expect("absolute");
+    let mut late = None;
     while let Some(event) = walker.next() {
-        if matches!(&event, WalkEvent::Enter(entry) if entry.path == scratch.bytes("a")) {
-            fs::remove_dir_all(scratch.root.join("a")).expect("ours");
-            fs::remove_file(scratch.root.join("b")).expect("ours");
+        match event {
+            WalkEvent::Enter(entry) if *entry.path() == scratch.bytes("a") => {
+                fs::remove_dir_all(scratch.root.join("a")).expect("ours");
+                fs::remove_file(scratch.root.join("b")).expect("ours");
+            }
+            WalkEvent::Item(entry) if *entry.path() == scratch.bytes("b") => late = Some(entry),
+            _ => {}
         }
     }
     assert_eq!(problems.count(), 0);
-    assert_eq!(heard.notes.lock().expect("no panic").len(), 2);
+    assert_eq!(heard.notes.lock().expect("no panic").len(), 1);
+    // It was looked at before it went; whoever reads it finds out.
+    let error = late.expect("told").open().expect_err("gone");
+    assert_eq!(error.io_error().map(std::io::Error::kind), Some(std::io::ErrorKind::NotFound));
 }
