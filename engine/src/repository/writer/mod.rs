@@ -19,6 +19,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use self::claims::Claims;
 use self::pack::OpenPack;
+use self::segment::Tools;
 use super::sessions::INDEX_CHUNKS;
 use super::{Index, Repository, Session};
 use crate::crypto::hash;
@@ -73,6 +74,8 @@ pub struct SessionWriter<'a> {
     packs: [Mutex<Option<OpenPack>>; 2],
     /// Buffers that no pack is in.
     buffers: (Sender<Vec<u8>>, Receiver<Vec<u8>>),
+    /// What segments of each kind are sealed with, while nobody does.
+    tools: [Mutex<Vec<Box<Tools>>>; 2],
     /// Buffers that no segment is in.
     plain_buffers: (Sender<Vec<u8>>, Receiver<Vec<u8>>),
     /// Full packs; `None` tells one uploader that there are no more.
@@ -107,6 +110,7 @@ impl<'a> SessionWriter<'a> {
             claims: Claims::default(),
             packs: [Mutex::default(), Mutex::default()],
             buffers,
+            tools: [Mutex::default(), Mutex::default()],
             plain_buffers: bounded(PLAIN_BUFFERS),
             uploads,
             received,
@@ -169,6 +173,10 @@ impl<'a> SessionWriter<'a> {
 
     fn pack(&self, kind: ChunkKind) -> MutexGuard<'_, Option<OpenPack>> {
         self.packs[usize::from(kind == ChunkKind::Tree)].lock().expect("no holder of this lock panics")
+    }
+
+    fn tools(&self, kind: ChunkKind) -> MutexGuard<'_, Vec<Box<Tools>>> {
+        self.tools[usize::from(kind == ChunkKind::Tree)].lock().expect("no holder of this lock panics")
     }
 
     /// Fails if an uploader did; its own error is told by [`Self::run`].

@@ -14,9 +14,10 @@ const NONCE_BYTES: usize = 24;
 /// A segment's buffer has room for a chunk of this length behind its size; a longer one makes it grow.
 const LONGEST_CHUNK_BYTES: usize = 256 << 10;
 
-/// What whoever seals segments works with: contexts and buffers.
+/// What whoever seals segments works with: contexts and buffers, some mebibytes. The writer keeps them for the next
+/// segment of the same kind, as many as there are threads that seal at once.
 #[derive(Default)]
-struct Tools {
+pub(super) struct Tools {
     compressor: Compressor,
     decompressor: Decompressor,
     sealed: Vec<u8>,
@@ -37,14 +38,12 @@ pub struct SegmentBuilder<'w, 'a> {
     kind: ChunkKind,
     plain: Vec<u8>,
     chunks: Vec<(ChunkId, u32)>,
-    /// Made when something is sealed: many builders never do.
-    tools: Option<Box<Tools>>,
 }
 
 impl<'w, 'a> SegmentBuilder<'w, 'a> {
     /// An empty one.
     pub fn new(writer: &'w SessionWriter<'a>, kind: ChunkKind) -> Self {
-        Self { writer, kind, plain: Vec::new(), chunks: Vec::new(), tools: None }
+        Self { writer, kind, plain: Vec::new(), chunks: Vec::new() }
     }
 
     /// Takes a chunk in, if the repository doesn't have it.
@@ -88,7 +87,7 @@ impl<'w, 'a> SegmentBuilder<'w, 'a> {
     /// # Errors
     /// `Io`.
     pub fn seal(&mut self, segment: PlainSegment) -> Result<()> {
-        self.writer.seal(segment, self.tools.get_or_insert_default())
+        self.writer.seal(segment)
     }
 
     /// Seals what is left, and what is offered: the last builder to finish leaves nothing behind.
@@ -109,7 +108,15 @@ impl<'w, 'a> SegmentBuilder<'w, 'a> {
 
 impl SessionWriter<'_> {
     /// Compresses, seals, reads back and packs a segment.
-    fn seal(&self, segment: PlainSegment, tools: &mut Tools) -> Result<()> {
+    fn seal(&self, segment: PlainSegment) -> Result<()> {
+        let kind = segment.kind;
+        let mut tools = self.tools(kind).pop().unwrap_or_default();
+        let sealed = self.seal_with(segment, &mut tools);
+        self.tools(kind).push(tools);
+        sealed
+    }
+
+    fn seal_with(&self, segment: PlainSegment, tools: &mut Tools) -> Result<()> {
         let PlainSegment { kind, plain, chunks } = segment;
         let plain_len = u32::try_from(plain.len()).expect("segments are closed far below 4 GiB");
         let mut sealed = std::mem::take(&mut tools.sealed);
