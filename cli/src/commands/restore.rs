@@ -32,7 +32,7 @@ pub(super) fn run(context: &Context, arguments: &Restore) -> Result<Outcome, Fai
             Owner::Leave => Ownership::Leave,
         },
         sparse: arguments.sparse,
-        overwrite: arguments.overwrite,
+        overwrite: if arguments.overwrite { engine::ops::Overwrite::Always } else { engine::ops::Overwrite::Never },
     };
     let report = ops::restore(&repository, &index, &snapshot, &what.path, &target, &options, &progress)?;
     show(context, arguments, id, &report, progress)?;

@@ -7,8 +7,8 @@ use crate::repository::{ChunkReader, DirectoryReader, Index, Repository};
 
 /// What a walk meets.
 pub(super) enum Visit<'a> {
-    /// A node below its path; directories before what is in them.
-    Node(&'a Node),
+    /// A node below its path; directories before what is in them. All but a directory's kind and content may be taken.
+    Node(&'a mut Node),
     /// All that is in a directory has been visited.
     Left,
     /// A listing could not be read; what was lost is below this directory.
@@ -46,12 +46,12 @@ pub(super) fn walk(
                 }
             }
             Err(error) => drop(visit(&path, Visit::Damaged(&error))?),
-            Ok(Some(node)) => {
+            Ok(Some(mut node)) => {
                 if path.last() != Some(&b'/') {
                     path.push(b'/');
                 }
                 path.extend_from_slice(&node.name);
-                let descend = visit(&path, Visit::Node(&node))?;
+                let descend = visit(&path, Visit::Node(&mut node))?;
                 if let (Descend::Yes, true, Some(content)) = (descend, node.is_directory(), &node.content) {
                     if stack.len() >= limits::DIRECTORY_DEPTH {
                         let error = EngineError::damaged("directories are nested too deep");

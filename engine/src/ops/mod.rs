@@ -26,7 +26,7 @@ pub use find::{FindOptions, find};
 pub use init::{CipherChoice, InitOptions, InitReport, init};
 pub use keys::{KeySlotInfo, add_key, change_password, list_keys, remove_key};
 pub use list::{SnapshotFilter, SnapshotList, find_snapshot, list_snapshots};
-pub use restore::{Ownership, RestoreOptions, RestoreReport, restore};
+pub use restore::{Overwrite, Ownership, RestoreOptions, RestoreReport, restore};
 pub use snapshot::{SnapshotInput, SnapshotOptions, SnapshotReport, snapshot};
 pub use stats::{Stats, stats};
 pub use tag::{TagChange, tag};

@@ -98,13 +98,14 @@ impl Directory {
         Ok(File::new(rustix::fs::openat(&self.handle, name, flags, Mode::empty())?))
     }
 
-    /// Creates a file that nobody else can read, open for reading and writing.
+    /// Creates a file, open for reading and writing. Of the permissions `mode`, it gets those that the umask, or a
+    /// default ACL of the directory, allows.
     ///
     /// # Errors
     /// If the name is taken, by a dangling link too.
-    pub fn create_file(&self, name: &[u8]) -> io::Result<File> {
+    pub fn create_file(&self, name: &[u8], mode: u32) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        Ok(File::new(rustix::fs::openat(&self.handle, name, flags, Mode::RUSR | Mode::WUSR)?))
+        Ok(File::new(rustix::fs::openat(&self.handle, name, flags, Mode::from_raw_mode(mode))?))
     }
 
     /// What the kernel says about the directory itself.

@@ -5,10 +5,11 @@
 //! still be read (the kernel drops the error with the page), so the file is thrown away and the caller told.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use rustix::buffer::spare_capacity;
 use rustix::fs::{CWD, Mode, OFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
@@ -77,7 +78,7 @@ pub fn create_directories(path: &Path) -> io::Result<()> {
 /// What the file system says; `UnexpectedEof` if the range is not all there; `FileTooLarge` if there is more
 /// than `max` to read.
 pub fn read_file(path: &Path, range: Option<Range<u64>>, max: u64) -> io::Result<Vec<u8>> {
-    let mut file = File::open(path)?;
+    let file = File::open(path)?;
     let range = match range {
         Some(range) => range,
         None => 0..file.metadata()?.len(),
@@ -86,12 +87,21 @@ pub fn read_file(path: &Path, range: Option<Range<u64>>, max: u64) -> io::Result
     if len > max {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("{len} bytes where at most {max} belong")));
     }
-    if range.start > 0 {
-        file.seek(SeekFrom::Start(range.start))?;
+    let len = usize::try_from(len).map_err(io::Error::other)?;
+    let mut bytes = Vec::with_capacity(len);
+    while bytes.len() < len {
+        // Into memory that nobody has filled with zeros, as much as the kernel gives at once.
+        let offset = range.start + bytes.len() as u64;
+        match rustix::io::pread(&file, spare_capacity(&mut bytes), offset) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => {}
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(len).map_err(io::Error::other)?);
-    file.take(len).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 == len { Ok(bytes) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    // An allocator may give more room than was asked for.
+    bytes.truncate(len);
+    Ok(bytes)
 }
 
 /// Calls `each` with name and length of every file in a directory, and with every subdirectory (no length).

@@ -53,10 +53,10 @@ pub fn real_path(path: &std::path::Path) -> Option<std::path::PathBuf> {
     std::fs::canonicalize(path).ok()
 }
 
-/// Asks for as many open files as this process may have, at most 4096; how many it has then.
+/// Asks for as many open files as this process may have, at most 32768; how many it has then.
 pub fn raise_open_file_limit() -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    const WANTED: u64 = 4096;
+    const WANTED: u64 = 32 << 10;
     let limit = getrlimit(Resource::Nofile);
     let current = limit.current.unwrap_or(WANTED);
     let possible = limit.maximum.unwrap_or(WANTED).min(WANTED);

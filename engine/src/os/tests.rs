@@ -72,7 +72,7 @@ fn nothing_goes_through_a_link() {
     assert!(directory.pass_directory(b"to-d").is_err());
     assert!(directory.open_file(b"to-f", true).is_err());
     assert!(directory.open_file_writable(b"to-f").is_err());
-    assert_eq!(directory.create_file(b"to-nothing").map(drop).map_err(|e| e.kind()), Err(IoKind::AlreadyExists));
+    assert_eq!(directory.create_file(b"to-nothing", 0o600).map(drop).map_err(|e| e.kind()), Err(IoKind::AlreadyExists));
     assert!(!scratch.path().join("nowhere").exists());
     assert_eq!(directory.stat(b"to-d").expect("there").kind, NodeKind::Symlink);
     assert_eq!(directory.stat_following(b"to-d").expect("there").kind, NodeKind::Directory);
@@ -159,7 +159,7 @@ fn root_sets_attributes_of_links_and_fifos_themselves() {
 #[test]
 fn holes_are_found_and_made() {
     let (scratch, directory) = scratch();
-    let file = directory.create_file(b"f").expect("writable");
+    let file = directory.create_file(b"f", 0o600).expect("writable");
     file.set_len(10 << 20).expect("writable");
     file.write_at(&[1; 65536], 1 << 20).expect("writable");
     file.write_at(&[2; 65536], 5 << 20).expect("writable");

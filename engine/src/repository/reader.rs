@@ -9,7 +9,7 @@ use crate::crypto::SegmentBinding;
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::id::ChunkId;
 use crate::limits;
-use crate::model::{ChunkKind, ChunkRef};
+use crate::model::{ChunkKind, ChunkRef, Compression};
 use crate::storage::ObjectName;
 
 /// How many opened segments a [`ChunkReader`] keeps: about as many mebibytes.
@@ -19,6 +19,9 @@ const CACHED_SEGMENTS: usize = 12;
 #[derive(Default)]
 pub struct SegmentReader {
     decompressor: Decompressor,
+    /// What was read last, opened in place.
+    sealed: Vec<u8>,
+    /// What it decompresses to.
     plain: Vec<u8>,
 }
 
@@ -47,8 +50,9 @@ impl SegmentReader {
         &mut self,
         repository: &Repository,
         segment: &SegmentPlace,
-        mut sealed: Vec<u8>,
+        sealed: Vec<u8>,
     ) -> Result<OpenSegment<'_>> {
+        self.sealed = sealed;
         let view = segment.view();
         let name = ObjectName::Pack(segment.pack());
         let keys = repository.session_keys(&view.record)?;
@@ -60,13 +64,20 @@ impl SegmentReader {
             chunk_table_hash: view.table_hash,
         };
         let text = keys
-            .open_segment(&binding, &mut sealed)
+            .open_segment(&binding, &mut self.sealed)
             .map_err(|error| object_error(name, error.into()).during(format_args!("segment at {}", view.offset)))?;
-        self.decompressor.decompress(view.compression, text, view.plain_len, &mut self.plain).map_err(|error| {
-            EngineError::with_source(ErrorKind::Damaged, format!("segment at {} of {name}", view.offset), error)
-                .about(name)
-        })?;
-        Ok(OpenSegment { plain: &self.plain, kind: view.kind })
+        let plain = match view.compression {
+            // Without a copy: what is not compressed is much.
+            Compression::None if text.len() == view.plain_len as usize => text,
+            compression => {
+                self.decompressor.decompress(compression, text, view.plain_len, &mut self.plain).map_err(|error| {
+                    let text = format!("segment at {} of {name}", view.offset);
+                    EngineError::with_source(ErrorKind::Damaged, text, error).about(name)
+                })?;
+                &self.plain
+            }
+        };
+        Ok(OpenSegment { plain, kind: view.kind })
     }
 }
 
@@ -77,6 +88,14 @@ impl OpenSegment<'_> {
     /// `Damaged` if the place holds something else.
     pub fn chunk(&self, repository: &Repository, place: &Place, id: &ChunkId) -> Result<&[u8]> {
         chunk_in(self.plain, self.kind, repository, place, id)
+    }
+
+    /// Bytes of chunks that follow each other. Only for those that [`Self::chunk`] has found to be right.
+    ///
+    /// # Panics
+    /// If there are not as many bytes: then they were not checked.
+    pub fn bytes(&self, offset: u32, len: u32) -> &[u8] {
+        &self.plain[offset as usize..][..len as usize]
     }
 }
 

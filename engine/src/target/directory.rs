@@ -4,8 +4,10 @@ use std::ffi::OsStr;
 use std::io::{self, ErrorKind as IoKind};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::metadata::apply;
+use super::birth::Births;
+use super::metadata::{apply, is_as_wanted};
 use super::{OwnerMap, TargetFile, remove};
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::model::{Metadata, NodeKind, is_valid_name};
@@ -26,7 +28,7 @@ impl Target {
             other => other,
         };
         match opened {
-            Ok(handle) => Ok(TargetDir { handle, path: path.to_owned(), is_new: false }),
+            Ok(handle) => Ok(TargetDir { handle, path: path.to_owned(), is_new: false, births: Arc::default() }),
             Err(error) if error.kind() == IoKind::NotFound => {
                 Err(EngineError::with_source(ErrorKind::NotFound, format!("cannot open {}", path.display()), error))
             }
@@ -41,6 +43,8 @@ pub struct TargetDir {
     pub(super) handle: Directory,
     path: PathBuf,
     is_new: bool,
+    /// What new files in it are like; shared with directories that are made in it, which inherit that.
+    births: Arc<Births>,
 }
 
 impl TargetDir {
@@ -133,22 +137,24 @@ impl TargetDir {
 
     fn child(&self, name: &[u8], is_new: bool, opened: io::Result<Directory>) -> Result<Self> {
         let handle = opened.map_err(|error| self.error("open directory", name, error))?;
-        Ok(Self { handle, path: self.path_of(name), is_new })
+        let births = if is_new { Arc::clone(&self.births) } else { Arc::default() };
+        Ok(Self { handle, path: self.path_of(name), is_new, births })
     }
 
-    /// Creates a file of `size` bytes, all a hole, that nobody else can read.
+    /// Creates an empty file that will get `metadata` when it is complete ([`TargetFile::apply_metadata`]). Until
+    /// then, nobody can read it who couldn't read it then.
     ///
     /// # Errors
     /// `AlreadyExists` if the name is taken; `Io` if the system refuses.
-    pub fn create_file(&self, name: &[u8], size: u64) -> Result<TargetFile> {
+    pub fn create_file(&self, name: &[u8], metadata: &Metadata, owners: &OwnerMap) -> Result<TargetFile> {
         self.check(name)?;
-        let file = match self.handle.create_file(name) {
+        let mode = self.births.mode_to_ask(metadata, owners);
+        let file = match self.handle.create_file(name, mode) {
             Err(error) if error.kind() == IoKind::AlreadyExists => return Err(self.taken(name)),
             other => other.map_err(|error| self.error("create", name, error))?,
         };
-        let file = TargetFile::new(file, self.path_of(name));
-        file.set_len(size)?;
-        Ok(file)
+        let birth = self.births.of(mode, &file).map_err(|error| self.error("look at", name, error))?;
+        Ok(TargetFile::new(file, self.path_of(name), Some(birth)))
     }
 
     /// Opens the regular file that is there, to write into it. If it has several hard links, all of them change with
@@ -164,7 +170,7 @@ impl TargetDir {
             let error = io::Error::new(IoKind::InvalidInput, "it is not a regular file");
             return Err(self.error("open", name, error));
         }
-        Ok(TargetFile::new(file, self.path_of(name)))
+        Ok(TargetFile::new(file, self.path_of(name), None))
     }
 
     /// Opens the regular file that is there, to read it back.
@@ -174,7 +180,7 @@ impl TargetDir {
     pub fn open_readable(&self, name: &[u8]) -> Result<TargetFile> {
         self.check(name)?;
         let file = self.handle.open_file(name, false).map_err(|error| self.error("open", name, error))?;
-        Ok(TargetFile::new(file, self.path_of(name)))
+        Ok(TargetFile::new(file, self.path_of(name), None))
     }
 
     /// Creates a symbolic link.
@@ -254,6 +260,11 @@ impl TargetDir {
             Ok(pinned) => apply(&pinned, metadata, kind, owners),
             Err(error) => vec![format!("cannot set metadata: {error}")],
         }
+    }
+
+    /// Whether `name` has this metadata, given what [`Self::stat`] said about it.
+    pub fn has_metadata(&self, name: &[u8], stat: &Stat, metadata: &Metadata, owners: &OwnerMap) -> bool {
+        is_valid_name(name) && is_as_wanted(stat, || self.handle.xattrs(name), metadata, owners)
     }
 
     /// [`Self::apply_metadata`] for the directory itself. After everything below is done: each entry that is created

@@ -2,9 +2,11 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Mutex;
 
 use super::OwnerMap;
-use super::metadata::apply;
+use super::birth::Birth;
+use super::metadata::{apply, apply_to_new, is_as_wanted};
 use crate::error::{EngineError, Result};
 use crate::model::{Extent, Metadata, NodeKind};
 use crate::os::{File, Stat};
@@ -17,11 +19,13 @@ static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 pub struct TargetFile {
     file: File,
     path: PathBuf,
+    /// What it was like when it was made, until its metadata is set.
+    birth: Mutex<Option<Birth>>,
 }
 
 impl TargetFile {
-    pub(super) fn new(file: File, path: PathBuf) -> Self {
-        Self { file, path }
+    pub(super) fn new(file: File, path: PathBuf, birth: Option<Birth>) -> Self {
+        Self { file, path, birth: Mutex::new(birth) }
     }
 
     /// What the kernel says about it.
@@ -106,7 +110,16 @@ impl TargetFile {
     /// Sets owner, attributes, permissions and time, after the last byte; see
     /// [`TargetDir::apply_metadata`](super::TargetDir::apply_metadata).
     pub fn apply_metadata(&self, metadata: &Metadata, owners: &OwnerMap) -> Vec<String> {
-        apply(&self.file.pin(), metadata, NodeKind::File, owners)
+        let birth = self.birth.lock().expect("no holder of this lock panics").take();
+        match birth {
+            Some(birth) => apply_to_new(&self.file.pin(), metadata, &birth, owners),
+            None => apply(&self.file.pin(), metadata, NodeKind::File, owners),
+        }
+    }
+
+    /// Whether it has this metadata, given what [`TargetDir::stat`](super::TargetDir::stat) said about it.
+    pub fn has_metadata(&self, stat: &Stat, metadata: &Metadata, owners: &OwnerMap) -> bool {
+        is_as_wanted(stat, || self.file.xattrs(), metadata, owners)
     }
 
     fn error(&self, operation: &str, error: io::Error) -> EngineError {

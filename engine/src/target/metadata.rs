@@ -3,13 +3,14 @@
 use std::io::{self, ErrorKind as IoKind};
 
 use super::OwnerMap;
+use super::birth::Birth;
 use crate::model::{Metadata, NodeKind, Xattr};
 use crate::os::{Pinned, Stat};
 
 const SETUID: u32 = 0o4000;
 const SETGID: u32 = 0o2000;
 
-/// Sets everything and returns what could not be set.
+/// Sets everything that isn't right yet and returns what could not be set.
 ///
 /// 1. The owner: changing it clears setuid and file capabilities.
 /// 2. Attributes but ACLs: an ordinary user can't set them on what the permissions will make read-only. Attributes
@@ -17,6 +18,9 @@ const SETGID: u32 = 0o2000;
 /// 3. Permissions.
 /// 4. ACLs, which agree with the permissions.
 /// 5. The time: all of the above is done, nothing changes it any more.
+///
+/// What is as it should be is not set again: each call would change the time of the last status change, by which
+/// other programs tell what was touched.
 pub(super) fn apply(pinned: &Pinned<'_>, metadata: &Metadata, kind: NodeKind, owners: &OwnerMap) -> Vec<String> {
     let mut problems = Vec::new();
     let before = match pinned.stat() {
@@ -26,52 +30,112 @@ pub(super) fn apply(pinned: &Pinned<'_>, metadata: &Metadata, kind: NodeKind, ow
     if before.kind != kind {
         return vec!["cannot set metadata: something else is there now".to_owned()];
     }
-    let mode = set_owner(pinned, metadata, &before, owners, &mut problems);
-    let has_mode = kind != NodeKind::Symlink;
-    if has_mode && !owners.is_privileged() && kind == NodeKind::File && before.mode & 0o200 == 0 {
-        // Only so that attributes can be set; if it fails, they will tell.
-        let _ = pinned.set_mode(before.mode & 0o777 | 0o200);
-    }
+    let (mode, mut changed) = set_owner(pinned, metadata, &before, owners, &mut problems);
     let there = pinned.xattrs().unwrap_or_else(|error| {
         problems.push(format!("cannot read extended attributes: {error}"));
         Vec::new()
     });
-    let wanted = |name: &[u8]| metadata.xattrs.iter().find(|xattr| xattr.name == name);
-    for extra in there.iter().filter(|xattr| wanted(&xattr.name).is_none()) {
-        remove_xattr(pinned, &extra.name, owners.is_privileged(), &mut problems);
+    let change = Attributes::compare(&there, &metadata.xattrs, owners.is_privileged());
+    let has_mode = kind != NodeKind::Symlink;
+    if change.needs_writing && !owners.is_privileged() && kind == NodeKind::File && before.mode & 0o200 == 0 {
+        // Only so that attributes can be set; if it fails, they will tell.
+        let _ = pinned.set_mode(before.mode & 0o777 | 0o200);
+        changed = true;
     }
-    let (acls, others): (Vec<&Xattr>, Vec<_>) = metadata.xattrs.iter().partition(|xattr| is_acl(&xattr.name));
-    // What is there already needn't be set, and a label of the machine's security module could not.
-    for xattr in others.iter().filter(|xattr| !there.contains(xattr)) {
-        set_xattr(pinned, xattr, owners.is_privileged(), &mut problems);
+    for extra in &change.extra {
+        let operation = format!("remove extended attribute {}", String::from_utf8_lossy(&extra.name));
+        changed |= tell(&mut problems, &operation, pinned.remove_xattr(&extra.name));
     }
-    if has_mode {
+    for xattr in change.missing.iter().filter(|xattr| !is_acl(&xattr.name)) {
+        changed |= set_xattr(pinned, xattr, owners.is_privileged(), &mut problems);
+    }
+    let missing_acl = change.missing.iter().any(|xattr| is_acl(&xattr.name));
+    if has_mode && (changed || missing_acl || before.mode != mode) {
         tell(&mut problems, "set permissions", pinned.set_mode(mode));
-        for xattr in acls {
+        // All of them, since the call before changed their mask.
+        for xattr in metadata.xattrs.iter().filter(|xattr| is_acl(&xattr.name)) {
             set_xattr(pinned, xattr, owners.is_privileged(), &mut problems);
         }
+    }
+    if before.mtime != metadata.mtime {
+        tell(&mut problems, "set the time", pinned.set_mtime(metadata.mtime));
+    }
+    problems
+}
+
+/// [`apply`] for a file that was made as `birth` says and has been written since: only what differs from that.
+pub(super) fn apply_to_new(pinned: &Pinned<'_>, metadata: &Metadata, birth: &Birth, owners: &OwnerMap) -> Vec<String> {
+    if !birth.is_plain || !metadata.xattrs.is_empty() || birth.owner != owners.owner(metadata) {
+        return apply(pinned, metadata, NodeKind::File, owners);
+    }
+    let mut problems = Vec::new();
+    let mode = metadata.mode & 0o7777;
+    if birth.mode != mode {
+        tell(&mut problems, "set permissions", pinned.set_mode(mode));
     }
     tell(&mut problems, "set the time", pinned.set_mtime(metadata.mtime));
     problems
 }
 
-/// Gives it to its owner, as far as possible. Returns the permissions that it may have then.
+/// Whether an object has this metadata already, so that nothing need be set. `xattrs` are asked for last.
+pub(super) fn is_as_wanted(
+    stat: &Stat,
+    xattrs: impl FnOnce() -> io::Result<Vec<Xattr>>,
+    metadata: &Metadata,
+    owners: &OwnerMap,
+) -> bool {
+    stat.mtime == metadata.mtime
+        && stat.mode == metadata.mode & 0o7777
+        && (stat.uid, stat.gid) == owners.owner(metadata)
+        && xattrs().is_ok_and(|there| {
+            let change = Attributes::compare(&there, &metadata.xattrs, owners.is_privileged());
+            change.missing.is_empty() && change.extra.is_empty()
+        })
+}
+
+/// What has to happen to extended attributes.
+struct Attributes<'a> {
+    /// There, and to be removed.
+    extra: Vec<&'a Xattr>,
+    /// Wanted, and not there or of another value. What is there already needn't be set, and a label of the machine's
+    /// security module could not.
+    missing: Vec<&'a Xattr>,
+    /// Whether some of it takes the right to write.
+    needs_writing: bool,
+}
+
+impl<'a> Attributes<'a> {
+    fn compare(there: &'a [Xattr], wanted: &'a [Xattr], privileged: bool) -> Self {
+        let is_wanted = |xattr: &Xattr| wanted.iter().any(|other| other.name == xattr.name);
+        let may_go = |name: &[u8]| if is_for_root(name) { privileged } else { !belongs_to_the_machine(name) };
+        let extra: Vec<&Xattr> = there.iter().filter(|xattr| !is_wanted(xattr) && may_go(&xattr.name)).collect();
+        let missing: Vec<&Xattr> = wanted.iter().filter(|xattr| !there.contains(xattr)).collect();
+        let is_users = |xattr: &&&Xattr| xattr.name.starts_with(b"user.");
+        let needs_writing = extra.iter().chain(&missing).any(|xattr| is_users(&xattr));
+        Self { extra, missing, needs_writing }
+    }
+}
+
+/// Gives it to its owner, as far as possible. Returns the permissions that it may have then, and whether anything
+/// changed.
 fn set_owner(
     pinned: &Pinned<'_>,
     metadata: &Metadata,
     before: &Stat,
     owners: &OwnerMap,
     problems: &mut Vec<String>,
-) -> u32 {
+) -> (u32, bool) {
     let (uid, gid) = owners.owner(metadata);
     let (mut has_uid, mut has_gid) = (before.uid == uid, before.gid == gid);
-    let differs = !has_uid || !has_gid;
-    if differs && !owners.leaves_owners() {
+    let mut changed = false;
+    if (!has_uid || !has_gid) && !owners.leaves_owners() {
         match pinned.set_owner(Some(uid), Some(gid)) {
-            Ok(()) => (has_uid, has_gid) = (true, true),
+            Ok(()) => (has_uid, has_gid, changed) = (true, true, true),
             Err(error) => {
                 // The group alone can be ours to set.
-                has_gid = has_gid || pinned.set_owner(None, Some(gid)).is_ok();
+                if !has_gid && pinned.set_owner(None, Some(gid)).is_ok() {
+                    (has_gid, changed) = (true, true);
+                }
                 if owners.tells_of_owners() {
                     problems.push(format!("cannot set owner {uid} and group {gid}: {error}"));
                 }
@@ -88,35 +152,39 @@ fn set_owner(
             mode &= !SETGID;
         }
     }
-    mode
+    (mode, changed)
 }
 
-/// Removes an attribute that the snapshot doesn't have. Labels of a security module belong to the machine and stay.
-fn remove_xattr(pinned: &Pinned<'_>, name: &[u8], privileged: bool, problems: &mut Vec<String>) {
-    let is_for_root = name.starts_with(b"trusted.") || name == b"security.capability";
-    if name.starts_with(b"user.") || is_acl(name) || privileged && is_for_root {
-        let operation = format!("remove extended attribute {}", String::from_utf8_lossy(name));
-        tell(problems, &operation, pinned.remove_xattr(name));
-    }
-}
-
-fn set_xattr(pinned: &Pinned<'_>, xattr: &Xattr, privileged: bool, problems: &mut Vec<String>) {
+/// Sets an attribute. Whether that succeeded.
+fn set_xattr(pinned: &Pinned<'_>, xattr: &Xattr, privileged: bool, problems: &mut Vec<String>) -> bool {
     let is_for_root = xattr.name.starts_with(b"trusted.") || xattr.name.starts_with(b"security.");
     match pinned.set_xattr(&xattr.name, &xattr.value) {
-        Err(error) if is_for_root && !privileged && error.kind() == IoKind::PermissionDenied => {}
+        Err(error) if is_for_root && !privileged && error.kind() == IoKind::PermissionDenied => false,
         result => {
             let operation = format!("set extended attribute {}", String::from_utf8_lossy(&xattr.name));
-            tell(problems, &operation, result);
+            tell(problems, &operation, result)
         }
     }
+}
+
+/// What a snapshot can have and root alone may change.
+fn is_for_root(name: &[u8]) -> bool {
+    name.starts_with(b"trusted.") || name == b"security.capability"
+}
+
+/// Labels of a security module and the like: they stay, whatever the snapshot says of its own machine's.
+pub(super) fn belongs_to_the_machine(name: &[u8]) -> bool {
+    !name.starts_with(b"user.") && !is_acl(name) && !is_for_root(name)
 }
 
 fn is_acl(name: &[u8]) -> bool {
     name == b"system.posix_acl_access" || name == b"system.posix_acl_default"
 }
 
-fn tell(problems: &mut Vec<String>, operation: &str, result: io::Result<()>) {
-    if let Err(error) = result {
+/// Adds a problem if there was one. Whether there was none.
+fn tell(problems: &mut Vec<String>, operation: &str, result: io::Result<()>) -> bool {
+    if let Err(error) = &result {
         problems.push(format!("cannot {operation}: {error}"));
     }
+    result.is_ok()
 }

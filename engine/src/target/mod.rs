@@ -4,6 +4,7 @@
 //! handle, and never goes through a symbolic link. Whatever is swapped in meanwhile, nothing outside the target is
 //! read, written or removed.
 
+mod birth;
 mod directory;
 mod file;
 mod metadata;

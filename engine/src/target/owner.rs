@@ -1,7 +1,13 @@
 //! Who owns what is restored.
 
+use std::collections::HashMap;
+use std::sync::Mutex;
+
 use crate::model::{Metadata, NameTable};
 use crate::os::{self, Accounts};
+
+/// Answers that are remembered.
+const KNOWN_OWNERS: usize = 4096;
 
 /// How owners of the snapshot become owners here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -27,6 +33,8 @@ pub struct OwnerMap {
     users: NameTable,
     groups: NameTable,
     accounts: Accounts,
+    /// Answers that were given: a tree has few owners and many files.
+    known: Mutex<HashMap<(u32, u32), (u32, u32)>>,
     strict: bool,
     privileged: bool,
 }
@@ -36,7 +44,7 @@ impl OwnerMap {
     /// too.
     pub fn new(mode: OwnerMode, users: NameTable, groups: NameTable, strict: bool) -> Self {
         let privileged = os::host::effective_uid() == 0;
-        Self { mode, users, groups, accounts: Accounts::new(), strict, privileged }
+        Self { mode, users, groups, accounts: Accounts::new(), known: Mutex::default(), strict, privileged }
     }
 
     /// Whether this is root, who can set everything.
@@ -57,6 +65,14 @@ impl OwnerMap {
         if self.mode == OwnerMode::Ids {
             return (metadata.uid, metadata.gid);
         }
+        let mut known = self.known.lock().expect("no holder of this lock panics");
+        if known.len() > KNOWN_OWNERS {
+            known.clear();
+        }
+        *known.entry((metadata.uid, metadata.gid)).or_insert_with(|| self.ask(metadata))
+    }
+
+    fn ask(&self, metadata: &Metadata) -> (u32, u32) {
         let uid = self.users.get(&metadata.uid).and_then(|name| self.accounts.user_id(name));
         let gid = self.groups.get(&metadata.gid).and_then(|name| self.accounts.group_id(name));
         (uid.unwrap_or(metadata.uid), gid.unwrap_or(metadata.gid))

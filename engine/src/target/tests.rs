@@ -31,6 +31,11 @@ fn metadata(mode: u32) -> Metadata {
     Metadata { mode, uid: effective_uid(), gid: effective_gid(), mtime, ..Metadata::default() }
 }
 
+/// A file that will be private.
+fn create(directory: &TargetDir, name: &[u8]) -> crate::Result<TargetFile> {
+    directory.create_file(name, &metadata(0o600), &owners(OwnerMode::Ids))
+}
+
 fn mode_of(path: &Path) -> u32 {
     fs::symlink_metadata(path).expect("there").mode() & 0o7777
 }
@@ -61,7 +66,7 @@ fn a_target_is_opened_or_created() {
     let (scratch, target) = scratch();
     let below = scratch.path().join("a/b");
     assert_eq!(kind_of(Target::open(&below, false)), Some(ErrorKind::NotFound));
-    Target::open(&below, true).and_then(|made| made.create_file(b"f", 0)).expect("writable");
+    Target::open(&below, true).and_then(|made| create(&made, b"f")).expect("writable");
     assert!(below.join("f").is_file());
     assert_eq!(kind_of(Target::open(&below.join("f"), true)), Some(ErrorKind::Io));
     assert!(Target::open(&below, true).is_ok());
@@ -80,7 +85,7 @@ fn names_that_lead_elsewhere_are_refused() {
             kind_of(inner.stat(name)),
             kind_of(inner.make_directory(name, true)),
             kind_of(inner.open_directory(name)),
-            kind_of(inner.create_file(name, 0)),
+            kind_of(create(&inner, name)),
             kind_of(inner.open_existing(name)),
             kind_of(inner.symlink(name, b"x")),
             kind_of(inner.read_link(name)),
@@ -104,19 +109,19 @@ fn directories_are_kept_and_links_to_directories_replaced() {
     let first = target.make_directory(b"d", false).expect("writable");
     assert!(first.is_new());
     assert_eq!(mode_of(&scratch.path().join("d")), 0o700);
-    first.create_file(b"kept", 0).expect("writable");
+    create(&first, b"kept").expect("writable");
     let again = target.make_directory(b"d", true).expect("there");
     assert!(!again.is_new() && again.stat(b"kept").expect("readable").is_some());
 
     // Somebody puts a link in its place: the handle stays where it was, a new one does not follow.
     fs::rename(scratch.path().join("d"), scratch.path().join("moved")).expect("ours");
     symlink(outside.path(), scratch.path().join("d")).expect("writable");
-    first.create_file(b"written", 0).expect("through the handle");
+    create(&first, b"written").expect("through the handle");
     assert!(scratch.path().join("moved/written").exists());
     assert_eq!(kind_of(target.open_directory(b"d")), Some(ErrorKind::Io));
     assert_eq!(kind_of(target.make_directory(b"d", false)), Some(ErrorKind::AlreadyExists));
     let replaced = target.make_directory(b"d", true).expect("the link may go");
-    replaced.create_file(b"written", 0).expect("writable");
+    create(&replaced, b"written").expect("writable");
     assert!(replaced.is_new() && scratch.path().join("d/written").exists());
     assert_eq!(fs::read_dir(outside.path()).expect("there").count(), 1);
     fs::write(scratch.path().join("file"), b"").expect("writable");
@@ -128,18 +133,18 @@ fn files_are_created_once_and_never_through_links() {
     let (scratch, target) = scratch();
     let name = b"f\xff".as_slice();
     let path = scratch.path().join(OsStr::from_bytes(name));
-    let file = target.create_file(name, 10).expect("writable");
+    let file = create(&target, name).expect("writable");
     file.write_at(b"end", 7).expect("writable");
     assert_eq!(fs::read(&path).expect("there"), b"\0\0\0\0\0\0\0end");
     assert_eq!(mode_of(&path), 0o600);
-    assert_eq!(kind_of(target.create_file(name, 0)), Some(ErrorKind::AlreadyExists));
+    assert_eq!(kind_of(create(&target, name)), Some(ErrorKind::AlreadyExists));
     let again = target.open_existing(name).expect("there");
     let mut bytes = [0; 8];
     assert_eq!(again.read_at(&mut bytes, 5).expect("readable"), 5);
     assert_eq!(&bytes[..5], b"\0\0end");
     fs::write(scratch.path().join("outside"), b"x").expect("writable");
     symlink("outside", scratch.path().join("link")).expect("writable");
-    assert_eq!(kind_of(target.create_file(b"link", 0)), Some(ErrorKind::AlreadyExists));
+    assert_eq!(kind_of(create(&target, b"link")), Some(ErrorKind::AlreadyExists));
     assert_eq!(kind_of(target.open_existing(b"link")), Some(ErrorKind::Io));
     target.special(b"fifo", NodeKind::Fifo, 0).expect("everybody may");
     assert_eq!(kind_of(target.open_existing(b"fifo")), Some(ErrorKind::Io), "and it does not wait");
@@ -149,7 +154,8 @@ fn files_are_created_once_and_never_through_links() {
 #[test]
 fn holes_are_kept_and_made() {
     let (scratch, target) = scratch();
-    let file = target.create_file(b"f", 4 << 20).expect("writable");
+    let file = create(&target, b"f").expect("writable");
+    file.set_len(4 << 20).expect("writable");
     file.write_at(&[1; 65536], 1 << 20).expect("writable");
     assert_eq!(file.data_extents(4 << 20, 10).expect("readable"), Some(vec![Extent { offset: 1 << 20, len: 65536 }]));
     file.punch_hole(1 << 20, 65536).expect("inside the file");
@@ -212,10 +218,10 @@ fn removal_takes_the_tree_and_leaves_what_links_lead_to() {
 fn permissions_and_times_are_set_on_every_kind() {
     let (scratch, target) = scratch();
     let owners = owners(OwnerMode::Ids);
-    let file = target.create_file(b"file", 1).expect("writable");
+    let file = create(&target, b"file").expect("writable");
     assert_eq!(file.apply_metadata(&metadata(0o6555), &owners), [""; 0]);
     let directory = target.make_directory(b"dir", false).expect("writable");
-    directory.create_file(b"below", 0).expect("writable");
+    create(&directory, b"below").expect("writable");
     assert_eq!(directory.apply_own_metadata(&metadata(0o3500), &owners), [""; 0]);
     target.special(b"fifo", NodeKind::Fifo, 0).expect("everybody may");
     assert_eq!(target.apply_metadata(b"fifo", &metadata(0o640), NodeKind::Fifo, &owners), [""; 0]);
@@ -228,7 +234,7 @@ fn permissions_and_times_are_set_on_every_kind() {
     }
     // In place, on what is read-only by now.
     let again = target.make_directory(b"dir", true).expect("there");
-    again.create_file(b"more", 0).expect("it was made writable");
+    create(&again, b"more").expect("it was made writable");
     fs::set_permissions(scratch.path().join("dir"), fs::Permissions::from_mode(0o000)).expect("ours");
     target.make_directory(b"dir", true).expect("it was made readable");
     let wrong = target.apply_metadata(b"link", &metadata(0o777), NodeKind::File, &owners);
@@ -240,7 +246,7 @@ fn permissions_and_times_are_set_on_every_kind() {
 fn attributes_are_set_and_superfluous_ones_removed() {
     let (scratch, target) = scratch();
     let owners = owners(OwnerMode::Ids);
-    let file = target.create_file(b"f", 0).expect("writable");
+    let file = create(&target, b"f").expect("writable");
     let mut wanted = metadata(0o444);
     wanted.xattrs = vec![xattr("user.a", b"\0\xff"), xattr("user.b", &[1; 3000])];
     let problems = file.apply_metadata(&wanted, &owners);
@@ -290,14 +296,14 @@ fn inherited_acls_do_not_stay_and_wanted_ones_do() {
         return;
     }
     assert_eq!(problems, [""; 0]);
-    let plain = directory.create_file(b"plain", 0).expect("writable");
+    let plain = create(&directory, b"plain").expect("writable");
     assert_eq!(directory.handle.xattrs(b"plain").expect("readable").len(), 1, "inherited");
     assert_eq!(plain.apply_metadata(&metadata(0o640), &owners), [""; 0]);
     assert_eq!(directory.handle.xattrs(b"plain").expect("readable"), []);
     assert_eq!(mode_of(&scratch.path().join("d/plain")), 0o640);
     let mut wanted = metadata(0o670);
     wanted.xattrs = vec![xattr("system.posix_acl_access", &acl(6, 7, 4, 7, 0))];
-    let with_acl = directory.create_file(b"with", 0).expect("writable");
+    let with_acl = create(&directory, b"with").expect("writable");
     assert_eq!(with_acl.apply_metadata(&wanted, &owners), [""; 0]);
     assert_eq!(directory.handle.xattrs(b"with").expect("readable"), wanted.xattrs);
     assert_eq!(mode_of(&scratch.path().join("d/with")), 0o670);
@@ -312,7 +318,7 @@ fn owners_by_name_by_number_or_not_at_all() {
     let table = |id: u32, name: &str| NameTable::from([(id, name.as_bytes().to_vec())]);
     let foreign = Metadata { uid: 54_321, gid: 54_322, ..metadata(0o6755) };
     let apply = |name: &[u8], owners: &OwnerMap| {
-        let file = target.create_file(name, 0).expect("writable");
+        let file = create(&target, name).expect("writable");
         let problems = file.apply_metadata(&foreign, owners);
         let stat = fs::metadata(scratch.path().join(OsStr::from_bytes(name))).expect("there");
         (stat.uid(), stat.gid(), stat.mode() & 0o7777, problems.len())

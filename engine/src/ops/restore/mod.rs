@@ -1,19 +1,24 @@
 //! Restoring a snapshot into a directory.
 //!
 //! The snapshot's tree is walked beside the target's: directories, links and special files are made on the way,
-//! files are collected into a *window* of bounded size. A window is executed in parallel: what is right already is
-//! left alone, what is missing is read segment by segment and written out of order, and whoever writes the last
-//! byte of a file sets its metadata. A directory's metadata is set when nothing below it is under way any more.
+//! files are collected into a *window* of bounded size. A *crew* of threads works on windows while the walk goes on:
+//! what is right already is left alone, what is missing is read segment by segment and written out of order, and
+//! whoever writes the last byte of a file sets its metadata. A directory's metadata is set when nothing below it is
+//! under way any more.
 
+mod crew;
 mod execute;
 mod filter;
+mod finish;
+mod look;
 mod place;
 mod verify;
 mod walk;
 mod window;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::model::Snapshot;
@@ -50,9 +55,21 @@ pub struct RestoreOptions {
     pub ownership: Ownership,
     /// Leave holes for zeros also where the source had none.
     pub sparse: bool,
-    /// Restore into a directory that holds something: files are made what they were, with as little writing as that
-    /// takes.
-    pub overwrite: bool,
+    /// What to do with a directory that holds something.
+    pub overwrite: Overwrite,
+}
+
+/// What to do with a target that holds something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Overwrite {
+    /// Refuse.
+    #[default]
+    Never,
+    /// Restore into it. Files that are there are read and made what they were, with as little writing as that takes.
+    Always,
+    /// As `Always`, but the content of files whose size and modification time are those of the snapshot is taken for
+    /// right, and not read.
+    IfChanged,
 }
 
 /// What was done.
@@ -105,11 +122,27 @@ struct Context<'a> {
     owners: OwnerMap,
     problems: ProblemLog<'a>,
     counts: Counts,
+    gave_up: AtomicBool,
+    failure: Mutex<Option<EngineError>>,
 }
 
 impl Context<'_> {
+    /// Lets everybody stop: something went wrong that concerns the whole restore.
+    fn give_up(&self, error: EngineError) {
+        self.failure.lock().expect("no holder of this lock panics").get_or_insert(error);
+        self.gave_up.store(true, Ordering::Relaxed);
+    }
+
+    /// How the restore ended, for the walk: what made somebody else give up comes first.
+    fn end(&self, walk: Result<()>) -> Result<()> {
+        if let Err(error) = walk {
+            self.give_up(error);
+        }
+        self.failure.lock().expect("no holder of this lock panics").take().map_or(Ok(()), Err)
+    }
+
     fn stop_if_asked(&self) -> Result<()> {
-        if self.problems.monitor().cancelled() {
+        if self.gave_up.load(Ordering::Relaxed) || self.problems.monitor().cancelled() {
             return Err(EngineError::new(ErrorKind::Interrupted, "interrupted"));
         }
         Ok(())
@@ -122,7 +155,7 @@ impl Context<'_> {
 /// What can't be restored is a problem; a file that misses data keeps its other data and is named.
 ///
 /// # Errors
-/// `NotFound`, `AlreadyExists` (the target holds something, and neither `overwrite` nor `delete` is set),
+/// `NotFound`, `AlreadyExists` (the target holds something, and `overwrite` is `Never`),
 /// `Invalid`, `Interrupted`, `Io` of the target itself.
 pub fn restore(
     repository: &Repository,
@@ -146,6 +179,8 @@ pub fn restore(
         owners: OwnerMap::new(mode, snapshot.users.clone(), snapshot.groups.clone(), false),
         problems: ProblemLog::new(monitor),
         counts: Counts::default(),
+        gave_up: AtomicBool::new(false),
+        failure: Mutex::default(),
     };
     // Before anything is made: a path that isn't there must leave no traces.
     let scope = walk::Scope::find(&chunks, snapshot, path)?;
@@ -179,7 +214,8 @@ fn open_target(target: &Path, options: &RestoreOptions) -> Result<Option<TargetD
         Err(error) if options.dry_run && error.kind() == ErrorKind::NotFound => return Ok(None),
         other => other?,
     };
-    if !options.overwrite && !options.delete && !root.list()?.is_empty() {
+    // `delete` alone is no permission: what it would remove may never have been restored.
+    if options.overwrite == Overwrite::Never && !root.list()?.is_empty() {
         let text = format!("target {} is not empty", target.display());
         return Err(EngineError::new(ErrorKind::AlreadyExists, text));
     }

@@ -1,16 +1,15 @@
 //! The walk over the snapshot's tree, beside the target's.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::sync::{Arc, Mutex};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
-use super::execute::execute;
+use super::crew::{Crew, Finished};
 use super::filter::{Filter, Verdict};
 use super::place::OpenDirectory;
-use super::window::{FileState, LinkState, Window};
+use super::window::{FileState, LinkState, WINDOWS, Window};
 use super::{Context, add};
-use crate::error::Result;
-use crate::model::{Content, LinkGroup, Node, NodeKind, Snapshot};
+use crate::error::{EngineError, Result};
+use crate::model::{ChunkRef, Content, LinkGroup, Metadata, Node, NodeKind, Snapshot};
 use crate::monitor::ItemAction;
 use crate::ops::browse::{Descend, Visit, components, find_node, walk};
 use crate::os::{self, Names};
@@ -39,27 +38,23 @@ impl Scope {
 pub(super) fn restore_scope(context: &Context<'_>, scope: &Scope, target: Option<TargetDir>) -> Result<()> {
     let root = target.map(|directory| OpenDirectory::root(context, directory));
     let handle_limit = os::raise_open_file_limit();
-    let mut restorer = Restorer {
-        context,
-        filter: Filter::new(context.options)?,
-        window: Window::default(),
-        links: HashMap::new(),
-        frames: vec![Frame::new(None, root.clone(), context)],
-        root,
-        directories_used: 0,
-        handle_limit,
-    };
-    match scope {
-        Scope::Directory(content) => {
-            walk(context.chunks, content, b"", &mut |path, visit| restorer.visit(path, visit))?;
-            restorer.delete_rest(b"");
-        }
-        Scope::Single(node) => {
-            let path = [b"/", node.name.as_slice()].concat();
-            restorer.visit(&path, Visit::Node(node))?;
-        }
-    }
-    restorer.execute_window()
+    let filter = Filter::new(context.options)?;
+    std::thread::scope(|threads| {
+        let mut restorer = Restorer {
+            context,
+            filter,
+            window: Window::first(),
+            links: HashMap::new(),
+            frames: vec![Frame::new(None, root.clone(), context)],
+            root,
+            directories_used: 0,
+            handle_limit,
+            running: VecDeque::new(),
+            crew: Crew::start(context, threads),
+        };
+        let done = restorer.restore(scope);
+        context.end(done)
+    })
 }
 
 /// A directory of the snapshot that the walk is in.
@@ -103,9 +98,33 @@ struct Restorer<'a> {
     frames: Vec<Frame<'a>>,
     directories_used: usize,
     handle_limit: usize,
+    /// Windows that the crew works on, the oldest first, and the links to make when they are done.
+    running: VecDeque<(Finished, Vec<LinkState<'a>>)>,
+    crew: Crew<'a>,
 }
 
 impl<'a> Restorer<'a> {
+    fn restore(&mut self, scope: &Scope) -> Result<()> {
+        match scope {
+            Scope::Directory(content) => {
+                walk(self.context.chunks, content, b"", &mut |path, visit| self.visit(path, visit))?;
+                self.delete_rest(b"");
+            }
+            Scope::Single(node) => {
+                let path = [b"/", node.name.as_slice()].concat();
+                self.visit(&path, Visit::Node(&mut node.clone()))?;
+            }
+        }
+        // Links that can't be made become files, and those go into another window.
+        while !self.window.is_empty() || !self.running.is_empty() {
+            self.execute_window()?;
+            while !self.running.is_empty() {
+                self.wait_for_oldest()?;
+            }
+        }
+        Ok(())
+    }
+
     fn visit(&mut self, path: &[u8], visit: Visit<'_>) -> Result<Descend> {
         self.context.stop_if_asked()?;
         match visit {
@@ -127,7 +146,7 @@ impl<'a> Restorer<'a> {
         }
     }
 
-    fn node(&mut self, path: &[u8], node: &Node) -> Result<Descend> {
+    fn node(&mut self, path: &[u8], node: &mut Node) -> Result<Descend> {
         self.delete_before(path, &node.name);
         match (self.filter.judge(path, node.is_directory()), node.kind) {
             (Verdict::Unwanted, _) => return Ok(Descend::No),
@@ -203,23 +222,31 @@ impl<'a> Restorer<'a> {
     }
 
     /// Puts a file into the window, or its link if another name of it came before.
-    fn file(&mut self, path: &[u8], node: &Node) -> Result<()> {
+    fn file(&mut self, path: &[u8], node: &mut Node) -> Result<()> {
         let Some(above) = self.above() else {
             self.would_write(path, node);
             return Ok(());
         };
-        if let Some(group) = node.link_group().map(|group| (group, node.kind)) {
-            if self.links.contains_key(&group) {
-                self.window.links.push(LinkState { above, node: node.clone(), path: path.to_vec(), group });
-                return Ok(());
-            }
-            self.links.insert(group, path.to_vec());
+        let node = std::mem::replace(node, Node::new(Vec::new(), NodeKind::File, Metadata::default()));
+        match self.known_link(path, &node) {
+            Some(group) => self.window.links.push(LinkState { above, node, path: path.to_vec(), group }),
+            None => self.add_file(above, path, node)?,
         }
-        self.add_file(above, path, node)
+        Ok(())
     }
 
-    fn add_file(&mut self, above: Arc<OpenDirectory<'a>>, path: &[u8], node: &Node) -> Result<()> {
-        let chunks = match self.chunks_of(node) {
+    /// The group of a node of which another name came before; the first name of a group is remembered.
+    fn known_link(&mut self, path: &[u8], node: &Node) -> Option<(LinkGroup, NodeKind)> {
+        let group = (node.link_group()?, node.kind);
+        if self.links.contains_key(&group) {
+            return Some(group);
+        }
+        self.links.insert(group, path.to_vec());
+        None
+    }
+
+    fn add_file(&mut self, above: Arc<OpenDirectory<'a>>, path: &[u8], mut node: Node) -> Result<()> {
+        let chunks = match self.take_chunks(&mut node) {
             Ok(chunks) => chunks,
             Err(error) => {
                 self.context.problems.add(path, format!("cannot be restored: {error}"));
@@ -229,35 +256,35 @@ impl<'a> Restorer<'a> {
         if self.window.room() < chunks.len() && !self.window.is_empty() {
             self.execute_window()?;
         }
-        self.window.add(FileState {
-            above,
-            node: Node { content: inline_only(node), ..node.clone() },
-            path: path.to_vec(),
-            exists: AtomicBool::new(false),
-            in_the_way: AtomicBool::new(false),
-            left: AtomicUsize::new(0),
-            chunks,
-            handle: Mutex::new(None),
-            written: AtomicBool::new(false),
-            failure: Mutex::new(None),
-        });
+        self.window.add(FileState::new(above, node, path.to_vec(), chunks));
         Ok(())
     }
 
-    fn chunks_of(&self, node: &Node) -> Result<Vec<(u64, crate::model::ChunkRef)>> {
-        let empty = Content::Inline(Vec::new());
-        let mut reader = ContentReader::new(self.context.chunks, node.content.as_ref().unwrap_or(&empty));
-        let (mut chunks, mut offset) = (Vec::new(), 0u64);
-        while let Some(reference) = reader.read_next()? {
+    /// The chunks of a file and where they begin in its stream. Inline bytes stay in the node; references leave it.
+    fn take_chunks(&self, node: &mut Node) -> Result<Vec<(u64, ChunkRef)>> {
+        if matches!(node.content, None | Some(Content::Inline(_))) {
+            return Ok(Vec::new());
+        }
+        let content = node.content.take().expect("just looked at");
+        let mut chunks = Vec::new();
+        let (mut offset, whole) = (0u64, node.stream_len());
+        let mut add = |reference: ChunkRef| {
             chunks.push((offset, reference));
             offset += u64::from(reference.len);
-            if offset > node.stream_len() {
-                break;
+            offset <= whole
+        };
+        if let Content::Chunks(references) = content {
+            let _ = references.into_iter().all(&mut add);
+        } else {
+            let mut reader = ContentReader::new(self.context.chunks, &content);
+            while let Some(reference) = reader.read_next()? {
+                if !add(reference) {
+                    break;
+                }
             }
         }
-        let is_inline = matches!(node.content, None | Some(Content::Inline(_)));
-        if !is_inline && offset != node.stream_len() {
-            return Err(crate::error::EngineError::damaged("its chunks do not add up to its size"));
+        if offset != whole {
+            return Err(EngineError::damaged("its chunks do not add up to its size"));
         }
         Ok(chunks)
     }
@@ -268,14 +295,10 @@ impl<'a> Restorer<'a> {
             self.would_write(path, node);
             return;
         };
-        if let Some(group) = node.link_group().map(|group| (group, node.kind)) {
-            if self.links.contains_key(&group) {
-                self.window.links.push(LinkState { above, node: node.clone(), path: path.to_vec(), group });
-                return;
-            }
-            self.links.insert(group, path.to_vec());
+        match self.known_link(path, node) {
+            Some(group) => self.window.links.push(LinkState { above, node: node.clone(), path: path.to_vec(), group }),
+            None => self.make_other(&above, path, node),
         }
-        self.make_other(&above, path, node);
     }
 
     fn make_other(&self, above: &OpenDirectory<'_>, path: &[u8], node: &Node) {
@@ -328,18 +351,27 @@ impl<'a> Restorer<'a> {
         }
     }
 
+    /// Hands the window to the crew, as soon as it has few enough.
     fn execute_window(&mut self) -> Result<()> {
-        let window = std::mem::take(&mut self.window);
+        let next = self.window.next();
+        let window = std::mem::replace(&mut self.window, next);
         self.directories_used = self.frames.len();
         if window.is_empty() {
             return Ok(());
         }
-        let links = execute(self.context, window)?;
-        for link in links {
-            self.link(link)?;
+        self.running.push_back((self.crew.begin(window.files), window.links));
+        while self.running.len() >= WINDOWS {
+            self.wait_for_oldest()?;
         }
-        // Links that could not be made became files.
-        if self.window.is_empty() { Ok(()) } else { self.execute_window() }
+        Ok(())
+    }
+
+    /// Waits until a window is done, and makes its links.
+    fn wait_for_oldest(&mut self) -> Result<()> {
+        let Some((finished, links)) = self.running.pop_front() else { return Ok(()) };
+        finished.wait();
+        self.context.stop_if_asked()?;
+        links.into_iter().try_for_each(|link| self.link(link))
     }
 
     /// Makes another name for a file that is there by now; a file of its own, if that can't be.
@@ -354,7 +386,7 @@ impl<'a> Restorer<'a> {
         }
         self.context.problems.add(&link.path, "cannot be made a hard link; it is one of its own now");
         if is_file {
-            return self.add_file(Arc::clone(&link.above), &link.path, &link.node);
+            return self.add_file(Arc::clone(&link.above), &link.path, link.node);
         }
         self.make_other(&link.above, &link.path, &link.node);
         Ok(())
@@ -425,14 +457,6 @@ impl<'a> Restorer<'a> {
         {
             self.context.problems.add(&path, error.to_string());
         }
-    }
-}
-
-/// Only inline bytes stay in memory with a file; its chunks are listed apart.
-fn inline_only(node: &Node) -> Option<Content> {
-    match &node.content {
-        Some(Content::Inline(bytes)) => Some(Content::Inline(bytes.clone())),
-        _ => None,
     }
 }
 

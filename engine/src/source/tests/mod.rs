@@ -475,7 +475,7 @@ fn a_tree_of_3000_levels_is_walked_with_few_handles() {
     let mut above = os::Directory::open_path_following(&scratch.root).expect("there");
     for _ in 0..3000 {
         above.make_directory(b"a-directory").expect("writable");
-        above.create_file(b"z-file").expect("writable");
+        above.create_file(b"z-file", 0o600).expect("writable");
         above = above.open_directory(b"a-directory", false).expect("just made");
     }
     let walked = scratch.walk(&[""], &options());

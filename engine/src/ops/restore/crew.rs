@@ -1,0 +1,192 @@
+//! Who does the work of a restore: threads that take tasks from one queue.
+//!
+//! A window goes through two stages: its files are looked at, then segments are read and written to wherever they
+//! belong. Whoever is the last of the first stage plans the second. Tasks of several windows are in the queue at the
+//! same time, so nobody waits for the end of one; and the walk goes on meanwhile.
+
+use std::convert::Infallible;
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::Scope;
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+
+use super::Context;
+use super::execute::{Buffers, Segment, plan, run_segment};
+use super::finish::finish;
+use super::look::{compare, look, parts, settle};
+use super::window::FileState;
+use crate::error::Result;
+
+/// Files that are looked at in one task.
+const FILES_IN_A_TASK: usize = 32;
+
+/// Files that are worked on.
+pub(super) struct Running<'a> {
+    pub(super) files: Vec<FileState<'a>>,
+    /// Tasks of the first stage that are not done.
+    looks: AtomicUsize,
+    /// The second stage.
+    segments: OnceLock<Vec<Segment>>,
+    /// Dropped with the rest, when the last task is done: that is the signal.
+    _done: Sender<Infallible>,
+}
+
+/// Tells when a window is done.
+pub(super) struct Finished(Receiver<Infallible>);
+
+impl Finished {
+    /// Waits until nobody works on the window any more.
+    pub(super) fn wait(self) {
+        // Nothing is ever sent; the end of the sender is what is waited for.
+        let _ = self.0.recv();
+    }
+}
+
+enum Task<'a> {
+    /// Looks at files.
+    Look(Arc<Running<'a>>, Range<usize>),
+    /// Compares a part of a large file.
+    Compare(Arc<Running<'a>>, usize, Range<usize>),
+    /// Reads a segment and writes what is in it.
+    Segment(Arc<Running<'a>>, usize),
+    Stop,
+}
+
+/// The threads, as the walk sees them. They end when it is dropped.
+pub(super) struct Crew<'a> {
+    tasks: Sender<Task<'a>>,
+    members: usize,
+}
+
+impl<'a> Crew<'a> {
+    /// Starts a thread for each processor.
+    pub(super) fn start<'scope>(context: &'a Context<'a>, scope: &'scope Scope<'scope, '_>) -> Self
+    where
+        'a: 'scope,
+    {
+        let members = std::thread::available_parallelism().map_or(1, usize::from);
+        let (tasks, queue) = unbounded();
+        for _ in 0..members {
+            let member = Member { context, tasks: tasks.clone() };
+            let queue = queue.clone();
+            scope.spawn(move || member.work(&queue));
+        }
+        Self { tasks, members }
+    }
+
+    /// Begins to restore the files of a window.
+    pub(super) fn begin(&self, files: Vec<FileState<'a>>) -> Finished {
+        let (_done, finished) = bounded(0);
+        let count = files.len();
+        let looks = AtomicUsize::new(count.div_ceil(FILES_IN_A_TASK));
+        let running = Arc::new(Running { files, looks, segments: OnceLock::new(), _done });
+        for first in (0..count).step_by(FILES_IN_A_TASK) {
+            let files = first..count.min(first + FILES_IN_A_TASK);
+            self.send(Task::Look(Arc::clone(&running), files));
+        }
+        Finished(finished)
+    }
+
+    fn send(&self, task: Task<'a>) {
+        // Without receivers the members have panicked, and the scope will say so.
+        let _ = self.tasks.send(task);
+    }
+}
+
+impl Drop for Crew<'_> {
+    fn drop(&mut self) {
+        (0..self.members).for_each(|_| self.send(Task::Stop));
+    }
+}
+
+struct Member<'a> {
+    context: &'a Context<'a>,
+    tasks: Sender<Task<'a>>,
+}
+
+impl<'a> Member<'a> {
+    fn work(&self, queue: &Receiver<Task<'a>>) {
+        let mut buffers = Buffers::default();
+        while let Ok(task) = queue.recv() {
+            match task {
+                Task::Stop => break,
+                // What is left is dropped, so that the walk need not wait for it.
+                _ if self.context.stop_if_asked().is_err() => {}
+                task => {
+                    if let Err(error) = self.run(task, &mut buffers) {
+                        self.context.give_up(error);
+                    }
+                }
+            }
+        }
+    }
+
+    fn run(&self, task: Task<'a>, buffers: &mut Buffers) -> Result<()> {
+        match task {
+            Task::Look(running, files) => {
+                for number in files {
+                    self.look(&running, number, buffers);
+                }
+                self.looked(running)
+            }
+            Task::Compare(running, number, chunks) => {
+                let file = &running.files[number];
+                compare(self.context, file, chunks, &mut buffers.bytes);
+                if file.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+                    self.settle(file);
+                }
+                self.looked(running)
+            }
+            Task::Segment(running, number) => {
+                let segment = &running.segments.get().expect("planned before they are run")[number];
+                run_segment(self.context, buffers, &running.files, segment);
+                Ok(())
+            }
+            Task::Stop => Ok(()),
+        }
+    }
+
+    fn look(&self, running: &Arc<Running<'a>>, number: usize, buffers: &mut Buffers) {
+        let file = &running.files[number];
+        if !look(self.context, file) {
+            if file.work().wanted.is_empty() {
+                finish(self.context, file);
+            }
+            return;
+        }
+        let mut parts = parts(file);
+        if parts.len() == 1 {
+            compare(self.context, file, parts.remove(0), &mut buffers.bytes);
+            self.settle(file);
+            return;
+        }
+        file.left.store(parts.len(), Ordering::Release);
+        running.looks.fetch_add(parts.len(), Ordering::AcqRel);
+        for chunks in parts {
+            let _ = self.tasks.send(Task::Compare(Arc::clone(running), number, chunks));
+        }
+    }
+
+    fn settle(&self, file: &FileState<'_>) {
+        settle(self.context, file);
+        if file.work().wanted.is_empty() {
+            finish(self.context, file);
+        }
+    }
+
+    /// A task of the first stage is done; after the last, the second begins.
+    fn looked(&self, running: Arc<Running<'a>>) -> Result<()> {
+        if running.looks.fetch_sub(1, Ordering::AcqRel) != 1 {
+            return Ok(());
+        }
+        let segments = plan(self.context, &running.files)?;
+        let count = segments.len();
+        let _ = running.segments.set(segments);
+        for number in 0..count {
+            let _ = self.tasks.send(Task::Segment(Arc::clone(&running), number));
+        }
+        Ok(())
+    }
+}
