@@ -11,7 +11,9 @@ const EXAMPLES: &str = "Examples:
   repo restore 4bba301e --target /tmp/x --include '*.conf'
 
 Restoring a path puts what is in it into the target: latest:/etc --target /tmp/etc makes /tmp/etc/hosts.
-Files that are right already are left as they are, of others only what differs is written.";
+Into a directory that holds something, nothing is restored without --overwrite. Then files that are right already
+are left as they are, and of others only what differs is written. --overwrite reads every file to know which is
+which; --overwrite=if-changed believes those whose size and modification time are those of the snapshot.";
 
 /// Write a snapshot, or a part of it, to a directory
 #[derive(Debug, clap::Args)]
@@ -33,11 +35,18 @@ pub(crate) struct Restore {
     #[arg(long, value_name = "PATTERN", help_heading = "What to restore")]
     pub(crate) exclude: Vec<String>,
 
-    /// Write into a directory that holds something else
-    #[arg(long, help_heading = "What is there already")]
-    pub(crate) overwrite: bool,
+    /// Write into a directory that holds something; if no value is given, `always`
+    #[arg(
+        long,
+        value_name = "WHICH",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "always",
+        help_heading = "What is there already"
+    )]
+    pub(crate) overwrite: Option<Overwrite>,
 
-    /// Remove what the snapshot does not have
+    /// Remove what the snapshot does not have; from a directory that holds something only with --overwrite
     #[arg(long, help_heading = "What is there already")]
     pub(crate) delete: bool,
 
@@ -59,6 +68,15 @@ pub(crate) struct Restore {
 
     #[command(flatten)]
     pub(crate) filter: Filter,
+}
+
+/// Which files that are there are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Overwrite {
+    /// All are read; those with another content are made what they were
+    Always,
+    /// As always, but files of the same size and modification time are taken for right and not read
+    IfChanged,
 }
 
 /// Whose the files become.

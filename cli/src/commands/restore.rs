@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use engine::id::SnapshotId;
 use engine::ops::{self, Ownership, RestoreOptions, RestoreReport};
 
-use crate::args::restore::{Owner, Restore};
+use crate::args::restore::{Overwrite, Owner, Restore};
 use crate::context::Context;
 use crate::exit::{Failure, Outcome, io_failure};
 use crate::messages::{Message, RestoreSummary, Summary};
@@ -32,7 +32,11 @@ pub(super) fn run(context: &Context, arguments: &Restore) -> Result<Outcome, Fai
             Owner::Leave => Ownership::Leave,
         },
         sparse: arguments.sparse,
-        overwrite: if arguments.overwrite { engine::ops::Overwrite::Always } else { engine::ops::Overwrite::Never },
+        overwrite: match arguments.overwrite {
+            None => ops::Overwrite::Never,
+            Some(Overwrite::Always) => ops::Overwrite::Always,
+            Some(Overwrite::IfChanged) => ops::Overwrite::IfChanged,
+        },
     };
     let report = ops::restore(&repository, &index, &snapshot, &what.path, &target, &options, &progress)?;
     show(context, arguments, id, &report, progress)?;

@@ -18,6 +18,7 @@ use super::finish::finish;
 use super::look::{compare, look, parts, settle};
 use super::window::FileState;
 use crate::error::Result;
+use crate::target::TargetFile;
 
 /// Files that are looked at in one task.
 const FILES_IN_A_TASK: usize = 32;
@@ -135,7 +136,7 @@ impl<'a> Member<'a> {
                 let file = &running.files[number];
                 compare(self.context, file, chunks, &mut buffers.bytes);
                 if file.left.fetch_sub(1, Ordering::AcqRel) == 1 {
-                    self.settle(file);
+                    self.settle(file, None);
                 }
                 self.looked(running)
             }
@@ -152,14 +153,14 @@ impl<'a> Member<'a> {
         let file = &running.files[number];
         if !look(self.context, file) {
             if file.work().wanted.is_empty() {
-                finish(self.context, file);
+                finish(self.context, file, None);
             }
             return;
         }
         let mut parts = parts(file);
         if parts.len() == 1 {
-            compare(self.context, file, parts.remove(0), &mut buffers.bytes);
-            self.settle(file);
+            let existing = compare(self.context, file, parts.remove(0), &mut buffers.bytes);
+            self.settle(file, existing.as_ref());
             return;
         }
         file.left.store(parts.len(), Ordering::Release);
@@ -169,10 +170,11 @@ impl<'a> Member<'a> {
         }
     }
 
-    fn settle(&self, file: &FileState<'_>) {
+    /// After the last comparison. `existing` is the file that was compared, if it is open.
+    fn settle(&self, file: &FileState<'_>, existing: Option<&TargetFile>) {
         settle(self.context, file);
         if file.work().wanted.is_empty() {
-            finish(self.context, file);
+            finish(self.context, file, existing);
         }
     }
 

@@ -68,7 +68,7 @@ pub(super) fn plan(context: &Context<'_>, files: &[FileState<'_>]) -> Result<Vec
         file.left.store(count, Ordering::Release);
         drop(work);
         if count == 0 {
-            finish(context, file);
+            finish(context, file, None);
         }
     }
     let mut segments = Vec::with_capacity(groups.len());
@@ -196,6 +196,6 @@ fn done(context: &Context<'_>, file: &FileState<'_>, count: usize, failure: Opti
         file.work().fail(|| failure);
     }
     if file.left.fetch_sub(count, Ordering::AcqRel) == count {
-        finish(context, file);
+        finish(context, file, None);
     }
 }

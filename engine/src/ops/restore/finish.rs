@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::look::read_stream;
 use super::place::stretches;
 use super::window::{FileState, Work};
 use super::{Context, add};
@@ -66,17 +67,18 @@ fn copy(from: &TargetFile, to: &TargetFile, size: u64) -> Result<()> {
     Ok(())
 }
 
-/// Ends the work on a file: the rest of its content, its metadata, and what is told about it.
-pub(super) fn finish(context: &Context<'_>, file: &FileState<'_>) {
+/// Ends the work on a file: the rest of its content, its metadata, and what is told about it. `existing` is what the
+/// target has, if it is open anyway.
+pub(super) fn finish(context: &Context<'_>, file: &FileState<'_>, existing: Option<&TargetFile>) {
     let mut work = file.work();
     let problems = &context.problems;
     // Of a file that can't be had at all, none is made, and what is there stays.
     let untouched = work.failure.is_some() && !work.written;
     if !context.options.dry_run && !untouched {
-        if let Err(error) = finish_content(context, file, &mut work) {
+        if let Err(error) = finish_content(context, file, &mut work, existing) {
             work.fail(|| error.to_string());
         }
-        set_metadata(context, file, &work);
+        set_metadata(context, file, &work, existing);
     }
     work.handle = None;
     if let Some(failure) = work.failure.take() {
@@ -98,7 +100,12 @@ pub(super) fn finish(context: &Context<'_>, file: &FileState<'_>) {
 }
 
 /// What no segment brings: the file itself, if it is empty, inline bytes, and the size of one that lacks its end.
-fn finish_content(context: &Context<'_>, file: &FileState<'_>, work: &mut Work) -> Result<()> {
+fn finish_content(
+    context: &Context<'_>,
+    file: &FileState<'_>,
+    work: &mut Work,
+    existing: Option<&TargetFile>,
+) -> Result<()> {
     if work.believed {
         return Ok(());
     }
@@ -112,7 +119,7 @@ fn finish_content(context: &Context<'_>, file: &FileState<'_>, work: &mut Work) 
     let Some(Content::Inline(bytes)) = file.node.content.as_ref().filter(|_| file.chunks.is_empty()) else {
         return Ok(());
     };
-    if !is_new && holds(file, work, bytes)? {
+    if !is_new && work.handle.as_deref().or(existing).is_some_and(|existing| holds(file, existing, bytes)) {
         return Ok(());
     }
     work.written = true;
@@ -130,40 +137,30 @@ fn finish_content(context: &Context<'_>, file: &FileState<'_>, work: &mut Work) 
     Ok(())
 }
 
-/// Whether the file that is there has these bytes.
-fn holds(file: &FileState<'_>, work: &Work, bytes: &[u8]) -> Result<bool> {
-    if bytes.is_empty() {
-        return Ok(true);
-    }
-    let opened;
-    let existing = match &work.handle {
-        Some(handle) => &**handle,
-        None => {
-            opened = match file.above.directory.open_readable(&file.node.name) {
-                Ok(existing) => existing,
-                Err(_) => return Ok(false),
-            };
-            &opened
-        }
-    };
+/// Whether the file that is there has these bytes as its stream.
+fn holds(file: &FileState<'_>, existing: &TargetFile, bytes: &[u8]) -> bool {
     let mut there = vec![0; bytes.len()];
-    Ok(existing.read_at(&mut there, 0)? == bytes.len() && there == *bytes)
+    read_stream(file, existing, 0, &mut there).is_ok_and(|count| there[..count] == *bytes)
 }
 
 /// Sets metadata: of what was written in any case, of what was right only if it isn't what it should be.
-fn set_metadata(context: &Context<'_>, file: &FileState<'_>, work: &Work) {
+fn set_metadata(context: &Context<'_>, file: &FileState<'_>, work: &Work, existing: Option<&TargetFile>) {
     let (directory, name, metadata) = (&file.above.directory, &file.node.name, &file.node.metadata);
+    let has_it = |stat: &Stat| match existing {
+        Some(existing) => existing.has_metadata(stat, metadata, &context.owners),
+        None => directory.has_metadata(name, stat, metadata, &context.owners),
+    };
     let problems = match (&work.handle, &work.existing) {
         (Some(handle), _) => handle.apply_metadata(metadata, &context.owners),
-        (None, Some(stat)) if directory.has_metadata(name, stat, metadata, &context.owners) => return,
+        // It could not be made, which is told already.
+        (None, None) => return,
+        (None, Some(stat)) if has_it(stat) => return,
         (None, Some(stat)) => match directory.open_readable(name) {
             Ok(there) if is_the_one(&there, stat) => there.apply_metadata(metadata, &context.owners),
             Ok(_) => vec!["cannot set metadata: something else is there now".to_owned()],
             // Its owner may change it without being allowed to read it.
             Err(_) => directory.apply_metadata(name, metadata, NodeKind::File, &context.owners),
         },
-        // It could not be made, which is told already.
-        (None, None) => return,
     };
     problems.into_iter().for_each(|problem| context.problems.add(&file.path, problem));
 }

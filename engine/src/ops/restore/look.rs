@@ -66,24 +66,26 @@ pub(super) fn parts(file: &FileState<'_>) -> Vec<Range<usize>> {
     parts
 }
 
-/// Compares chunks with what is there, and wants those that differ.
-pub(super) fn compare(context: &Context<'_>, file: &FileState<'_>, chunks: Range<usize>, buffer: &mut Vec<u8>) {
-    if chunks.is_empty() {
-        return;
-    }
-    let wanted = match file.above.directory.open_readable(&file.node.name) {
-        Ok(existing) => differing(context, file, &existing, chunks, buffer),
-        Err(_) => {
-            // What can't be read can't be made right in place.
-            let mut work = file.work();
-            (work.existing, work.in_the_way) = (None, true);
-            Ok(vec![chunks])
-        }
+/// Compares chunks with what is there, and wants those that differ. Returns the file, for whoever wants to know more.
+pub(super) fn compare(
+    context: &Context<'_>,
+    file: &FileState<'_>,
+    chunks: Range<usize>,
+    buffer: &mut Vec<u8>,
+) -> Option<TargetFile> {
+    let Ok(existing) = file.above.directory.open_readable(&file.node.name) else {
+        // What can't be read can't be made right in place.
+        let mut work = file.work();
+        (work.existing, work.in_the_way) = (None, true);
+        work.wanted.extend((!chunks.is_empty()).then_some(chunks));
+        return None;
     };
-    match wanted {
+    match differing(context, file, &existing, chunks, buffer) {
+        Ok(wanted) if wanted.is_empty() => {}
         Ok(wanted) => file.work().wanted.extend(wanted),
         Err(error) => file.work().fail(|| error.to_string()),
     }
+    Some(existing)
 }
 
 /// Which of `chunks` are not there.
@@ -128,7 +130,12 @@ fn is_chunk(context: &Context<'_>, bytes: &[u8], reference: &ChunkRef) -> bool {
 }
 
 /// Reads bytes of a file's stream. How many there are before the first that is not there.
-fn read_stream(file: &FileState<'_>, existing: &TargetFile, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+pub(super) fn read_stream(
+    file: &FileState<'_>,
+    existing: &TargetFile,
+    offset: u64,
+    buffer: &mut [u8],
+) -> Result<usize> {
     let mut filled = 0;
     for (at, len) in stretches(file.node.extents.as_deref(), offset, buffer.len() as u64) {
         let part = &mut buffer[filled..filled + len as usize];
