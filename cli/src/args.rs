@@ -3,6 +3,7 @@
 //! Environment variables are named in the help but read in `context.rs` and `secret.rs`, through
 //! [`crate::environment::Environment`], so that a command can be run with an environment of its own.
 
+pub(crate) mod bench;
 pub(crate) mod browse;
 pub(crate) mod keys;
 pub(crate) mod restore;
@@ -102,6 +103,7 @@ pub(crate) enum Command {
     Cache(upkeep::Cache),
     Completions(upkeep::Completions),
     Man(upkeep::Man),
+    Bench(bench::Bench),
     Demo(upkeep::Demo),
     Version(upkeep::Version),
 }
@@ -126,6 +128,7 @@ impl Command {
             Self::Cache(_) => "cache",
             Self::Completions(_) => "completions",
             Self::Man(_) => "man",
+            Self::Bench(_) => "bench",
             Self::Demo(_) => "demo",
             Self::Version(_) => "version",
         }

@@ -1,5 +1,6 @@
 //! One file per verb: arguments in, engine called, result shown.
 
+mod bench;
 mod cache;
 mod cat;
 mod check;
@@ -51,6 +52,7 @@ pub(crate) fn run(context: &Context, command: &Command) -> Result<Outcome, Failu
         Command::Cache(arguments) => cache::run(context, arguments),
         Command::Completions(arguments) => completions::run(context, arguments),
         Command::Man(arguments) => man::run(context, arguments),
+        Command::Bench(arguments) => bench::run(context, arguments),
         Command::Demo(arguments) => crate::demo::run(context, arguments),
         Command::Version(_) => version::run(context),
     }

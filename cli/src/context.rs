@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use engine::ErrorKind;
-use engine::clock::{Clock, Timestamp};
+use engine::clock::{Clock, Stopwatch, Timestamp};
 use engine::repository::{Index, Repository, Secret};
 use engine::storage::{Storage, open_location};
 
@@ -131,6 +132,23 @@ pub(crate) struct SystemClock;
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         values::timestamp(jiff::Timestamp::now())
+    }
+}
+
+/// The system's watch.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SystemStopwatch(Instant);
+
+impl SystemStopwatch {
+    /// One that begins now.
+    pub(crate) fn start() -> Self {
+        Self(Instant::now())
+    }
+}
+
+impl Stopwatch for SystemStopwatch {
+    fn nanoseconds(&self) -> u64 {
+        u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 }
 

@@ -105,8 +105,42 @@ pub(crate) enum Message<'a> {
     RecoveryCode { id: String, words: &'a str },
     /// The cache of a repository.
     Cache { repository_id: String, directory: JsonPath, bytes: u64, last_used: Option<String>, removed: bool },
+    /// How fast one core is at something.
+    BenchKernel { name: &'a str, material: &'a str, unit: &'static str, per_second: f64 },
+    /// The data that a benchmark works on.
+    BenchData {
+        files: u64,
+        directories: u64,
+        others: u64,
+        bytes: u64,
+        sampled_bytes: u64,
+        packed_bytes: u64,
+        incompressible_bytes: u64,
+    },
+    /// What a step costs at least, and what it cost.
+    BenchStep {
+        name: &'a str,
+        material: &'a str,
+        cores: usize,
+        bytes: u64,
+        bound_seconds: f64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        seconds: Option<f64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        share: Option<f64>,
+        stages: Vec<StageFields>,
+    },
     /// The program.
     Version { version: &'static str, arch: &'static str, os: &'static str },
+}
+
+/// A part of a step.
+#[derive(Debug, Serialize)]
+pub(crate) struct StageFields {
+    pub(crate) name: &'static str,
+    pub(crate) unit: &'static str,
+    pub(crate) count: u64,
+    pub(crate) core_seconds: f64,
 }
 
 /// Costs of Argon2id.

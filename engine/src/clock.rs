@@ -23,6 +23,12 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> Timestamp;
 }
 
+/// Measures how long something takes. Only `bench` asks; what it measures decides nothing but what it reports.
+pub trait Stopwatch: Send + Sync {
+    /// Nanoseconds since a moment that stays the same; never less than before.
+    fn nanoseconds(&self) -> u64;
+}
+
 /// A clock that always says the same, for tests and for `--time`.
 #[derive(Debug, Clone, Copy)]
 pub struct FixedClock(pub Timestamp);

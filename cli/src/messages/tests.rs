@@ -148,6 +148,26 @@ fn samples() -> Vec<Message<'static>> {
         Message::KeyChange { action: "added", id: id() },
         Message::RecoveryCode { id: id(), words: "x" },
         Message::Cache { repository_id: id(), directory: path(), bytes: 0, last_used: Some(id()), removed: false },
+        Message::BenchKernel { name: "x", material: "x", unit: "byte", per_second: 0.5 },
+        Message::BenchData {
+            files: 0,
+            directories: 0,
+            others: 0,
+            bytes: 0,
+            sampled_bytes: 0,
+            packed_bytes: 0,
+            incompressible_bytes: 0,
+        },
+        Message::BenchStep {
+            name: "x",
+            material: "x",
+            cores: 2,
+            bytes: 0,
+            bound_seconds: 0.5,
+            seconds: Some(0.5),
+            share: Some(0.5),
+            stages: vec![StageFields { name: "x", unit: "byte", count: 0, core_seconds: 0.5 }],
+        },
         Message::Version { version: "x", arch: "x", os: "x" },
     ];
     samples.extend(summaries());

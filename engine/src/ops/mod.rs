@@ -1,5 +1,6 @@
 //! The verbs: each a function over an opened repository. Holding an index proves that it is loaded.
 
+mod bench;
 mod browse;
 mod cat;
 mod check;
@@ -17,6 +18,7 @@ mod tag;
 #[cfg(test)]
 mod tests;
 
+pub use bench::{BenchOptions, BenchReport, BenchTools, DataReport, KernelSpeed, Stage, StepReport, Unit, bench};
 pub use browse::{ls, node_at};
 pub use cat::{CatObject, CatOutput, cat};
 pub use check::{CheckOptions, CheckReport, Finding, ReadData, check};

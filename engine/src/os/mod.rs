@@ -53,6 +53,25 @@ pub fn real_path(path: &std::path::Path) -> Option<std::path::PathBuf> {
     std::fs::canonicalize(path).ok()
 }
 
+/// What a file system still has room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FreeSpace {
+    /// Bytes that whoever runs this may write.
+    pub bytes: u64,
+    /// Files that whoever runs this may make; `None` if there is no limit but the bytes.
+    pub files: Option<u64>,
+}
+
+/// What the file system that holds `path` still has room for.
+///
+/// # Errors
+/// If there is nothing at `path`, or the file system doesn't say.
+pub fn free_space(path: &std::path::Path) -> std::io::Result<FreeSpace> {
+    let space = rustix::fs::statvfs(path)?;
+    let files = (space.f_files > 0).then_some(space.f_favail);
+    Ok(FreeSpace { bytes: space.f_bavail.saturating_mul(space.f_frsize), files })
+}
+
 /// Asks for as many open files as this process may have, at most 32768; how many it has then.
 pub fn raise_open_file_limit() -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
