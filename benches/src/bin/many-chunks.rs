@@ -36,7 +36,7 @@ const CHUNKS_IN_FILE: &str = "100";
 const FILES_IN_DIRECTORY: u64 = 1000;
 
 const USAGE: &str = "\
-usage: many-chunks REPOSITORY CACHE CHUNKS [CHUNKS_IN_FILE]     (the password in REPO_PASSWORD)
+usage: many-chunks REPOSITORY CACHE CHUNKS [CHUNKS_IN_FILE]     (REPO_PASSWORD, or the file REPO_KEY_FILE)
 
 Adds CHUNKS made-up chunks to a repository that `repo init` made, and a snapshot of files that name them, 100 each if
 not said otherwise. To measure:
@@ -54,8 +54,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         [place, cache, count, in_file] => (place, cache, count, in_file.as_str()),
         _ => return Err(USAGE.into()),
     };
-    let password = std::env::var("REPO_PASSWORD").map_err(|_| USAGE)?;
-    let secret = Secret::Password(password.into());
+    let secret = match (std::env::var("REPO_PASSWORD"), std::env::var("REPO_KEY_FILE")) {
+        (Ok(password), _) => Secret::Password(password.into()),
+        (Err(_), Ok(file)) => Secret::from_key_file(std::fs::read_to_string(file)?.trim())?,
+        _ => return Err(USAGE.into()),
+    };
     let repository = Repository::open(open_location(place, false)?, &secret, Path::new(cache))?;
     let (count, in_file): (u64, u64) = (count.parse()?, in_file.parse()?);
 
