@@ -200,6 +200,68 @@ fn a_tree_comes_back_and_an_unchanged_one_costs_a_handful_of_requests() {
     assert!(bench.restores(&bench.latest().1));
 }
 
+/// How often each kind of request was made, by the family of objects that it was about.
+fn calls(bench: &Bench) -> std::collections::BTreeMap<String, usize> {
+    let mut counts = std::collections::BTreeMap::new();
+    for call in bench.storage.calls.lock().expect("lock").iter() {
+        let kind = call.split('/').next().expect("a first part");
+        *counts.entry(kind.to_owned()).or_default() += 1;
+    }
+    counts
+}
+
+#[test]
+fn requests_do_not_grow_with_files() {
+    let requests = |files: u64| {
+        let bench = Bench::new();
+        for i in 0..files {
+            bench.write(&format!("d{}/f{i}", i % 5), i, 300);
+        }
+        bench.snapshot();
+        let count = |verb: &dyn Fn()| {
+            bench.storage.forget();
+            verb();
+            calls(&bench)
+        };
+        let unchanged = count(&|| drop(bench.snapshot()));
+        let checked = count(&|| drop(check(&bench.repository, &CheckOptions::default(), &Silent).expect("check")));
+        let index = bench.repository.load_index(&Silent).expect("index");
+        let (_, latest) = bench.latest();
+        let target = bench.scratch.path().join("target");
+        let how = RestoreOptions::default();
+        let restored = count(&|| {
+            let report = restore(&bench.repository, &index, &latest, b"/data", &target, &how, &Silent);
+            assert_eq!(report.expect("restore").files, files);
+        });
+        [unchanged, checked, restored]
+    };
+    let (few, many) = (requests(20), requests(2000));
+    assert_eq!(few[..2], many[..2]);
+    let written: Vec<_> = many[0].iter().filter(|(kind, _)| kind.starts_with("write")).collect();
+    assert_eq!(written.iter().map(|(_, count)| **count).sum::<usize>(), 3, "{written:?}");
+    // One segment of trees, and what each worker had left of data at the end.
+    let most = 1 + std::thread::available_parallelism().map_or(1, usize::from);
+    let restored: Vec<_> = many[2].iter().map(|(kind, count)| (kind.as_str(), *count)).collect();
+    assert!(matches!(restored[..], [("read packs", count)] if count <= most), "{restored:?}");
+}
+
+#[test]
+fn listing_costs_two_requests_a_snapshot() {
+    let bench = Bench::new();
+    bench.write("a", 1, 1000);
+    let listing = || {
+        bench.snapshot();
+        bench.storage.forget();
+        list_snapshots(&bench.repository, &SnapshotFilter::default()).expect("list");
+        (bench.storage.take("read"), bench.storage.take("list"), bench.storage.take(""))
+    };
+    let first = listing();
+    // The snapshot itself, and the register that says that it counts.
+    for number in 1..5 {
+        assert_eq!(listing(), (first.0 + 2 * number, first.1, first.2 + 2 * number));
+    }
+}
+
 #[test]
 fn chunks_of_a_session_without_register_are_not_built_upon_until_it_is_adopted() {
     struct StopLate;
