@@ -49,8 +49,8 @@ def cut_references(references):
     pieces, piece = [], []
     for reference in references:
         piece.append(reference)
-        boundary = int.from_bytes(reference[:2], "little") % 1024 == 0
-        if (boundary and len(piece) >= 256) or len(piece) == 4096:
+        boundary = int.from_bytes(reference[:2], "little") % 128 == 0
+        if (boundary and len(piece) >= 32) or len(piece) == 512:
             pieces.append(piece)
             piece = []
     return pieces + [piece] * (len(piece) > 0)

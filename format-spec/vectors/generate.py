@@ -1003,7 +1003,7 @@ def tree_cut():
             ("none", {"xof": "references"}, 0), ("1", {"xof": "references"}, 1), ("128", {"xof": "references"}, 128),
             ("129", {"xof": "references"}, 129), ("1000", {"xof": "references"}, 1000), ("20000", {"xof": "references"}, 20000),
             ("200000, two levels", {"xof": "references"}, 200000), ("no id cuts", {"repeat": "ff"}, 9000),
-            ("4096 and no id cuts", {"repeat": "ff"}, 4096), ("every id cuts", {"repeat": "00"}, 1000), ("every id cuts, 255", {"repeat": "00"}, 255)):
+            ("512 and no id cuts", {"repeat": "ff"}, 512), ("every id cuts", {"repeat": "00"}, 1000), ("every id cuts, 31 left", {"repeat": "00"}, 159)):
         content, chunks, levels = content_of_references(make_references(source, count), KEYS.domain(DOMAIN).tree_id)
         raw = cbor(content)
         v.good("cut_references", f"references: {name}", {**COMMON, "domain": DOMAIN.hex(), "ids": source, "count": count},

@@ -7,9 +7,10 @@ pub const TREE_CHUNK_MAX_BYTES: usize = 256 << 10;
 const TREE_CHUNK_MIN_BYTES: usize = 16 << 10;
 const TREE_CUT_MODULUS: u64 = 128;
 
-const LIST_MIN_REFERENCES: usize = 256;
-const LIST_MAX_REFERENCES: usize = 4096;
-const LIST_CUT_MODULUS: u16 = 1024;
+/// Lists are short, some 160 references: a chunk that changes in a large file costs a list chunk too.
+const LIST_MIN_REFERENCES: usize = 32;
+const LIST_MAX_REFERENCES: usize = 512;
+const LIST_CUT_MODULUS: u16 = 128;
 
 /// Decides between which nodes a directory's stream is cut.
 #[derive(Debug, Default, Clone)]
