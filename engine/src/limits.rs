@@ -43,6 +43,8 @@ pub const CHUNKER_MIN: std::ops::RangeInclusive<u32> = 64..=(1 << 20);
 pub const CHUNKER_AVERAGE: std::ops::RangeInclusive<u32> = 256..=(4 << 20);
 /// Bounds of the largest chunk of a profile, in bytes.
 pub const CHUNKER_MAX: std::ops::RangeInclusive<u32> = 1024..=CHUNK_BYTES;
+/// Bounds of the chunks that a profile for pages may ask for, in bytes.
+pub const CHUNKER_PAGES: std::ops::RangeInclusive<u32> = 1024..=(1 << 20);
 
 /// Argon2id memory in KiB.
 pub const ARGON2_MEMORY_KIB: std::ops::RangeInclusive<u32> = (64 << 10)..=(4 << 20);

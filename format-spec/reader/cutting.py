@@ -30,6 +30,12 @@ def first_chunk(data, start, profile, gear):
     return min(n, profile.max)
 
 
+def cut_pages(length, page, profile):
+    """Lengths of the chunks of a stream of `length` bytes in pages (§9.4)."""
+    size = min(max(page, profile.min), profile.max)
+    return [size] * (length // size) + [length % size] * (length % size > 0)
+
+
 def cut_nodes(nodes, tree_chunker_key):
     """How many of the (name, size) go into each tree chunk (§9.3)."""
     counts, count, total = [], 0, 0

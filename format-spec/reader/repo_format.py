@@ -213,6 +213,7 @@ def open_record(record, root_keys):
 # §4 ------------------------------------------------------------------------------------------------------------------
 
 Profile = namedtuple("Profile", "chunker min average max strict_mask loose_mask")
+PagesProfile = namedtuple("PagesProfile", "chunker min max")
 Config = namedtuple("Config", "repository_id created suite pack_size segment_size profiles read write prune")
 
 
@@ -226,16 +227,25 @@ def check_profile(map_):
     return p
 
 
+def check_pages_profile(map_):
+    what = "config: chunker profile for pages"
+    p = PagesProfile(get(map_, 0, uint(2, 2), what), get(map_, 1, uint(KIB, MIB), what), get(map_, 3, uint(KIB, MIB), what))
+    need(p.min <= p.max, f"{what}: min and max are not in order")
+    need(p.min & (p.min - 1) == 0 and p.max & (p.max - 1) == 0, f"{what}: min or max is no power of two")
+    return p
+
+
 def parse_config(data):
     """Everything but the MAC, which needs a key slot first: `check_config_mac`."""
     need(len(data) <= OBJECT_LIMIT[CONFIG], "config: too long")
     check_header(data, CONFIG, "config")
     need(len(data) >= 8 + 32, "config: too short")
     m = decode_map(data[8:-32], "config")
+    files, dumps, pages = get(m, 5, tuple_(mapping, mapping, mapping), "config")
     config = Config(
         get(m, 0, blob(16), "config"), get(m, 1, time, "config"), get(m, 2, uint(1, 2), "config"),
         get(m, 3, uint(MIB, 512 * MIB), "config"), get(m, 4, uint(64 * KIB, 8 * MIB), "config"),
-        [check_profile(p) for p in get(m, 5, tuple_(mapping, mapping), "config")],
+        [check_profile(files), check_profile(dumps), check_pages_profile(pages)],
         *(get(m, key, array(text, FEATURES_LIMIT), "config") for key in (6, 7, 8)))
     need(not config.read, f"config: features that this reader does not know: {', '.join(config.read)}")
     return config

@@ -377,6 +377,11 @@ def _(i, e, _):
     same(cutting.cut_data(data, f.Profile(**i["profile"]), domain_keys(i).gear_table), e["lengths"])
 
 
+@operation("cut_pages")
+def _(i, e, _):
+    same(cutting.cut_pages(i["length"], i["page"], f.PagesProfile(**i["profile"])), e["lengths"])
+
+
 @operation("cut_nodes")
 def _(i, e, _):
     same(cutting.cut_nodes(generate.make_nodes(i["nodes"]), domain_keys(i).tree_chunker), e["counts"])

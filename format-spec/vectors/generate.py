@@ -13,8 +13,8 @@ import sys
 import encode as e
 from encode import cbor, hash_, keyed, u24, u32, xof
 
-from cutting import content_of_references, cut_data, cut_nodes
-from repo_format import DomainKeys, Profile, RootKeys, SessionKeys, padme
+from cutting import content_of_references, cut_data, cut_nodes, cut_pages
+from repo_format import DomainKeys, PagesProfile, Profile, RootKeys, SessionKeys, padme
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -244,14 +244,17 @@ def session_key():
 
 FILES = {0: 1, 1: 262144, 2: 1048576, 3: 4194304, 4: 0x0000590003530000 << 1, 5: 0x0000590003530000}
 DUMPS = {0: 1, 1: 16384, 2: 65536, 3: 262144, 4: 0x0003590003530000, 5: 0x0000590003530000}
+PAGES = {0: 2, 1: 4096, 3: 65536}
 
 
 def config_map(**changes):
-    map_ = {0: REPOSITORY, 1: [1790000000, 123456789], 2: 1, 3: 64 << 20, 4: 4 << 20, 5: [FILES, DUMPS], 6: [], 7: [], 8: []}
+    map_ = {0: REPOSITORY, 1: [1790000000, 123456789], 2: 1, 3: 64 << 20, 4: 4 << 20, 5: [FILES, DUMPS, PAGES], 6: [], 7: [], 8: []}
     return {**map_, **{int(key[1:]): value for key, value in changes.items()}}
 
 
 def profile_json(p):
+    if p[0] == 2:
+        return {"chunker": p[0], "min": p[1], "max": p[3]}
     return {"chunker": p[0], "min": p[1], "average": p[2], "max": p[3], "strict_mask": p[4], "loose_mask": p[5]}
 
 
@@ -271,11 +274,11 @@ def config():
 
     good("usual", config_map())
     good("smallest values", config_map(_1=[-1, 0], _2=2, _3=1 << 20, _4=64 << 10,
-                                       _5=[{0: 1, 1: 64, 2: 256, 3: 1024, 4: 1, 5: 0}] * 2))
+                                       _5=[{0: 1, 1: 64, 2: 256, 3: 1024, 4: 1, 5: 0}] * 2 + [{0: 2, 1: 1024, 3: 1024}]))
     good("largest values", config_map(_1=[0, 999999999], _3=512 << 20, _4=8 << 20,
-                                      _5=[{0: 1, 1: 1 << 20, 2: 4 << 20, 3: 8 << 20, 4: 2**63 - 1, 5: 2**62}] * 2))
+                                      _5=[{0: 1, 1: 1 << 20, 2: 4 << 20, 3: 8 << 20, 4: 2**63 - 1, 5: 2**62}] * 2 + [{0: 2, 1: 1 << 20, 3: 1 << 20}]))
     unknown = config_map(_99="ignored")
-    unknown[5] = [{**FILES, 17: b"ignored"}, DUMPS, 7]
+    unknown[5] = [{**FILES, 17: b"ignored"}, DUMPS, {**PAGES, 2: "ignored"}, 7]
     v.good("read_config", "unknown keys and elements are ignored", {**COMMON, "config": e.config(KEYS, unknown).hex()},
            {"repository_id": REPOSITORY.hex(), "suite": 1, "pack_size": 64 << 20, "write": [], "prune": []})
     v.good("read_config", "unknown keys of any type are ignored",
@@ -312,14 +315,17 @@ def config():
     bad("integer not in its shortest form", long + keyed(KEYS.control, long), "deterministic CBOR (the MAC is right)")
 
     def profiles(**changes):
-        return {"_5": [{**FILES, **{int(key[1:]): value for key, value in changes.items()}}, DUMPS]}
+        return {"_5": [{**FILES, **{int(key[1:]): value for key, value in changes.items()}}, DUMPS, PAGES]}
+
+    def pages(**changes):
+        return {"_5": [FILES, DUMPS, {**PAGES, **{int(key[1:]): value for key, value in changes.items()}}]}
 
     for name, changes in (
             ("unknown feature to read", {"_6": ["future"]}), ("suite 9", {"_2": 9}), ("suite 0", {"_2": 0}),
             ("pack size below 1 MiB", {"_3": (1 << 20) - 1}), ("pack size above 512 MiB", {"_3": (512 << 20) + 1}),
             ("segment size below 64 KiB", {"_4": 65535}), ("segment size above 8 MiB", {"_4": (8 << 20) + 1}),
             ("repository id of 15 bytes", {"_0": REPOSITORY[:15]}), ("no suite", {"_2": None}),
-            ("no features to prune", {"_8": None}), ("one profile", {"_5": [FILES]}), ("nanoseconds 10^9", {"_1": [0, 10**9]}),
+            ("no features to prune", {"_8": None}), ("two profiles", {"_5": [FILES, DUMPS]}), ("profiles in another order", {"_5": [FILES, PAGES, DUMPS]}), ("nanoseconds 10^9", {"_1": [0, 10**9]}),
             ("feature that is no text", {"_7": [b"bytes"]}), ("suite as text", {"_2": "1"}),
             ("strict mask with bit 63", profiles(_4=1 << 63 | 1)), ("loose mask with bit 63", profiles(_5=1 << 63 | 1)),
             ("min > average", profiles(_1=524288, _2=262144)), ("average > max", profiles(_2=2097152, _3=1048576)),
@@ -327,7 +333,10 @@ def config():
             ("min 62", profiles(_1=62)), ("max above 8 MiB", profiles(_3=(8 << 20) + 2)),
             ("min above 1 MiB", profiles(_1=(1 << 20) + 2, _2=2 << 20)), ("average above 4 MiB", profiles(_2=(4 << 20) + 2, _3=8 << 20)),
             ("average below 256", profiles(_1=64, _2=254)), ("max below 1024", profiles(_1=64, _2=256, _3=1022)),
-            ("chunker 2", profiles(_0=2))):
+            ("chunker 2 of files", profiles(_0=2)), ("chunker 1 of pages", pages(_0=1)), ("chunker 3 of pages", pages(_0=3)),
+            ("min of pages 512", pages(_1=512)), ("max of pages 2 MiB", pages(_3=2 << 20)), ("min of pages above max", pages(_1=131072)),
+            ("min of pages no power of two", pages(_1=4098)), ("max of pages no power of two", pages(_3=65534)),
+            ("pages without max", pages(_3=None))):
         bad(name, e.config(KEYS, config_map(**changes)), "not allowed by the tables (the MAC is right)")
     v.write()
 
@@ -967,6 +976,13 @@ def chunker():
     good("masks 0: every chunk is min", always, {"xof": "chunker data", "length": 1001})
     good("masks of 63 bits: every chunk is max", never, {"xof": "chunker data", "length": 4001})
     good("min, average and max equal", same, {"xof": "chunker data", "length": 3001})
+
+    pages = PagesProfile(2, 4096, 16384)
+    for page in (512, 4096, 8192, 16384, 65536):
+        for length in (0, 1, 4095, 4096, 4097, 100000):
+            lengths = cut_pages(length, page, pages)
+            assert sum(lengths) == length
+            v.good("cut_pages", f"pages of {page}, {length} bytes", {"profile": dict(pages._asdict()), "page": page, "length": length}, {"lengths": lengths})
     v.write()
 
 

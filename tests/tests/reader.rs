@@ -104,13 +104,45 @@ fn a_file_with_an_indirect_chunk_list() {
     let scratch = Scratch::with_options("--chunk-size 4K --dump-chunk-size 4K --pack-size 1M");
     let source = scratch.tree("source");
     write(source.join("large"), noise(21, 24_000_000));
-    write(source.join("database.sqlite"), [&b"SQLite format 3\0"[..], &noise(22, 6_000_000)].concat());
+    write(
+        source.join("database.sqlite"),
+        [&b"SQLite format 3\0\x10\0\x01\x01\0\x40\x20\x20"[..], &noise(22, 6_000_000)].concat(),
+    );
     write(source.join("text"), prose(3_000_000));
     scratch.snapshot(&source);
     verify(&scratch);
     let back = restore(&scratch, "latest", &source, "target");
     assert_same(&source, &back);
     assert_diff_is_silent(&source, &back);
+}
+
+/// SQLite itself writes the file: 3 rows in 1,000 are updated, all over it.
+#[test]
+fn a_database_is_stored_by_its_pages() {
+    let scratch = Scratch::new();
+    let source = scratch.tree("source");
+    let (database, later) = (source.join("chat.db"), scratch.file("later.db"));
+    let maker = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches/peers/make-sqlite.py");
+    ok(script(&maker, words![database, later, "80000"]));
+    let first = scratch.run_words(words!["snapshot", "--json", source]).ok().summary();
+    fs::copy(&later, &database).expect("copied");
+    let second = scratch.run_words(words!["snapshot", "--json", source]).ok().summary();
+    let added = |summary: &Value| summary["data_added_packed"].as_u64().expect("bytes");
+    assert!(added(&first) > 5_000_000 && added(&second) * 5 < added(&first), "{first} {second}");
+    let bytes = fs::read(&later).expect("read");
+    let streamed = scratch.run_with_input("snapshot --stdin chat.db --json", &bytes).ok().summary();
+    assert_eq!(streamed["chunks_new"], 1, "a stream is cut as the file was; the directory is new: {streamed}");
+    verify(&scratch);
+    for (number, id) in [&first, &second].into_iter().map(|summary| &summary["snapshot_id"]).enumerate() {
+        let id = id.as_str().expect("an id");
+        let back = restore(&scratch, &id[..12], &source, &format!("target-{number}"));
+        assert_eq!(
+            fs::read(back.join("chat.db")).expect("read") == bytes,
+            number == 1,
+            "the version that was asked for"
+        );
+    }
+    assert_same(&source, &scratch.file("target-1").join(source.strip_prefix("/").expect("absolute")));
 }
 
 #[test]

@@ -5,7 +5,9 @@
 
 mod data;
 mod gear;
+mod pages;
 mod tree;
 
 pub use data::DataChunker;
+pub use pages::PageChunker;
 pub use tree::{ListCutter, TREE_CHUNK_MAX_BYTES, TreeCutter};

@@ -7,9 +7,10 @@ use super::{FormatError, ObjectKind};
 use crate::crypto::Keys;
 use crate::id::RepositoryId;
 use crate::limits;
-use crate::model::{ChunkerParameters, Config, Suite};
+use crate::model::{ChunkerParameters, Config, PageParameters, Suite};
 
 const CHUNKER_GEAR: u64 = 1;
+const CHUNKER_PAGES: u64 = 2;
 const MAC_BYTES: usize = 32;
 const MAX_FEATURES: u64 = 256;
 
@@ -25,12 +26,13 @@ pub fn encode_config(config: &Config, keys: &Keys) -> Vec<u8> {
     map.unsigned(3, config.pack_size);
     map.unsigned(4, config.segment_size.into());
     map.entry(5, |w| {
-        w.array(2)?;
+        w.array(3)?;
         for profile in [&config.files, &config.dumps] {
             w.map(6)?.u8(0)?.u64(CHUNKER_GEAR)?;
             w.u8(1)?.u32(profile.min)?.u8(2)?.u32(profile.average)?.u8(3)?.u32(profile.max)?;
             w.u8(4)?.u64(profile.strict_mask)?.u8(5)?.u64(profile.loose_mask)?;
         }
+        w.map(3)?.u8(0)?.u64(CHUNKER_PAGES)?.u8(1)?.u32(config.pages.min)?.u8(3)?.u32(config.pages.max)?;
         Ok(())
     });
     map.texts(6, &config.features_read);
@@ -61,7 +63,7 @@ pub fn decode_config(object: &[u8]) -> Result<Config, FormatError> {
             2 => suite = Some(d.u8()?),
             3 => pack_size = Some(d.u64()?),
             4 => segment_size = Some(d.u32()?),
-            5 => profiles = Some(read_tuple(d, 2, |d| Ok((decode_profile(d)?, decode_profile(d)?)))?),
+            5 => profiles = Some(read_tuple(d, 3, |d| Ok((decode_gear(d)?, decode_gear(d)?, decode_pages(d)?)))?),
             6 => read = Some(read_texts(d, MAX_FEATURES)?),
             7 => write = Some(read_texts(d, MAX_FEATURES)?),
             8 => prune = Some(read_texts(d, MAX_FEATURES)?),
@@ -74,7 +76,7 @@ pub fn decode_config(object: &[u8]) -> Result<Config, FormatError> {
         return Err(FormatError::Feature(unknown.clone()));
     }
     let suite = required(suite)?;
-    let (files, dumps) = required(profiles)?;
+    let (files, dumps, pages) = required(profiles)?;
     let config = Config {
         id: required(id)?,
         created: required(created)?,
@@ -83,6 +85,7 @@ pub fn decode_config(object: &[u8]) -> Result<Config, FormatError> {
         segment_size: required(segment_size)?,
         files,
         dumps,
+        pages,
         features_read,
         features_write: required(write)?,
         features_prune: required(prune)?,
@@ -101,7 +104,7 @@ pub fn verify_config(object: &[u8], keys: &Keys) -> Result<(), FormatError> {
     if keys.verify_config_mac(bytes, mac) { Ok(()) } else { Err(crate::crypto::CryptoError::NotAuthentic.into()) }
 }
 
-fn decode_profile(decoder: &mut Decoder<'_>) -> Result<ChunkerParameters, FormatError> {
+fn decode_gear(decoder: &mut Decoder<'_>) -> Result<ChunkerParameters, FormatError> {
     let mut chunker = None;
     let [mut min, mut average, mut max] = [None; 3];
     let [mut strict, mut loose] = [None; 2];
@@ -117,10 +120,7 @@ fn decode_profile(decoder: &mut Decoder<'_>) -> Result<ChunkerParameters, Format
         }
         Ok(true)
     })?;
-    match required(chunker)? {
-        CHUNKER_GEAR => {}
-        other => return Err(FormatError::Unknown("chunker", other)),
-    }
+    require_chunker(CHUNKER_GEAR, chunker)?;
     Ok(ChunkerParameters {
         min: required(min)?,
         average: required(average)?,
@@ -128,6 +128,28 @@ fn decode_profile(decoder: &mut Decoder<'_>) -> Result<ChunkerParameters, Format
         strict_mask: required(strict)?,
         loose_mask: required(loose)?,
     })
+}
+
+fn decode_pages(decoder: &mut Decoder<'_>) -> Result<PageParameters, FormatError> {
+    let (mut chunker, mut min, mut max) = (None, None, None);
+    read_map(decoder, |key, d| {
+        match key {
+            0 => chunker = Some(d.u64()?),
+            1 => min = Some(d.u32()?),
+            3 => max = Some(d.u32()?),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    })?;
+    require_chunker(CHUNKER_PAGES, chunker)?;
+    Ok(PageParameters { min: required(min)?, max: required(max)? })
+}
+
+fn require_chunker(expected: u64, found: Option<u64>) -> Result<(), FormatError> {
+    match required(found)? {
+        chunker if chunker == expected => Ok(()),
+        other => Err(FormatError::Unknown("chunker", other)),
+    }
 }
 
 fn check_limits(config: &Config) -> Result<(), FormatError> {
@@ -138,12 +160,12 @@ fn check_limits(config: &Config) -> Result<(), FormatError> {
         return Err(FormatError::OverLimit("segment size"));
     }
     for profile in [&config.files, &config.dumps] {
-        check_profile(profile)?;
+        check_gear(profile)?;
     }
-    Ok(())
+    check_pages(&config.pages)
 }
 
-fn check_profile(p: &ChunkerParameters) -> Result<(), FormatError> {
+fn check_gear(p: &ChunkerParameters) -> Result<(), FormatError> {
     let in_range = limits::CHUNKER_MIN.contains(&p.min)
         && limits::CHUNKER_AVERAGE.contains(&p.average)
         && limits::CHUNKER_MAX.contains(&p.max);
@@ -151,4 +173,13 @@ fn check_profile(p: &ChunkerParameters) -> Result<(), FormatError> {
     let even = [p.min, p.average, p.max].iter().all(|size| size.is_multiple_of(2));
     let masks = [p.strict_mask, p.loose_mask].iter().all(|&mask| mask >> 63 == 0);
     if in_range && ordered && even && masks { Ok(()) } else { Err(FormatError::OverLimit("chunker profile")) }
+}
+
+fn check_pages(p: &PageParameters) -> Result<(), FormatError> {
+    let allowed = |size: u32| limits::CHUNKER_PAGES.contains(&size) && size.is_power_of_two();
+    if allowed(p.min) && allowed(p.max) && p.min <= p.max {
+        Ok(())
+    } else {
+        Err(FormatError::OverLimit("chunker profile"))
+    }
 }

@@ -31,15 +31,6 @@ impl Suite {
     }
 }
 
-/// Which chunker settings a stream is cut with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Profile {
-    /// Coarse, for what does not compress: media, archives.
-    Files,
-    /// Fine, for what changes in small places: dumps, databases, images, text.
-    Dumps,
-}
-
 /// Settings of the gear chunker. Sizes in bytes, even.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChunkerParameters {
@@ -55,6 +46,15 @@ pub struct ChunkerParameters {
     pub loose_mask: u64,
 }
 
+/// Settings of the chunker for pages. Sizes in bytes, powers of two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageParameters {
+    /// Smaller pages share a chunk.
+    pub min: u32,
+    /// Larger pages are several chunks.
+    pub max: u32,
+}
+
 /// The `config` object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -68,24 +68,16 @@ pub struct Config {
     pub pack_size: u64,
     /// Plaintext bytes at which a writer closes a segment.
     pub segment_size: u32,
-    /// Settings for [`Profile::Files`].
+    /// For what does not compress: media, archives.
     pub files: ChunkerParameters,
-    /// Settings for [`Profile::Dumps`].
+    /// For what changes in small places: dumps, text, images of disks.
     pub dumps: ChunkerParameters,
+    /// For databases that write to pages in place.
+    pub pages: PageParameters,
     /// Features that a client must know to read.
     pub features_read: Vec<String>,
     /// Features that a client must know to write.
     pub features_write: Vec<String>,
     /// Features that a client must know to delete.
     pub features_prune: Vec<String>,
-}
-
-impl Config {
-    /// The settings of a profile.
-    pub fn profile(&self, profile: Profile) -> &ChunkerParameters {
-        match profile {
-            Profile::Files => &self.files,
-            Profile::Dumps => &self.dumps,
-        }
-    }
 }

@@ -4,7 +4,7 @@ mod config;
 mod node;
 mod snapshot;
 
-pub use config::{ChunkerParameters, Config, Profile, Suite};
+pub use config::{ChunkerParameters, Config, PageParameters, Suite};
 pub use node::{ChunkRef, Content, Extent, LinkGroup, Metadata, Node, NodeKind, Xattr, is_valid_name};
 pub use snapshot::{NameTable, Snapshot, SnapshotStatistics};
 

@@ -126,6 +126,10 @@ fn config(repository: &Repository, json: &mut Json) {
         profile.text("loose_mask", &format!("{:016x}", p.loose_mask));
         json.raw(name, &profile.finish());
     }
+    let mut pages = Json::default();
+    pages.number("min", config.pages.min);
+    pages.number("max", config.pages.max);
+    json.raw("pages", &pages.finish());
     json.raw("features_read", &array(config.features_read.iter().map(|feature| quote(feature))));
     json.raw("features_write", &array(config.features_write.iter().map(|feature| quote(feature))));
     json.raw("features_prune", &array(config.features_prune.iter().map(|feature| quote(feature))));

@@ -6,13 +6,15 @@ use crate::error::{EngineError, ErrorKind, Result};
 use crate::format::{decode_config, encode_config, encode_slot};
 use crate::id::{RepositoryId, SlotId};
 use crate::limits;
-use crate::model::{ChunkerParameters, Config, Suite};
+use crate::model::{ChunkerParameters, Config, PageParameters, Suite};
 use crate::storage::{ObjectFamily, ObjectName, Outcome, Storage};
 
 /// Average chunk of the `files` profile, in bytes.
 const FILES_AVERAGE: u32 = 64 << 10;
 /// Average chunk of the `dumps` profile, in bytes.
 const DUMPS_AVERAGE: u32 = 16 << 10;
+/// A chunk a page, between what the index can bear and what rarely changes as a whole.
+const PAGES: PageParameters = PageParameters { min: 4 << 10, max: 16 << 10 };
 /// Packs of 16 MiB: two of them in memory (one filling, one on its way) fit in 100 MiB with everything else.
 const PACK_SIZE: u64 = 16 << 20;
 const SEGMENT_SIZE: u32 = 1 << 20;
@@ -74,6 +76,7 @@ pub fn init(storage: &dyn Storage, secret: &Secret, options: &InitOptions, clock
         segment_size: SEGMENT_SIZE,
         files: profile(options.chunk_size.unwrap_or(FILES_AVERAGE))?,
         dumps: profile(options.dump_chunk_size.unwrap_or(DUMPS_AVERAGE))?,
+        pages: PAGES,
         features_read: Vec::new(),
         features_write: Vec::new(),
         features_prune: Vec::new(),

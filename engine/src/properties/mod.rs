@@ -20,7 +20,7 @@ use crate::id::{ChunkId, DomainId, IndexId, PackId, RepositoryId, SessionId, Sna
 use crate::limits;
 use crate::model::{
     ChunkKind, ChunkRef, ChunkerParameters, Compression, Config, Content, Extent, Metadata, Node, NodeKind, PackRow,
-    SegmentRow, Snapshot, SnapshotStatistics, Suite, Xattr, is_valid_name,
+    PageParameters, SegmentRow, Snapshot, SnapshotStatistics, Suite, Xattr, is_valid_name,
 };
 use crate::monitor::Problem;
 
@@ -269,21 +269,29 @@ fn profile() -> impl Strategy<Value = ChunkerParameters> {
     )
 }
 
+fn pages() -> impl Strategy<Value = PageParameters> {
+    (10..=20u32, 10..=20u32).prop_map(|(a, b)| PageParameters { min: 1 << a.min(b), max: 1 << a.max(b) })
+}
+
 fn config() -> impl Strategy<Value = Config> {
     let features = || vec(any::<String>(), 0..3);
     let sizes = (limits::PACK_SIZE_SETTING, limits::SEGMENT_SIZE_SETTING);
-    (any::<[u8; 16]>(), time(), 1..=2u8, sizes, profile(), profile(), features(), features()).prop_map(
-        |(id, created, suite, (pack_size, segment_size), files, dumps, features_write, features_prune)| Config {
-            id: RepositoryId::new(id),
-            created,
-            suite: Suite::from_code(suite).expect("a suite"),
-            pack_size,
-            segment_size: u32::try_from(segment_size).expect("below 8 MiB"),
-            files,
-            dumps,
-            features_read: Vec::new(),
-            features_write,
-            features_prune,
+    let profiles = (profile(), profile(), pages());
+    (any::<[u8; 16]>(), time(), 1..=2u8, sizes, profiles, features(), features()).prop_map(
+        |(id, created, suite, (pack_size, segment_size), (files, dumps, pages), features_write, features_prune)| {
+            Config {
+                id: RepositoryId::new(id),
+                created,
+                suite: Suite::from_code(suite).expect("a suite"),
+                pack_size,
+                segment_size: u32::try_from(segment_size).expect("below 8 MiB"),
+                files,
+                dumps,
+                pages,
+                features_read: Vec::new(),
+                features_write,
+                features_prune,
+            }
         },
     )
 }

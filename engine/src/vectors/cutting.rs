@@ -2,17 +2,17 @@
 
 use serde_json::{Value, json};
 
-use super::objects::profile;
+use super::objects::{pages, profile};
 use super::repository::Fixture;
 use super::{Case, Operation, Tried, bytes, hex, list, number, string};
-use crate::chunker::{DataChunker, TreeCutter};
+use crate::chunker::{DataChunker, PageChunker, TreeCutter};
 use crate::format::testing::encode_content;
 use crate::format::{decode_references, encode_references};
 use crate::id::ChunkId;
 use crate::model::{ChunkKind, ChunkRef, Content};
 use crate::repository::{ChunkReader, ContentReader, ContentWriter};
 
-pub(super) const CHUNKER: [Operation; 1] = [("cut", cut)];
+pub(super) const CHUNKER: [Operation; 2] = [("cut", cut), ("cut_pages", cut_pages)];
 pub(super) const TREE_CUT: [Operation; 2] = [("cut_nodes", cut_nodes), ("cut_references", cut_references)];
 
 fn extended(text: &str, len: usize) -> Vec<u8> {
@@ -45,6 +45,20 @@ fn cut(case: &Case<'_>) -> Tried {
             rest = &rest[len..];
         }
         assert_eq!(lengths, expected);
+    }
+    Ok(())
+}
+
+fn cut_pages(case: &Case<'_>) -> Tried {
+    let chunker = PageChunker::new(pages(case.input("profile")));
+    let page = u32::try_from(case.number("page"))?;
+    for window in [usize::MAX, chunker.max_len()] {
+        let (mut rest, mut lengths) = (case.number("length") as usize, Vec::new());
+        while rest > 0 {
+            lengths.push(json!(chunker.cut(page, &vec![0; rest.min(window)])));
+            rest -= number(&lengths[lengths.len() - 1]) as usize;
+        }
+        assert_eq!(lengths, list(case.expected("lengths")));
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use crate::format::{
     encode_config, encode_intent, encode_register, encode_snapshot, envelope_record, verify_config,
 };
 use crate::id::{SessionId, SnapshotId};
-use crate::model::{ChunkerParameters, Config, Content, NameTable, Snapshot, Suite};
+use crate::model::{ChunkerParameters, Config, Content, NameTable, PageParameters, Snapshot, Suite};
 
 pub(super) const CONFIG: [Operation; 2] = [("config", config), ("read_config", read_config)];
 pub(super) const ENVELOPE: [Operation; 4] =
@@ -41,6 +41,11 @@ pub(super) fn profile(value: &Value) -> ChunkerParameters {
     }
 }
 
+pub(super) fn pages(value: &Value) -> PageParameters {
+    assert_eq!(value["chunker"], 2);
+    PageParameters { min: small(&value["min"]), max: small(&value["max"]) }
+}
+
 fn texts(value: &Value) -> Vec<String> {
     list(value).iter().map(|text| string(text).to_owned()).collect()
 }
@@ -60,6 +65,7 @@ fn config(case: &Case<'_>) -> Tried {
         segment_size: small(case.input("segment_size")),
         files: profile(&case.input("profiles")[0]),
         dumps: profile(&case.input("profiles")[1]),
+        pages: pages(&case.input("profiles")[2]),
         features_read: texts(case.input("read")),
         features_write: texts(case.input("write")),
         features_prune: texts(case.input("prune")),

@@ -8,7 +8,7 @@ use crate::crypto::{Keys, Secret};
 use crate::error::Result;
 use crate::format::{encode_config, encode_slot};
 use crate::id::DomainId;
-use crate::model::{ChunkerParameters, Config, Suite};
+use crate::model::{ChunkerParameters, Config, PageParameters, Suite};
 use crate::monitor::Monitor;
 use crate::repository::{Index, Repository, Session, SessionWriter};
 use crate::storage::{MemoryStorage, ObjectName, Storage};
@@ -39,6 +39,7 @@ impl Fixture {
             segment_size: 64 << 10,
             files: profile,
             dumps: profile,
+            pages: PageParameters { min: 1024, max: 1024 },
             features_read: Vec::new(),
             features_write: Vec::new(),
             features_prune: Vec::new(),

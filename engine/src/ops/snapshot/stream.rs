@@ -6,11 +6,12 @@ use std::thread::Scope;
 use crossbeam_channel::{Receiver, bounded, select_biased};
 
 use super::Gathered;
+use super::profile::Profile;
 use super::trees::TreeBuilder;
 use super::worker::{StreamError, Worker};
 use crate::clock::Timestamp;
 use crate::error::{EngineError, ErrorKind, Result};
-use crate::model::{ChunkKind, Metadata, Node, NodeKind, Profile};
+use crate::model::{ChunkKind, Metadata, Node, NodeKind};
 use crate::monitor::{ItemAction, ProblemLog};
 use crate::os::host;
 use crate::repository::{SegmentBuilder, SessionWriter};
@@ -37,7 +38,7 @@ pub(super) fn gather_stream<'s, 'w>(
         .collect();
     let mut worker = Worker::new(writer, problems);
     let mut size = 0u64;
-    let stored = worker.stream(Some(Profile::Dumps), &mut |buffer| {
+    let stored = worker.stream(Profile::of_stream, &mut |buffer| {
         let count = fill(read, buffer)?;
         size += count as u64;
         Ok(count)

@@ -1,8 +1,8 @@
 //! Reading files: one worker runs a file through all steps in its own buffers.
 
-use crate::chunker::DataChunker;
+use super::profile::{Chunkers, Profile};
 use crate::error::{EngineError, ErrorKind, Result};
-use crate::model::{ChunkKind, Content, Node, Profile};
+use crate::model::{ChunkKind, Content, Node};
 use crate::monitor::ProblemLog;
 use crate::repository::{ContentWriter, PlainSegment, SegmentBuilder, SessionWriter};
 use crate::source::{Entry, SourceFile};
@@ -10,8 +10,6 @@ use crate::source::{Entry, SourceFile};
 /// Files up to this many bytes are stored in their node: an id, its place in index and pack cost 107 bytes, and
 /// none of them compresses.
 const INLINE_BYTES: usize = 192;
-/// How much of a file decides about its profile, in bytes.
-const PROFILE_SAMPLE_BYTES: usize = 64 << 10;
 /// How much is read at once, in bytes, beside the longest chunk.
 const READ_BYTES: usize = 1 << 20;
 
@@ -27,23 +25,19 @@ pub(super) enum StreamError {
 pub(super) struct Worker<'w, 'a> {
     data: SegmentBuilder<'w, 'a>,
     trees: SegmentBuilder<'w, 'a>,
-    files: DataChunker,
-    dumps: DataChunker,
+    chunkers: Chunkers,
     buffer: Vec<u8>,
     problems: &'w ProblemLog<'w>,
 }
 
 impl<'w, 'a> Worker<'w, 'a> {
     pub(super) fn new(writer: &'w SessionWriter<'a>, problems: &'w ProblemLog<'w>) -> Self {
-        let repository = writer.repository();
-        let chunker = |profile| DataChunker::new(repository.domain(), *repository.config().profile(profile));
-        let (files, dumps) = (chunker(Profile::Files), chunker(Profile::Dumps));
-        let buffer = vec![0; READ_BYTES + files.max_len().max(dumps.max_len())];
+        let chunkers = Chunkers::new(writer.repository());
+        let buffer = vec![0; READ_BYTES + chunkers.max_len()];
         Self {
             data: SegmentBuilder::new(writer, ChunkKind::Data),
             trees: writer.tree_builder(),
-            files,
-            dumps,
+            chunkers,
             buffer,
             problems,
         }
@@ -84,13 +78,13 @@ impl<'w, 'a> Worker<'w, 'a> {
             Ok(xattrs) => node.metadata.xattrs = xattrs,
             Err(error) => self.problems.add(&entry.source_path(), error.to_string()),
         }
-        let content = match self.stream(None, &mut |buffer| file.read(buffer)) {
+        let content = match self.stream(Profile::of_file, &mut |buffer| file.read(buffer)) {
             // A sparse file got shorter: its holes are no longer where they were.
             Err(StreamError::Source(error))
                 if file.extents().is_some() && is(&error, std::io::ErrorKind::UnexpectedEof) =>
             {
                 file.ignore_holes();
-                self.stream(None, &mut |buffer| file.read(buffer))?
+                self.stream(Profile::of_file, &mut |buffer| file.read(buffer))?
             }
             other => other?,
         };
@@ -113,19 +107,18 @@ impl<'w, 'a> Worker<'w, 'a> {
     }
 
     /// Cuts a stream into chunks and stores them. `read` fills a buffer, and gives less only at the end.
-    /// Without a `profile`, the first bytes choose it.
+    /// `choose` says by the first bytes which profile it is cut with.
     pub(super) fn stream(
         &mut self,
-        profile: Option<Profile>,
+        choose: fn(&[u8]) -> Profile,
         read: &mut dyn FnMut(&mut [u8]) -> Result<usize>,
     ) -> Result<Content, StreamError> {
         let mut content = ContentWriter::default();
         let (mut start, mut end) = (0, 0);
         let mut at_end = false;
-        let mut chosen = profile;
+        let mut chosen = None;
         loop {
-            let longest = self.files.max_len().max(self.dumps.max_len());
-            if !at_end && end - start < longest {
+            if !at_end && end - start < self.chunkers.max_len() {
                 self.buffer.copy_within(start..end, 0);
                 (start, end) = (0, end - start);
                 let count = read(&mut self.buffer[end..]).map_err(StreamError::Source)?;
@@ -139,12 +132,8 @@ impl<'w, 'a> Worker<'w, 'a> {
             if start == end {
                 return content.finish(&mut self.trees).map_err(StreamError::Fatal);
             }
-            let profile = *chosen.get_or_insert_with(|| profile_of(&self.buffer[start..end]));
-            let chunker = match profile {
-                Profile::Files => &self.files,
-                Profile::Dumps => &self.dumps,
-            };
-            let len = chunker.cut(&self.buffer[start..end]);
+            let profile = *chosen.get_or_insert_with(|| choose(&self.buffer[start..end]));
+            let len = self.chunkers.cut(profile, &self.buffer[start..end]);
             let reference = self.data.add(&self.buffer[start..start + len]).map_err(StreamError::Fatal)?;
             content.push(reference, &mut self.trees).map_err(StreamError::Fatal)?;
             start += len;
@@ -175,32 +164,4 @@ pub(super) fn interrupted() -> EngineError {
 
 fn is(error: &EngineError, kind: std::io::ErrorKind) -> bool {
     error.io_error().is_some_and(|error| error.kind() == kind)
-}
-
-/// Fine chunks where the content compresses, coarse ones where it doesn't: text, dumps, databases and images of
-/// disks change in small places; media and archives are written anew as a whole. Decided by how often two bytes
-/// of the beginning are equal, which is once in 256 for random ones.
-fn profile_of(beginning: &[u8]) -> Profile {
-    let sample = &beginning[..beginning.len().min(PROFILE_SAMPLE_BYTES)];
-    let mut counts = [0u64; 256];
-    sample.iter().for_each(|&byte| counts[usize::from(byte)] += 1);
-    let len = sample.len() as u64;
-    let equal_pairs: u64 = counts.iter().map(|count| count * count).sum::<u64>().saturating_sub(len);
-    if equal_pairs * 256 * 4 > len * len * 5 { Profile::Dumps } else { Profile::Files }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_compresses_is_cut_finely() {
-        let mut random = vec![0u8; 100_000];
-        blake3::Hasher::new().finalize_xof().fill(&mut random);
-        assert_eq!(profile_of(&random), Profile::Files);
-        assert_eq!(profile_of(&random[..1000]), Profile::Files);
-        let text: Vec<u8> = random.iter().map(|byte| b'a' + byte % 26).collect();
-        assert_eq!(profile_of(&text), Profile::Dumps);
-        assert_eq!(profile_of(&[0; 5000]), Profile::Dumps);
-    }
 }
