@@ -28,11 +28,11 @@ fn chunk_ids(c: &mut Criterion) {
     }
 }
 
-/// The profile of `average`, as `init` makes it.
-fn profile(average: u32) -> ChunkerParameters {
-    let bits = average.ilog2() - 1;
+/// The profile for chunks of `size` bytes, as `init` makes it.
+fn profile(size: u32) -> ChunkerParameters {
+    let bits = size.ilog2() - 2;
     let mask = ((1u64 << bits) - 1) << (62 - bits);
-    ChunkerParameters { min: average / 2, average, max: average * 4, strict_mask: mask, loose_mask: mask }
+    ChunkerParameters { min: size / 2, average: size / 4 * 3, max: size * 4, strict_mask: mask, loose_mask: mask }
 }
 
 fn chunker(c: &mut Criterion) {

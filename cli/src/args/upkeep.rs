@@ -22,11 +22,11 @@ pub(crate) struct Init {
     #[arg(long, value_name = "CIPHER", default_value = "auto")]
     pub(crate) cipher: Cipher,
 
-    /// Average chunk of ordinary files, a power of two
+    /// Usual size of chunks of what does not compress, a power of two
     #[arg(long, value_name = "SIZE", value_parser = values::size_u32)]
     pub(crate) chunk_size: Option<u32>,
 
-    /// Average chunk of what changes in small places: dumps, databases, images
+    /// Usual size of chunks of what compresses and changes in small places: dumps, text, images
     #[arg(long, value_name = "SIZE", value_parser = values::size_u32)]
     pub(crate) dump_chunk_size: Option<u32>,
 

@@ -1,8 +1,8 @@
 //! Gear hashing with a secret table. Spec chapter 9.4.
 //!
-//! The method: Xia et al., "FastCDC" (USENIX ATC 2016). One mask for all sizes with min = average / 2 cuts less evenly
-//! but finds more duplicates than normalised chunking (measured in the benchmark report; the same result is known from
-//! simulations of rollsum chunkers).
+//! The method: Xia et al., "FastCDC" (USENIX ATC 2016). One mask for all sizes with a min of more than half the average
+//! cuts less evenly but finds more duplicates than normalised chunking (measured in `format-spec/DECISIONS.md`; the
+//! same is known from simulations of rollsum chunkers).
 
 use zeroize::Zeroize;
 

@@ -5,14 +5,13 @@ use crate::crypto::{KdfParameters, Keys, RootSecret, Secret, measure_suites, ran
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::format::{decode_config, encode_config, encode_slot};
 use crate::id::{RepositoryId, SlotId};
-use crate::limits;
 use crate::model::{ChunkerParameters, Config, PageParameters, Suite};
 use crate::storage::{ObjectFamily, ObjectName, Outcome, Storage};
 
-/// Average chunk of the `files` profile, in bytes.
-const FILES_AVERAGE: u32 = 64 << 10;
-/// Average chunk of the `dumps` profile, in bytes.
-const DUMPS_AVERAGE: u32 = 16 << 10;
+/// Usual chunk of the `files` profile, in bytes.
+const FILES_CHUNK: u32 = 64 << 10;
+/// Usual chunk of the `dumps` profile, in bytes.
+const DUMPS_CHUNK: u32 = 16 << 10;
 /// A chunk a page, between what the index can bear and what rarely changes as a whole.
 const PAGES: PageParameters = PageParameters { min: 4 << 10, max: 16 << 10 };
 /// Packs of 16 MiB: two of them in memory (one filling, one on its way) fit in 100 MiB with everything else.
@@ -36,9 +35,9 @@ pub enum CipherChoice {
 pub struct InitOptions {
     /// What seals segments.
     pub cipher: CipherChoice,
-    /// Average chunk of the `files` profile in bytes, a power of two; `None`: 64 KiB.
+    /// Usual chunk of the `files` profile in bytes, a power of two; `None`: 64 KiB. The average is a quarter less.
     pub chunk_size: Option<u32>,
-    /// Average chunk of the `dumps` profile in bytes, a power of two; `None`: 16 KiB.
+    /// The same of the `dumps` profile; `None`: 16 KiB.
     pub dump_chunk_size: Option<u32>,
     /// Bytes at which a pack is closed; `None`: 16 MiB.
     pub pack_size: Option<u64>,
@@ -74,8 +73,8 @@ pub fn init(storage: &dyn Storage, secret: &Secret, options: &InitOptions, clock
         suite,
         pack_size: options.pack_size.unwrap_or(PACK_SIZE),
         segment_size: SEGMENT_SIZE,
-        files: profile(options.chunk_size.unwrap_or(FILES_AVERAGE))?,
-        dumps: profile(options.dump_chunk_size.unwrap_or(DUMPS_AVERAGE))?,
+        files: profile(options.chunk_size.unwrap_or(FILES_CHUNK))?,
+        dumps: profile(options.dump_chunk_size.unwrap_or(DUMPS_CHUNK))?,
         pages: PAGES,
         features_read: Vec::new(),
         features_write: Vec::new(),
@@ -146,23 +145,20 @@ fn choose_suite(cipher: CipherChoice) -> (Suite, Option<(u64, u64)>) {
     }
 }
 
-/// Settings for an average in bytes: smallest half of it, largest four times it, one mask for all sizes.
-fn profile(average: u32) -> Result<ChunkerParameters> {
-    let bounds = limits::CHUNKER_AVERAGE;
-    if !average.is_power_of_two() || !bounds.contains(&average) || average > limits::CHUNK_BYTES / 4 {
+/// Smallest and largest size that can be asked for, in bytes.
+const CHUNK_SIZES: std::ops::RangeInclusive<u32> = 512..=2 << 20;
+
+/// Settings for chunks of a usual size in bytes: smallest half of it, on average three quarters, largest four times it,
+/// one mask for all sizes.
+fn profile(size: u32) -> Result<ChunkerParameters> {
+    if !size.is_power_of_two() || !CHUNK_SIZES.contains(&size) {
         return Err(EngineError::new(
             ErrorKind::Invalid,
-            format!("average chunk of {average} bytes: must be a power of two from 256 bytes to 2 MiB"),
+            format!("chunks of {size} bytes: must be a power of two from 512 bytes to 2 MiB"),
         ));
     }
-    // After the smallest size each byte ends the chunk with probability 2 / average.
-    let bits = average.ilog2() - 1;
+    // After the smallest size each byte ends the chunk with probability 4 / size.
+    let bits = size.ilog2() - 2;
     let mask = ((1u64 << bits) - 1) << (62 - bits);
-    Ok(ChunkerParameters {
-        min: (average / 2).max(*limits::CHUNKER_MIN.start()),
-        average,
-        max: average * 4,
-        strict_mask: mask,
-        loose_mask: mask,
-    })
+    Ok(ChunkerParameters { min: size / 2, average: size / 4 * 3, max: size * 4, strict_mask: mask, loose_mask: mask })
 }
