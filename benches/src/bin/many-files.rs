@@ -83,7 +83,7 @@ fn make_directory(root: &Directory, number: u64, files: std::ops::Range<u64>, le
     let directory = root.open_directory(&name, false)?;
     let mut content = Vec::with_capacity(len + 32);
     for file in files {
-        let created = directory.create_file(format!("file-{file:08}").as_bytes())?;
+        let created = directory.create_file(format!("file-{file:08}").as_bytes(), 0o600)?;
         if len > 0 {
             content.clear();
             for block in 0..len.div_ceil(32) as u64 {

@@ -40,7 +40,7 @@ fn large_file(
     const NAME: &[u8] = b"large";
     let bytes = (Unit::Byte, FILE_SEGMENTS * SEGMENT_BYTES as u64);
     let write = || -> std::io::Result<()> {
-        let file = directory.create_file(NAME)?;
+        let file = directory.create_file(NAME, 0o600)?;
         (0..FILE_SEGMENTS).try_for_each(|number| file.write_at(segment, number * SEGMENT_BYTES as u64))
     };
     costs.write = meter.measure("write to the page cache", ANY, bytes, &mut || {
@@ -87,7 +87,7 @@ fn small_files(meter: &mut Meter<'_>, path: &Path, above: &Directory, content: &
             above.make_directory(&last)?;
             let directory = above.open_directory(&last, false)?;
             for number in 0..SMALL_FILES {
-                let file = directory.create_file(&name(number))?;
+                let file = directory.create_file(&name(number), 0o600)?;
                 file.write_at(content, 0)?;
                 let metadata = file.pin();
                 metadata.set_owner(Some(uid), Some(gid))?;

@@ -11,7 +11,7 @@ use crate::crypto::{Secret, SegmentBinding, hash};
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::format::{IndexObject, encode_index};
 use crate::id::{ChunkId, DomainId, IndexId, PackId};
-use crate::model::{ChunkKind, Compression, PackRow, Profile, SegmentRow, Suite};
+use crate::model::{ChunkKind, Compression, PackRow, SegmentRow, Suite};
 use crate::ops::{CipherChoice, InitOptions, init};
 use crate::repository::{Repository, Session};
 use crate::storage::{MemoryStorage, ObjectName};
@@ -148,7 +148,7 @@ pub(super) fn of_material(
     })
 }
 
-/// Cut points of both profiles, and ids of the chunks between those of the profile that the content gets.
+/// Cut points of the profiles that cut by content, and ids of the chunks between those of the profile that the content gets.
 fn cutting(
     meter: &mut Meter<'_>,
     repository: &Repository,
@@ -161,8 +161,8 @@ fn cutting(
     let fine_bytes: u64 =
         material.segments.iter().zip(packed).filter(|(_, (c, _))| fine(c)).map(|(plain, _)| plain.len() as u64).sum();
     let fine_share = fine_bytes as f64 / material.len().max(1) as f64;
-    let chunker = |profile| DataChunker::new(repository.domain(), *repository.config().profile(profile));
-    let (files, dumps) = (chunker(Profile::Files), chunker(Profile::Dumps));
+    let (config, domain) = (repository.config(), repository.domain());
+    let (files, dumps) = (DataChunker::new(domain, config.files), DataChunker::new(domain, config.dumps));
     let mut cut = |name, chunker: &DataChunker| {
         meter.measure(name, material.name, bytes, &mut || {
             material.segments.iter().for_each(|plain| drop(cut_points(chunker, plain)));
@@ -177,7 +177,6 @@ fn cutting(
         .zip(packed)
         .map(|(plain, (compression, _))| cut_points(if fine(compression) { &dumps } else { &files }, plain))
         .collect();
-    let domain = repository.domain();
     costs.id = meter.measure("chunk ids", material.name, bytes, &mut || {
         for (plain, lens) in material.segments.iter().zip(&cuts) {
             let mut rest = plain.as_slice();
