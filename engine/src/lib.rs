@@ -18,6 +18,7 @@ pub mod os;
 #[cfg(test)]
 mod properties;
 pub mod repository;
+pub mod retention;
 pub mod source;
 pub mod storage;
 pub mod target;
