@@ -7,6 +7,7 @@
 pub mod binary;
 pub mod compare;
 pub mod damage;
+pub mod model;
 pub mod python;
 pub mod scratch;
 pub mod tree;
