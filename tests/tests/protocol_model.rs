@@ -2,6 +2,8 @@
 //!
 //! Here every situation is explored up to a bound; `./dev model` goes on from there.
 
+use std::collections::BTreeSet;
+
 use repo_tests::announced_seed;
 use repo_tests::model::{Model, Rules, Scenario, Setup, Stopping, broken, explore, holding, wander};
 
@@ -102,6 +104,19 @@ fn every_scenario_is_a_test() {
     tests.sort_unstable();
     assert_eq!(holding_names, tests);
     assert_eq!(names(broken()), BROKEN);
+}
+
+/// Each rule in the text is marked with the variant that shows why it is there.
+#[test]
+fn the_specification_names_every_variant() {
+    let text = include_str!("../../format-spec/PROTOCOL.md");
+    let names: BTreeSet<&str> = text.split('*').filter(|part| part.contains('_') && is_name(part)).collect();
+    let known: BTreeSet<&str> = BROKEN.iter().chain(&["no_put_if_absent_no_revoking"]).copied().collect();
+    assert_eq!(names, known);
+}
+
+fn is_name(part: &str) -> bool {
+    part.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
 }
 
 /// Exploring in order does not get to the end of this one.

@@ -1,4 +1,4 @@
-//! A prune, G1 to G7, and whoever goes on with its plan.
+//! A prune, G1 to G10, and whoever goes on with its plan.
 
 use super::state::{
     Model, PRUNES, PlanState, Register, Set, State, Steps, bits, pack_names, prune_pack, repack_index, repack_session,
@@ -89,6 +89,7 @@ impl Turn<'_> {
         &self.state.plans[usize::from(self.me.plan)]
     }
 
+    /// G1.
     fn begin(&mut self) {
         let (state, session) = (self.state, repack_session(self.number));
         let intents = self.model.rules.intents;
@@ -130,6 +131,7 @@ impl Turn<'_> {
         }
     }
 
+    /// G2.
     fn copy(&mut self) {
         let (state, number) = (self.state, self.number);
         let session = repack_session(number);
@@ -173,7 +175,7 @@ impl Turn<'_> {
         mixed & !clean
     }
 
-    /// G2: what is condemned, and which snapshots go.
+    /// G3: what is condemned, and which snapshots go.
     fn scan(&mut self) {
         let (model, state) = (self.model, self.state);
         let revoked = (0..2).filter(|writer| state.register(*writer) == Register::Revoked);
@@ -207,6 +209,7 @@ impl Turn<'_> {
         });
     }
 
+    /// G3, the plan.
     fn put_plan(&mut self) {
         let early = !self.model.rules.plan_before_sessions;
         let at = if early { At::Resolve } else { At::Sessions };
@@ -230,7 +233,7 @@ impl Turn<'_> {
         }
     }
 
-    /// G3 and G4.
+    /// G4 and G5.
     fn resolve(&mut self) {
         let state = self.state;
         if self.me.at == At::Sessions {
@@ -250,7 +253,7 @@ impl Turn<'_> {
         }
     }
 
-    /// G5 and G6.
+    /// G6 and G7.
     fn decide(&mut self) {
         let (model, state, plan) = (self.model, self.state, *self.plan());
         if self.me.at == At::Rescue {
@@ -290,7 +293,7 @@ impl Turn<'_> {
         if self.model.rules.index_before_packs { At::SweepIntent } else { At::DeletePacks }
     }
 
-    /// G7, the index: objects that name swept packs are replaced by one that does not.
+    /// G8: objects that name swept packs are replaced by one that does not.
     fn rewrite(&mut self) {
         let (model, state, number) = (self.model, self.state, self.number);
         let (session, index) = (sweep_session(number), sweep_index(number));
@@ -341,7 +344,7 @@ impl Turn<'_> {
         }
     }
 
-    /// G7, the rest: what is not needed any more goes, one object at a time.
+    /// G9 and G10: what is not needed any more goes, one object at a time.
     fn sweep(&mut self) {
         let (state, plan) = (self.state, *self.plan());
         let packs_first = !self.model.rules.index_before_packs;
