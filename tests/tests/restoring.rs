@@ -2,10 +2,10 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use repo_tests::binary::split;
+use repo_tests::binary::{split, tool};
 use repo_tests::compare::assert_same_with;
 use repo_tests::scratch::files_below;
 use repo_tests::tree::{self, noise, write};
@@ -57,8 +57,10 @@ fn state(directory: &Path) -> Vec<(PathBuf, u64, i64, i64, u64)> {
 fn a_target_that_holds_something_is_refused() {
     let saved = Saved::new();
     write(saved.target.join("precious"), "mine");
-    saved.restore("", "").ends(1).says("overwrite");
-    assert_eq!(saved.names(), ["precious"]);
+    for options in ["", "--delete", "--delete --dry-run"] {
+        saved.restore("", options).ends(1).says("overwrite");
+        assert_eq!(saved.names(), ["precious"], "{options}");
+    }
     saved.restore("", "--overwrite").ok();
     assert_eq!(fs::read(saved.target.join("precious")).expect("read"), b"mine");
     saved.restore("", "--overwrite --delete").ok();
@@ -68,6 +70,11 @@ fn a_target_that_holds_something_is_refused() {
     assert_ne!(saved.scratch.run_words(line).civil().code(), 0, "a file is no target");
     assert_eq!(fs::read(saved.scratch.file("file")).expect("read"), b"x");
     saved.scratch.run("restore latest").ends(2);
+    saved.restore("", "--overwrite=sometimes").ends(2).says("if-changed");
+    // Where nothing is, nothing can be lost.
+    fs::remove_dir_all(&saved.target).expect("removed");
+    saved.restore("", "--delete").ok();
+    saved.assert_same();
 }
 
 #[test]
@@ -101,6 +108,167 @@ fn what_is_right_already_is_not_written() {
     assert_eq!(fixed["files_restored"], 1, "{fixed}");
     assert!(fixed["bytes_written"].as_u64() < Some(300_000), "only what differs: {fixed}");
     saved.assert_same();
+}
+
+/// When something about an entry was changed last, for all of them, as `find` reports it.
+fn status_changes(directory: &Path) -> Vec<u8> {
+    let run = tool("find", words![directory, "-printf", "%p %C@\\0"]);
+    assert!(run.stdout.split(|&byte| byte == 0).count() > 50, "{run}");
+    run.stdout.clone()
+}
+
+#[test]
+fn an_identical_tree_is_not_touched() {
+    let scratch = Scratch::new();
+    let source = scratch.tree("source");
+    tree::everything(&source);
+    if is_root() {
+        tree::privileged(&source);
+    }
+    tree::modes_and_times(&source);
+    scratch.run_words(words!["snapshot", source]).civil();
+    let target = scratch.file("target");
+    let what = format!("latest:{}", source.display());
+    scratch.run_words(words!["restore", what, "--target", target]).ok();
+    // An ordinary user has to open closed directories first.
+    let before = status_changes(&target);
+    for option in ["--overwrite", "--overwrite=if-changed"] {
+        let run = scratch.run_words(words!["restore", "--json", "-v", what, "--target", target, option]).ok();
+        let summary = run.summary();
+        assert_eq!([&summary["files_restored"], &summary["bytes_written"]], [0, 0], "{run}");
+        if is_root() {
+            assert_eq!(status_changes(&target), before, "{option}");
+        }
+    }
+}
+
+#[test]
+fn a_change_that_keeps_size_and_time_is_found_unless_times_are_believed() {
+    let saved = Saved::new();
+    saved.restore("", "").ok();
+    let file = saved.target.join("noise/file-5");
+    let right = fs::read(&file).expect("read");
+    let mtime = fs::metadata(&file).expect("there");
+    let spoil = |keep_time: bool| {
+        let mut bytes = right.clone();
+        bytes[1000] ^= 1;
+        fs::write(&file, bytes).expect("written");
+        if keep_time {
+            tree::set_mtime(&file, mtime.mtime(), mtime.mtime_nsec());
+        }
+    };
+    // The options, whether the time tells of the change, and how many files are made right.
+    for (options, keep_time, restored) in [
+        ("--overwrite", true, 1),
+        ("--overwrite=always", true, 1),
+        ("--overwrite=if-changed", false, 1),
+        ("--overwrite=if-changed", true, 0),
+        ("--overwrite=if-changed --dry-run", true, 0),
+        ("--overwrite --dry-run", true, 1),
+    ] {
+        spoil(keep_time);
+        let summary = saved.restore("", options).ok().summary();
+        assert_eq!(summary["files_restored"], restored, "{options} {summary}");
+        let made_right = restored == 1 && !options.contains("dry-run");
+        assert_eq!(fs::read(&file).expect("read") == right, made_right, "{options}");
+    }
+    // And reading back tells what was believed wrongly.
+    saved.restore("", "--overwrite=if-changed --verify").ends(3).says("noise/file-5");
+}
+
+#[test]
+fn metadata_is_made_right_where_the_content_is() {
+    let saved = Saved::new();
+    saved.restore("", "").ok();
+    let at = |name: &str| saved.target.join(name);
+    let inodes =
+        || ["noise/file-1", "noise/file-2", "noise/file-3"].map(|name| fs::metadata(at(name)).expect("there").ino());
+    let before = inodes();
+    for option in ["--overwrite", "--overwrite=if-changed"] {
+        fs::set_permissions(at("noise/file-1"), fs::Permissions::from_mode(0o600)).expect("a mode");
+        tree::set_mtime(&at("noise/file-2"), 1_000_000_000, 7);
+        rustix::fs::setxattr(at("noise/file-3"), "user.extra", b"x", rustix::fs::XattrFlags::empty()).expect("set");
+        tree::set_mtime(&at("text/deep"), 1_000_000_000, 7);
+        let summary = saved.restore("", option).ok().summary();
+        assert_eq!([&summary["files_restored"], &summary["bytes_written"]], [0, 0], "{option} {summary}");
+        saved.assert_same();
+        let mut empty = [0u8; 64];
+        assert_eq!(rustix::fs::listxattr(at("noise/file-3"), &mut empty), Ok(0), "{option}");
+    }
+    assert_eq!(inodes(), before);
+}
+
+/// Files that their owner may read and not write, as version control has thousands.
+#[test]
+fn read_only_files_of_an_ordinary_user_are_kept_if_they_are_right() {
+    if !is_root() {
+        return;
+    }
+    let scratch = Scratch::for_nobody();
+    let source = tree::small(&scratch.tree("source"), 1);
+    for path in files_below(&source).iter().filter(|path| !path.is_symlink()) {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o444)).expect("a mode");
+    }
+    tree::give_to_nobody(&source);
+    scratch.snapshot(&source);
+    let target = scratch.file("target");
+    let what = format!("latest:{}", source.display());
+    scratch.run_words(words!["restore", what, "--target", target]).ok();
+    let before = state(&target);
+    let line = words!["restore", what, "--target", target, "--overwrite"];
+    scratch.run_words(&line).ok();
+    assert_eq!(state(&target), before);
+    // One that differs makes room.
+    fs::write(target.join("noise/file-4"), "other").expect("root may");
+    scratch.run_words(&line).ok();
+    assert_same_with(&["--no-root"], &source, &target);
+}
+
+/// Creating, writing, the time, closing: the rest is once a directory, once a segment.
+#[test]
+fn a_new_file_takes_four_system_calls() {
+    const FILES: usize = 2000;
+    let scratch = Scratch::new();
+    let traced = scratch.file("calls");
+    let probe = std::process::Command::new("strace").args(["-o", "/dev/null", "true"]).output();
+    if !probe.is_ok_and(|probe| probe.status.success()) {
+        return;
+    }
+    let source = scratch.tree("source");
+    for number in 0..FILES {
+        write(source.join(format!("{}/file-{number}", number / 100)), noise(number as u64, 3000));
+    }
+    scratch.snapshot(&source);
+    let what = format!("latest:{}", source.display());
+    let restore = scratch.command();
+    let mut strace = std::process::Command::new("strace");
+    for (name, value) in restore.get_envs() {
+        match value {
+            Some(value) => strace.env(name, value),
+            None => strace.env_remove(name),
+        };
+    }
+    strace.args(["-f", "-c", "-U", "calls,name", "-o"]).arg(&traced).arg(restore.get_program());
+    strace.args(words!["restore", what, "--target", scratch.file("target")]);
+    assert_eq!(repo_tests::binary::run_command(&mut strace).code(), 0);
+    assert_same_with(&["--no-root"], &source, &scratch.file("target"));
+    let table = fs::read_to_string(&traced).expect("a table");
+    let calls = |names: &[&str]| -> usize {
+        let rows = table.lines().filter_map(|line| line.trim().split_once(' '));
+        rows.filter(|(_, name)| names.contains(&name.trim())).filter_map(|(count, _)| count.parse::<usize>().ok()).sum()
+    };
+    for (names, most) in [
+        (&["openat", "open"][..], FILES + 400),
+        (&["close"], FILES + 400),
+        (&["pwrite64"], FILES + 100),
+        (&["utimensat"], FILES + 100),
+        (&["fchmod", "fchown", "fchownat", "ftruncate", "fallocate", "flistxattr", "fsetxattr"], 200),
+        (&["statx", "newfstatat", "fstat"], 400),
+    ] {
+        let count = calls(names);
+        assert!(count <= most, "{names:?}: {count}\n{table}");
+    }
+    assert!(calls(&["pwrite64"]) >= FILES, "the table is read as it is meant\n{table}");
 }
 
 #[test]

@@ -39,6 +39,12 @@ impl Recording {
         self.calls.lock().expect("lock").iter().filter(|call| call.starts_with(what)).count()
     }
 
+    /// How many different requests begin with `what`.
+    fn different(&self, what: &str) -> usize {
+        let calls = self.calls.lock().expect("lock");
+        calls.iter().filter(|call| call.starts_with(what)).collect::<std::collections::HashSet<_>>().len()
+    }
+
     fn forget(&self) {
         self.calls.lock().expect("lock").clear();
     }
@@ -51,7 +57,7 @@ impl Storage for Arc<Recording> {
     }
 
     fn read(&self, name: ObjectName, range: Option<Range<u64>>, max: u64) -> Result<Vec<u8>> {
-        self.note(format!("read {name}"));
+        self.note(format!("read {name} {range:?}"));
         self.below.read(name, range, max)
     }
 
@@ -425,4 +431,38 @@ fn a_storage_that_fails_fails_the_snapshot_and_loses_nothing() {
     assert_eq!(error.to_string(), "no space left");
     assert_eq!(bench.objects(ObjectFamily::Snapshots), []);
     assert_eq!(bench.storage.take("write index"), 0, "no index object names a pack that is not there");
+}
+
+/// However many files and directories share it, and however their chunks are interleaved.
+#[test]
+fn a_restore_reads_each_segment_once() {
+    let bench = Bench::new();
+    for number in 0..300 {
+        // Each twice, in another place, and a large one whose chunks are spread over all segments.
+        bench.write(&format!("first/{number}"), number, 20_000);
+        bench.write(&format!("second/{number}"), number, 20_000);
+    }
+    bench.write("third/large", 7, 6 << 20);
+    bench.snapshot();
+    bench.storage.forget();
+    let snapshot = bench.latest().1;
+    let index = bench.repository.load_index(&Silent).expect("index");
+    let target = bench.scratch.path().join("target");
+    bench.storage.forget();
+    let run = |options: &RestoreOptions| {
+        restore(&bench.repository, &index, &snapshot, b"/data", &target, options, &Silent).expect("restore")
+    };
+    let report = run(&RestoreOptions::default());
+    assert_eq!((report.files, report.problem_count), (601, 0));
+    assert!(same_files(&bench.source(), &target));
+    let reads = bench.storage.take("read packs");
+    assert_eq!(reads, bench.storage.different("read packs"), "no range twice");
+    assert!((12..30).contains(&reads), "12 MiB of data in segments of a MiB, and the tree: {reads}");
+    // What is there already is compared without the repository; only the tree is read.
+    for overwrite in [Overwrite::Always, Overwrite::IfChanged] {
+        bench.storage.forget();
+        let report = run(&RestoreOptions { overwrite, ..RestoreOptions::default() });
+        assert_eq!((report.files, report.files_unchanged, report.bytes_written), (0, 601, 0));
+        assert!(bench.storage.take("read packs") <= 2, "{overwrite:?}");
+    }
 }

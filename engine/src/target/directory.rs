@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::birth::Births;
-use super::metadata::{apply, is_as_wanted};
+use super::metadata::apply;
 use super::{OwnerMap, TargetFile, remove};
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::model::{Metadata, NodeKind, is_valid_name};
@@ -106,6 +106,11 @@ impl TargetDir {
     /// `AlreadyExists` if something else is there and not to be replaced; `Io` if the system refuses.
     pub fn make_directory(&self, name: &[u8], replace: bool) -> Result<Self> {
         self.check(name)?;
+        if !self.is_new
+            && let Ok(there) = open_own(&self.handle, name)
+        {
+            return self.child(name, false, Ok(there));
+        }
         let mut created = self.handle.make_directory(name);
         if let Err(error) = &created
             && error.kind() == IoKind::AlreadyExists
@@ -260,11 +265,6 @@ impl TargetDir {
             Ok(pinned) => apply(&pinned, metadata, kind, owners),
             Err(error) => vec![format!("cannot set metadata: {error}")],
         }
-    }
-
-    /// Whether `name` has this metadata, given what [`Self::stat`] said about it.
-    pub fn has_metadata(&self, name: &[u8], stat: &Stat, metadata: &Metadata, owners: &OwnerMap) -> bool {
-        is_valid_name(name) && is_as_wanted(stat, || self.handle.xattrs(name), metadata, owners)
     }
 
     /// [`Self::apply_metadata`] for the directory itself. After everything below is done: each entry that is created

@@ -4,7 +4,6 @@
 //! belong. Whoever is the last of the first stage plans the second. Tasks of several windows are in the queue at the
 //! same time, so nobody waits for the end of one; and the walk goes on meanwhile.
 
-use std::convert::Infallible;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -30,18 +29,25 @@ pub(super) struct Running<'a> {
     looks: AtomicUsize,
     /// The second stage.
     segments: OnceLock<Vec<Segment>>,
-    /// Dropped with the rest, when the last task is done: that is the signal.
-    _done: Sender<Infallible>,
+    /// Takes the files back when the last task is done.
+    done: Sender<Vec<FileState<'a>>>,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        // Whoever does not wait for them has given up.
+        let _ = self.done.send(std::mem::take(&mut self.files));
+    }
 }
 
 /// Tells when a window is done.
-pub(super) struct Finished(Receiver<Infallible>);
+pub(super) struct Finished<'a>(Receiver<Vec<FileState<'a>>>);
 
-impl Finished {
-    /// Waits until nobody works on the window any more.
+impl Finished<'_> {
+    /// Waits until nobody works on the window any more. Its memory is given back by whoever asked for it: the others
+    /// would have to wait for each other at the allocator, three times a file.
     pub(super) fn wait(self) {
-        // Nothing is ever sent; the end of the sender is what is waited for.
-        let _ = self.0.recv();
+        drop(self.0.recv());
     }
 }
 
@@ -78,11 +84,11 @@ impl<'a> Crew<'a> {
     }
 
     /// Begins to restore the files of a window.
-    pub(super) fn begin(&self, files: Vec<FileState<'a>>) -> Finished {
-        let (_done, finished) = bounded(0);
+    pub(super) fn begin(&self, files: Vec<FileState<'a>>) -> Finished<'a> {
+        let (done, finished) = bounded(1);
         let count = files.len();
         let looks = AtomicUsize::new(count.div_ceil(FILES_IN_A_TASK));
-        let running = Arc::new(Running { files, looks, segments: OnceLock::new(), _done });
+        let running = Arc::new(Running { files, looks, segments: OnceLock::new(), done });
         for first in (0..count).step_by(FILES_IN_A_TASK) {
             let files = first..count.min(first + FILES_IN_A_TASK);
             self.send(Task::Look(Arc::clone(&running), files));

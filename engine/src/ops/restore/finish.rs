@@ -146,21 +146,27 @@ fn holds(file: &FileState<'_>, existing: &TargetFile, bytes: &[u8]) -> bool {
 /// Sets metadata: of what was written in any case, of what was right only if it isn't what it should be.
 fn set_metadata(context: &Context<'_>, file: &FileState<'_>, work: &Work, existing: Option<&TargetFile>) {
     let (directory, name, metadata) = (&file.above.directory, &file.node.name, &file.node.metadata);
-    let has_it = |stat: &Stat| match existing {
-        Some(existing) => existing.has_metadata(stat, metadata, &context.owners),
-        None => directory.has_metadata(name, stat, metadata, &context.owners),
-    };
     let problems = match (&work.handle, &work.existing) {
         (Some(handle), _) => handle.apply_metadata(metadata, &context.owners),
         // It could not be made, which is told already.
         (None, None) => return,
-        (None, Some(stat)) if has_it(stat) => return,
-        (None, Some(stat)) => match directory.open_readable(name) {
-            Ok(there) if is_the_one(&there, stat) => there.apply_metadata(metadata, &context.owners),
-            Ok(_) => vec!["cannot set metadata: something else is there now".to_owned()],
-            // Its owner may change it without being allowed to read it.
-            Err(_) => directory.apply_metadata(name, metadata, NodeKind::File, &context.owners),
-        },
+        (None, Some(stat)) => {
+            let opened;
+            let there = match existing {
+                Some(existing) => Ok(existing),
+                None => {
+                    opened = directory.open_readable(name);
+                    opened.as_ref()
+                }
+            };
+            match there {
+                Ok(there) if there.has_metadata(stat, metadata, &context.owners) => return,
+                Ok(there) if is_the_one(there, stat) => there.apply_metadata(metadata, &context.owners),
+                Ok(_) => vec!["cannot set metadata: something else is there now".to_owned()],
+                // Its owner may change it without being allowed to read it.
+                Err(_) => directory.apply_metadata(name, metadata, NodeKind::File, &context.owners),
+            }
+        }
     };
     problems.into_iter().for_each(|problem| context.problems.add(&file.path, problem));
 }

@@ -99,7 +99,7 @@ struct Restorer<'a> {
     directories_used: usize,
     handle_limit: usize,
     /// Windows that the crew works on, the oldest first, and the links to make when they are done.
-    running: VecDeque<(Finished, Vec<LinkState<'a>>)>,
+    running: VecDeque<(Finished<'a>, Vec<LinkState<'a>>)>,
     crew: Crew<'a>,
 }
 
@@ -266,7 +266,8 @@ impl<'a> Restorer<'a> {
             return Ok(Vec::new());
         }
         let content = node.content.take().expect("just looked at");
-        let mut chunks = Vec::new();
+        let direct = if let Content::Chunks(references) = &content { references.len() } else { 0 };
+        let mut chunks = Vec::with_capacity(direct);
         let (mut offset, whole) = (0u64, node.stream_len());
         let mut add = |reference: ChunkRef| {
             chunks.push((offset, reference));
@@ -379,8 +380,17 @@ impl<'a> Restorer<'a> {
         let first = self.links.get(&link.group).cloned().unwrap_or_default();
         let is_file = link.node.kind == NodeKind::File;
         let counts = &self.context.counts;
-        if self.context.options.dry_run || self.try_link(&link, &first).is_ok() {
-            add(if is_file { &counts.files } else { &counts.others }, 1);
+        if let Ok(made) = self.try_link(&link, &first) {
+            add(
+                if !is_file {
+                    &counts.others
+                } else if made {
+                    &counts.files
+                } else {
+                    &counts.files_unchanged
+                },
+                1,
+            );
             self.context.problems.monitor().advance(1, 0);
             return Ok(());
         }
@@ -392,23 +402,30 @@ impl<'a> Restorer<'a> {
         Ok(())
     }
 
-    fn try_link(&self, link: &LinkState<'_>, first: &[u8]) -> Result<()> {
+    /// Whether it had to be made, or would have to be in a dry run.
+    fn try_link(&self, link: &LinkState<'_>, first: &[u8]) -> Result<bool> {
+        let dry_run = self.context.options.dry_run;
         let root = self.root.as_ref().expect("links are made only where there is a target");
         let mut below: Option<TargetDir> = None;
         let parts: Vec<&[u8]> = components(first).collect();
         let (name, parents) = parts.split_last().expect("a path has a last part");
         for part in parents {
-            below = Some(below.as_ref().unwrap_or(&root.directory).open_directory(part)?);
+            match below.as_ref().unwrap_or(&root.directory).open_directory(part) {
+                Err(_) if dry_run => return Ok(true),
+                opened => below = Some(opened?),
+            }
         }
         let from = below.as_ref().unwrap_or(&root.directory);
         let directory = &link.above.directory;
         let source = from.stat(name)?.map(|stat| stat.identity());
         match directory.stat(&link.node.name)? {
-            Some(stat) if source == Some(stat.identity()) => return Ok(()),
+            Some(stat) if source == Some(stat.identity()) => return Ok(false),
+            _ if dry_run => return Ok(true),
             Some(_) => directory.remove_tree(&link.node.name)?,
             None => {}
         }
-        directory.hard_link(from, name, &link.node.name)
+        directory.hard_link(from, name, &link.node.name)?;
+        Ok(true)
     }
 
     /// Deletes names of the target before `name`, which the snapshot doesn't have.
