@@ -57,6 +57,12 @@ impl MapWriter {
         });
     }
 
+    /// Length in bytes of what [`Self::finish`] appends, or a little more.
+    pub(super) fn len_at_most(&self) -> usize {
+        // A map's head has up to nine bytes.
+        self.body.len() + 9
+    }
+
     /// Appends the map to `out`.
     pub(super) fn finish(self, out: &mut Vec<u8>) {
         Encoder::new(&mut *out).map(self.entries).expect("a Vec takes everything");

@@ -51,10 +51,15 @@ pub fn encode_index(index: &IndexObject, keys: &DomainKeys, epoch: u32) -> Vec<u
         index.replaces.iter().try_for_each(|id| w.bytes(id.as_bytes()).map(drop))
     });
     let header = ObjectKind::Index.header();
-    let mut object = header.to_vec();
+    // Each copy goes before the next but one is made: they have some MiB.
+    let frame = frame(map);
+    let sealed = keys.seal_index(&header, epoch, &frame);
+    drop(frame);
+    let mut object = Vec::with_capacity(HEADER_BYTES + PLACE_BYTES + sealed.len());
+    object.extend_from_slice(&header);
     object.extend_from_slice(keys.domain().as_bytes());
     object.extend_from_slice(&epoch.to_le_bytes());
-    object.extend_from_slice(&keys.seal_index(&header, epoch, &frame(map)));
+    object.extend_from_slice(&sealed);
     object
 }
 

@@ -116,7 +116,9 @@ pub(super) fn decode_body(frame: &[u8], domain: DomainId, segments_end: u64) -> 
 
 /// `CBOR length ‖ CBOR ‖ zeros`, so that the number of chunks shows only in steps.
 pub(super) fn frame(map: MapWriter) -> Vec<u8> {
-    let mut frame = vec![0; 4];
+    // Some MiB: growing by doubling would take twice as much.
+    let mut frame = Vec::with_capacity((4 + map.len_at_most()).next_multiple_of(FRAME_STEP_BYTES));
+    frame.resize(4, 0);
     map.finish(&mut frame);
     let len = u32::try_from(frame.len() - 4).expect("index objects and footers stay below their limit");
     frame[..4].copy_from_slice(&len.to_le_bytes());

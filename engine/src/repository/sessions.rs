@@ -15,8 +15,9 @@ use crate::monitor::Silent;
 use crate::os::identity::ProcessIdentity;
 use crate::storage::{ObjectFamily, ObjectName, Outcome};
 
-/// Chunks in packs that wait for an index object, at most.
-pub(super) const INDEX_CHUNKS: usize = 200_000;
+/// Chunks in packs that wait for an index object, at most, and those of one more pack. A hundred bytes each while the
+/// object is made.
+pub(super) const INDEX_CHUNKS: usize = 100_000;
 
 /// How every session ended that has a register, and which are open.
 #[derive(Debug, Default, Clone)]

@@ -75,6 +75,8 @@ impl<'w, 'a> SegmentBuilder<'w, 'a> {
     }
 
     fn take(&mut self) -> PlainSegment {
+        // The table stays in memory until an index object has it.
+        self.chunks.shrink_to_fit();
         PlainSegment {
             kind: self.kind,
             plain: std::mem::take(&mut self.plain),
