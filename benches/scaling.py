@@ -4,7 +4,7 @@
   scaling.py --tools DIR --work DIR [--out DIR] [--files-up-to N] [--chunks-up-to N] [--snapshots-up-to N] [--only SERIES]
 
 Three series, in steps of ten:
-  files      first and unchanged snapshot, check and restore of trees of so many empty files
+  files      first and unchanged snapshot, check and restore of trees of so many files, empty if not said otherwise
   chunks     snapshot of a small tree with so many chunks in the index: at once, and after the local index was lost
   snapshots  snapshot, snapshots and (if the program knows it) forget --dry-run with so many snapshots
 
@@ -33,7 +33,7 @@ class Bench:
     def __init__(self, args):
         self.tools, self.work = Path(args.tools).resolve(), Path(args.work).resolve()
         self.rows, self.log = [], None
-        self.runs = args.runs
+        self.runs, self.file_bytes = args.runs, args.file_bytes
         for tool in ("repo", "many-files", "many-chunks"):
             if not (self.tools / tool).is_file():
                 raise Failed(f"{self.tools / tool} is missing")
@@ -92,12 +92,12 @@ class Bench:
 
     def make_files(self, count):
         """A tree of so many files; kept for later runs of this script."""
-        tree = self.work / f"files-{count}"
-        made = self.work / f"files-{count}.made"
+        tree = self.work / f"files-{count}-{self.file_bytes}"
+        made = tree.with_suffix(".made")
         if not made.exists():
             shutil.rmtree(tree, ignore_errors=True)
             print(f"making {count} files", file=sys.stderr, flush=True)
-            self.execute([self.tools / "many-files", str(tree), str(count)])
+            self.execute([self.tools / "many-files", str(tree), str(count), str(self.file_bytes)])
             made.touch()
         else:
             # As warm as if it had just been made.
@@ -334,6 +334,7 @@ def main():
     parser.add_argument("--out", default=".")
     parser.add_argument("--report", help="a Markdown file with the marks of this script")
     parser.add_argument("--files-up-to", type=int, default=10**7)
+    parser.add_argument("--file-bytes", type=int, default=0, help="above 192, every file has a chunk of its own")
     parser.add_argument("--chunks-up-to", type=int, default=10**7)
     parser.add_argument("--snapshots-up-to", type=int, default=1000)
     parser.add_argument("--only", default="files,chunks,snapshots", help="series, with commas")
@@ -364,7 +365,7 @@ def main():
         finally:
             shutil.rmtree(bench.place, ignore_errors=True)
             if not args.keep:
-                for left in bench.work.glob("files-*"):
+                for left in bench.work.glob("files-*-*"):
                     left.unlink() if left.is_file() else shutil.rmtree(left)
         rows = bench.rows
     (out / f"{name}.svg").write_text(plot(rows, f"{where}, {date}"))
