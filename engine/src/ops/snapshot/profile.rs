@@ -5,6 +5,10 @@ use crate::repository::Repository;
 
 /// How much of a stream decides by the frequency of its bytes, in bytes.
 const SAMPLE_BYTES: usize = 64 << 10;
+/// Of each step of the sample, the first quarter is counted. Bytes.
+const SAMPLE_STEP_BYTES: usize = 4096;
+/// No usual settings cut a file of this length, in bytes.
+const SHORT_BYTES: usize = 8 << 10;
 
 /// How a stream is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,12 +67,19 @@ impl Chunkers {
     }
 }
 
-/// Whether two bytes of the beginning are equal more often than those of random data, which are once in 256.
+/// Whether two bytes of the beginning are equal more often than those of random data, which are once in 256. Of short
+/// files that is not asked: they are one chunk one way or the other. Of others, a quarter is counted.
 fn is_uneven(beginning: &[u8]) -> bool {
+    if beginning.len() <= SHORT_BYTES {
+        return true;
+    }
     let sample = &beginning[..beginning.len().min(SAMPLE_BYTES)];
     let mut counts = [0u64; 256];
-    sample.iter().for_each(|&byte| counts[usize::from(byte)] += 1);
-    let len = sample.len() as u64;
+    let mut len = 0;
+    for part in sample.chunks(SAMPLE_STEP_BYTES).map(|step| &step[..step.len().min(SAMPLE_STEP_BYTES / 4)]) {
+        part.iter().for_each(|&byte| counts[usize::from(byte)] += 1);
+        len += part.len() as u64;
+    }
     let equal_pairs: u64 = counts.iter().map(|count| count * count).sum::<u64>().saturating_sub(len);
     equal_pairs * 256 * 4 > len * len * 5
 }

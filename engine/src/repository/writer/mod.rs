@@ -36,8 +36,8 @@ const OFFERED_SEGMENTS: usize = 2;
 /// Threads that write packs: while the one waits for the storage to say that a pack is durable, the other's is under
 /// way.
 const UPLOADERS: usize = 2;
-/// Buffers for packs: one fills and one is written by each uploader. While trees fill one as well, an uploader may have
-/// to wait; a fourth one would cost more memory than it gives time.
+/// Buffers for packs of data: one fills and one is written by each uploader. Packs of trees, which are few and seldom
+/// full, have buffers of their own.
 const PACK_BUFFERS: usize = 1 + UPLOADERS;
 /// Buffers for segments that are kept for the next ones.
 const PLAIN_BUFFERS: usize = 4;
@@ -94,7 +94,7 @@ pub struct SessionWriter<'a> {
 impl<'a> SessionWriter<'a> {
     /// Writes into `session`, which has begun. With `dry_run` everything happens but the writing.
     pub fn new(repository: &'a Repository, index: &'a Index, session: Session, dry_run: bool) -> Result<Self> {
-        // As many packs as there are buffers, and the uploaders' ends: nobody ever waits to send.
+        // As many packs as there are buffers, and the uploaders' ends: only packs of trees ever have to wait.
         let (uploads, received) = bounded(PACK_BUFFERS + UPLOADERS);
         let buffers = bounded(PACK_BUFFERS);
         for _ in 0..PACK_BUFFERS {
@@ -158,9 +158,12 @@ impl<'a> SessionWriter<'a> {
         let pack = match &mut *open {
             Some(pack) => pack,
             none => {
-                // Others of this kind wait for the same buffer.
-                let buffer = self.buffers.1.recv().expect("the writer itself holds a sender");
-                none.insert(OpenPack::new(buffer, pack_size))
+                let buffer = match row.kind {
+                    // All who have data to store wait for the same buffer.
+                    ChunkKind::Data => self.buffers.1.recv().expect("the writer itself holds a sender"),
+                    ChunkKind::Tree => Vec::new(),
+                };
+                none.insert(OpenPack::new(buffer, row.kind, pack_size))
             }
         };
         pack.push(row, sealed);
@@ -206,8 +209,9 @@ impl<'a> SessionWriter<'a> {
     fn run_uploader(&self) {
         // After a failure packs are still taken, so that nobody waits for ever.
         while let Ok(Some(pack)) = self.received.recv() {
+            let kind = pack.kind;
             if self.has_failed() {
-                let _ = self.buffers.0.try_send(Vec::new());
+                self.free_buffer(kind, Vec::new());
                 continue;
             }
             // A bug must not leave workers waiting for a thread that is gone.
@@ -216,18 +220,27 @@ impl<'a> SessionWriter<'a> {
             if let Err(error) = result {
                 self.failure.lock().expect("no holder of this lock panics").get_or_insert(error);
                 self.failed.store(true, Ordering::Release);
-                let _ = self.buffers.0.try_send(Vec::new());
+                self.free_buffer(kind, Vec::new());
             }
         }
     }
 
+    /// The buffer of a pack, or one in its stead, can be used again.
+    fn free_buffer(&self, kind: ChunkKind, buffer: Vec<u8>) {
+        if kind == ChunkKind::Data {
+            // There is room for each of them; one too many would be dropped.
+            let _ = self.buffers.0.try_send(buffer);
+        }
+    }
+
     fn write_pack(&self, pack: OpenPack) -> Result<()> {
+        let kind = pack.kind;
         let finished = pack.finish(self.repository, &self.session);
         self.statistics.bytes_added.fetch_add(finished.row.len, Ordering::Relaxed);
         if !self.dry_run {
             self.repository.storage().write_new(ObjectName::Pack(finished.row.id), &[&finished.bytes])?;
         }
-        let _ = self.buffers.0.try_send(finished.bytes);
+        self.free_buffer(kind, finished.bytes);
         let full = {
             let mut pending = self.pending.lock().expect("no holder of this lock panics");
             pending.chunks += finished.row.segments.iter().map(|segment| segment.chunks.len()).sum::<usize>();

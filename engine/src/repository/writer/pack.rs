@@ -3,7 +3,7 @@
 use crate::crypto::random_bytes;
 use crate::format::{Footer, HEADER_BYTES, ObjectKind, TAIL_BYTES, Tail, encode_footer, encode_tail, padme};
 use crate::id::PackId;
-use crate::model::{PackRow, SegmentRow};
+use crate::model::{ChunkKind, PackRow, SegmentRow};
 use crate::repository::{Repository, Session};
 
 /// Chunks in one pack, at most: data that shrinks to nothing must not make a footer beyond its limit.
@@ -14,6 +14,7 @@ const SLACK_BYTES: usize = 2 << 20;
 
 /// A pack in the making.
 pub(super) struct OpenPack {
+    pub(super) kind: ChunkKind,
     bytes: Vec<u8>,
     segments: Vec<SegmentRow>,
     chunks: usize,
@@ -26,12 +27,12 @@ pub(super) struct FinishedPack {
 
 impl OpenPack {
     /// An empty one in `bytes`, whatever is in there. Pages that nothing was written to take no memory.
-    pub(super) fn new(mut bytes: Vec<u8>, pack_size: u64) -> Self {
+    pub(super) fn new(mut bytes: Vec<u8>, kind: ChunkKind, pack_size: u64) -> Self {
         bytes.clear();
         bytes.reserve_exact(usize::try_from(pack_size).expect("a limit is 512 MiB") + SLACK_BYTES);
         bytes.extend_from_slice(&ObjectKind::Pack.header());
         debug_assert_eq!(bytes.len(), HEADER_BYTES);
-        Self { bytes, segments: Vec::new(), chunks: 0 }
+        Self { kind, bytes, segments: Vec::new(), chunks: 0 }
     }
 
     /// Appends a sealed segment; `row` learns where it is.
