@@ -5,10 +5,11 @@ use std::io;
 
 /// What the kernel wants addresses, offsets and lengths to be multiples of, on all but odd devices. Bytes.
 const ALIGNMENT_BYTES: usize = 4096;
-/// How much is written at once, in bytes: enough to keep a device busy.
-const STEP_BYTES: usize = 2 << 20;
+/// How much of what doesn't lie right in memory is copied and written at once, in bytes.
+const STEP_BYTES: usize = 1 << 20;
 
-/// Writes `parts` one after the other into `file`, which is empty and open for direct writing. Not synced.
+/// Writes `parts` one after the other into `file`, which is empty and open for direct writing. Not synced. What begins
+/// at a multiple of 4096 in memory is written from there, all else is copied.
 ///
 /// # Errors
 /// What the kernel says; `EINVAL` if it wants another alignment.
@@ -22,6 +23,13 @@ pub(super) fn write(file: &File, parts: &[&[u8]]) -> io::Result<()> {
     for part in parts {
         let mut rest = *part;
         while !rest.is_empty() {
+            let whole = rest.len() - rest.len() % ALIGNMENT_BYTES;
+            if filled == 0 && whole > 0 && rest.as_ptr().align_offset(ALIGNMENT_BYTES) == 0 {
+                write_all_at(file, &rest[..whole], offset)?;
+                offset += whole as u64;
+                rest = &rest[whole..];
+                continue;
+            }
             let count = rest.len().min(step - filled);
             aligned[filled..filled + count].copy_from_slice(&rest[..count]);
             rest = &rest[count..];

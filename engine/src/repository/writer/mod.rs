@@ -238,9 +238,9 @@ impl<'a> SessionWriter<'a> {
         let finished = pack.finish(self.repository, &self.session);
         self.statistics.bytes_added.fetch_add(finished.row.len, Ordering::Relaxed);
         if !self.dry_run {
-            self.repository.storage().write_new(ObjectName::Pack(finished.row.id), &[&finished.bytes])?;
+            self.repository.storage().write_new(ObjectName::Pack(finished.row.id), &[finished.bytes()])?;
         }
-        self.free_buffer(kind, finished.bytes);
+        self.free_buffer(kind, finished.buffer);
         let full = {
             let mut pending = self.pending.lock().expect("no holder of this lock panics");
             pending.chunks += finished.row.segments.iter().map(|segment| segment.chunks.len()).sum::<usize>();

@@ -11,46 +11,64 @@ const PACK_CHUNKS: usize = 1 << 16;
 /// What a pack has room for beyond the size at which it is closed: the segment that closed it, and its footer. A
 /// longer one makes the buffer grow.
 const SLACK_BYTES: usize = 2 << 20;
+/// A pack begins at a multiple of this in memory: a storage can write it from where it lies. Bytes.
+const ALIGNMENT_BYTES: usize = 4096;
 
 /// A pack in the making.
 pub(super) struct OpenPack {
     pub(super) kind: ChunkKind,
     bytes: Vec<u8>,
+    /// Where in `bytes` it begins.
+    start: usize,
     segments: Vec<SegmentRow>,
     chunks: usize,
 }
 
 pub(super) struct FinishedPack {
     pub(super) row: PackRow,
-    pub(super) bytes: Vec<u8>,
+    pub(super) buffer: Vec<u8>,
+    start: usize,
+}
+
+impl FinishedPack {
+    /// The object.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.buffer[self.start..]
+    }
 }
 
 impl OpenPack {
     /// An empty one in `bytes`, whatever is in there. Pages that nothing was written to take no memory.
     pub(super) fn new(mut bytes: Vec<u8>, kind: ChunkKind, pack_size: u64) -> Self {
         bytes.clear();
-        bytes.reserve_exact(usize::try_from(pack_size).expect("a limit is 512 MiB") + SLACK_BYTES);
+        bytes.reserve_exact(usize::try_from(pack_size).expect("a limit is 512 MiB") + SLACK_BYTES + ALIGNMENT_BYTES);
+        let start = bytes.as_ptr().align_offset(ALIGNMENT_BYTES);
+        bytes.resize(start, 0);
         bytes.extend_from_slice(&ObjectKind::Pack.header());
-        debug_assert_eq!(bytes.len(), HEADER_BYTES);
-        Self { kind, bytes, segments: Vec::new(), chunks: 0 }
+        debug_assert_eq!(bytes.len() - start, HEADER_BYTES);
+        Self { kind, bytes, start, segments: Vec::new(), chunks: 0 }
     }
 
     /// Appends a sealed segment; `row` learns where it is.
     pub(super) fn push(&mut self, mut row: SegmentRow, sealed: &[u8]) {
-        row.offset = u32::try_from(self.bytes.len()).expect("packs are closed far below 4 GiB");
+        row.offset = u32::try_from(self.len()).expect("packs are closed far below 4 GiB");
         self.bytes.extend_from_slice(sealed);
         self.chunks += row.chunks.len();
         self.segments.push(row);
     }
 
+    fn len(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+
     /// Whether it is to be closed.
     pub(super) fn is_full(&self, pack_size: u64) -> bool {
-        self.bytes.len() as u64 >= pack_size || self.chunks >= PACK_CHUNKS
+        self.len() as u64 >= pack_size || self.chunks >= PACK_CHUNKS
     }
 
     /// Adds padding, footer and tail.
     pub(super) fn finish(self, repository: &Repository, session: &Session) -> FinishedPack {
-        let mut bytes = self.bytes;
+        let (mut len, start, mut bytes) = (self.len(), self.start, self.bytes);
         let footer = Footer { sessions: vec![session.keys().record().clone()], segments: self.segments };
         let sealed = encode_footer(&footer, repository.domain(), 0);
         let tail = Tail {
@@ -58,13 +76,14 @@ impl OpenPack {
             epoch: 0,
             footer_len: u32::try_from(sealed.len()).expect("footers stay below their limit"),
         };
-        let before_tail = (bytes.len() + sealed.len()) as u64;
+        let before_tail = (len + sealed.len()) as u64;
         append_padding(padme(before_tail) - before_tail, &mut bytes);
         bytes.extend_from_slice(&sealed);
         bytes.extend_from_slice(&encode_tail(&tail));
-        debug_assert_eq!(bytes.len() as u64, padme(before_tail) + TAIL_BYTES as u64);
-        let id = PackId::new(*blake3::hash(&bytes).as_bytes());
-        FinishedPack { row: PackRow { id, len: bytes.len() as u64, segments: footer.segments }, bytes }
+        len = bytes.len() - start;
+        debug_assert_eq!(len as u64, padme(before_tail) + TAIL_BYTES as u64);
+        let id = PackId::new(*blake3::hash(&bytes[start..]).as_bytes());
+        FinishedPack { row: PackRow { id, len: len as u64, segments: footer.segments }, buffer: bytes, start }
     }
 }
 

@@ -1,0 +1,16 @@
+//! What is asked of the allocator.
+
+/// From this length on a block is the kernel's again as soon as it is freed, in bytes.
+const OWN_BLOCK_BYTES: libc::c_int = 256 << 10;
+
+/// Makes glibc give large blocks back when they are freed. By itself it raises the length from which on it does, up to
+/// 32 MiB, whenever it sees one freed: 14 of 113 MiB in a first snapshot of sources, 36 of 130 where a million small
+/// files wait for their index object. (The allocator mimalloc, tried instead, took 175.) Call it first.
+pub(crate) fn give_back_early() {
+    #[cfg(target_env = "gnu")]
+    {
+        #[expect(unsafe_code, reason = "sets a number of the allocator; no other thread runs yet")]
+        // It can only refuse, and then all is as it was.
+        let _ = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, OWN_BLOCK_BYTES) };
+    }
+}
