@@ -22,6 +22,10 @@ use crate::target::TargetFile;
 /// Files that are looked at in one task.
 const FILES_IN_A_TASK: usize = 32;
 
+/// Segments that are read in one task, if there are many. Neighbours hold files of the same directories, where two
+/// threads that create files would wait for each other.
+const SEGMENTS_IN_A_TASK: usize = 4;
+
 /// Files that are worked on.
 pub(super) struct Running<'a> {
     pub(super) files: Vec<FileState<'a>>,
@@ -56,8 +60,8 @@ enum Task<'a> {
     Look(Arc<Running<'a>>, Range<usize>),
     /// Compares a part of a large file.
     Compare(Arc<Running<'a>>, usize, Range<usize>),
-    /// Reads a segment and writes what is in it.
-    Segment(Arc<Running<'a>>, usize),
+    /// Reads segments and writes what is in them.
+    Segments(Arc<Running<'a>>, Range<usize>),
     Stop,
 }
 
@@ -76,7 +80,7 @@ impl<'a> Crew<'a> {
         let members = std::thread::available_parallelism().map_or(1, usize::from);
         let (tasks, queue) = unbounded();
         for _ in 0..members {
-            let member = Member { context, tasks: tasks.clone() };
+            let member = Member { context, tasks: tasks.clone(), members };
             let queue = queue.clone();
             scope.spawn(move || member.work(&queue));
         }
@@ -111,6 +115,7 @@ impl Drop for Crew<'_> {
 struct Member<'a> {
     context: &'a Context<'a>,
     tasks: Sender<Task<'a>>,
+    members: usize,
 }
 
 impl<'a> Member<'a> {
@@ -146,9 +151,11 @@ impl<'a> Member<'a> {
                 }
                 self.looked(running)
             }
-            Task::Segment(running, number) => {
-                let segment = &running.segments.get().expect("planned before they are run")[number];
-                run_segment(self.context, buffers, &running.files, segment);
+            Task::Segments(running, numbers) => {
+                for segment in &running.segments.get().expect("planned before they are run")[numbers] {
+                    self.context.stop_if_asked()?;
+                    run_segment(self.context, buffers, &running.files, segment);
+                }
                 Ok(())
             }
             Task::Stop => Ok(()),
@@ -192,8 +199,10 @@ impl<'a> Member<'a> {
         let segments = plan(self.context, &running.files)?;
         let count = segments.len();
         let _ = running.segments.set(segments);
-        for number in 0..count {
-            let _ = self.tasks.send(Task::Segment(Arc::clone(&running), number));
+        let step = SEGMENTS_IN_A_TASK.min(count.div_ceil(self.members * 4)).max(1);
+        for first in (0..count).step_by(step) {
+            let numbers = first..count.min(first + step);
+            let _ = self.tasks.send(Task::Segments(Arc::clone(&running), numbers));
         }
         Ok(())
     }
