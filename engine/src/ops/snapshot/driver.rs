@@ -32,16 +32,23 @@ type Batch = Vec<(u64, Entry)>;
 /// What became of a file; `None`: it could not be read.
 type Done = (u64, Result<Option<Node>>);
 
+/// What is to be gathered.
+pub(super) struct Wanted<'p, 'w> {
+    pub(super) paths: &'p [Vec<u8>],
+    pub(super) options: &'p SnapshotOptions,
+    /// What it is compared with.
+    pub(super) parent: Option<&'w Snapshot>,
+}
+
 pub(super) fn gather_paths<'s, 'w, 'a>(
     scope: &'s Scope<'s, 'w>,
     scout: &'w Scout,
     writer: &'w SessionWriter<'a>,
     chunks: &'w ChunkReader<'w>,
-    paths: &[Vec<u8>],
-    options: &SnapshotOptions,
-    parent: Option<&'w Snapshot>,
+    wanted: &Wanted<'_, 'w>,
     problems: &'w ProblemLog<'w>,
 ) -> Result<Gathered> {
+    let Wanted { paths, options, parent } = *wanted;
     let rules = exclude_rules(writer, options)?;
     let walker = match &options.as_path {
         Some(at) => Walker::new_at(&paths[0], at, &rules, problems)?,
@@ -91,7 +98,7 @@ pub(super) fn gather_paths<'s, 'w, 'a>(
     walked?;
     ended?;
     driver.drain_all()?;
-    let complete = driver.parents.pop().flatten().is_some_and(|parent| parent.is_exhausted());
+    let complete = driver.parents.pop().flatten().is_some_and(|parent| parent.found_all());
     driver.trees.finish(complete)
 }
 
@@ -205,7 +212,7 @@ impl Driver<'_, '_> {
                 WalkEvent::Enter(entry) => self.enter(entry),
                 WalkEvent::Item(entry) => self.item(entry)?,
                 WalkEvent::Leave => {
-                    let complete = self.parents.pop().flatten().is_some_and(|parent| parent.is_exhausted());
+                    let complete = self.parents.pop().flatten().is_some_and(|parent| parent.found_all());
                     self.pending.push_back(Pending::Leave(complete));
                 }
             }
@@ -485,7 +492,7 @@ impl<'a> ParentDirectory<'a> {
     }
 
     /// Whether all of its nodes were found.
-    fn is_exhausted(mut self) -> bool {
+    fn found_all(mut self) -> bool {
         let at_end = self.at_end || matches!(self.reader.read_next(), Ok(None));
         at_end && self.next.is_none() && !self.is_damaged
     }

@@ -205,7 +205,8 @@ fn gather(
         std::thread::scope(|scope| match input {
             SnapshotInput::Paths(paths) => {
                 let parent = parent.map(|(_, snapshot)| snapshot);
-                driver::gather_paths(scope, &scout, writer, &chunks, &paths, options, parent, problems)
+                let wanted = driver::Wanted { paths: &paths, options, parent };
+                driver::gather_paths(scope, &scout, writer, &chunks, &wanted, problems)
             }
             SnapshotInput::Stream { name, read, finish } => {
                 let time = options.time.unwrap_or(started);

@@ -185,7 +185,7 @@ mod tests {
     fn what_compresses_is_cut_finely() {
         let random = random(100_000);
         assert_eq!(Profile::of_file(&random), Profile::Files);
-        assert_eq!(Profile::of_file(&random[..1000]), Profile::Files);
+        assert_eq!(Profile::of_file(&random[..SHORT_BYTES + 1]), Profile::Files);
         assert_eq!(Profile::of_stream(&random), Profile::Dumps);
         let text: Vec<u8> = random.iter().map(|byte| b'a' + byte % 26).collect();
         assert_eq!(Profile::of_file(&text), Profile::Dumps);

@@ -75,7 +75,7 @@ pub struct SessionWriter<'a> {
     /// Buffers that no pack is in.
     buffers: (Sender<Vec<u8>>, Receiver<Vec<u8>>),
     /// What segments of each kind are sealed with, while nobody does.
-    tools: [Mutex<Vec<Box<Tools>>>; 2],
+    tools: [Mutex<Vec<Tools>>; 2],
     /// Buffers that no segment is in.
     plain_buffers: (Sender<Vec<u8>>, Receiver<Vec<u8>>),
     /// Full packs; `None` tells one uploader that there are no more.
@@ -178,7 +178,7 @@ impl<'a> SessionWriter<'a> {
         self.packs[usize::from(kind == ChunkKind::Tree)].lock().expect("no holder of this lock panics")
     }
 
-    fn tools(&self, kind: ChunkKind) -> MutexGuard<'_, Vec<Box<Tools>>> {
+    fn tools(&self, kind: ChunkKind) -> MutexGuard<'_, Vec<Tools>> {
         self.tools[usize::from(kind == ChunkKind::Tree)].lock().expect("no holder of this lock panics")
     }
 
