@@ -23,7 +23,6 @@ use crate::context::Context;
 use crate::environment::Environment;
 
 fn main() -> ExitCode {
-    memory::give_back_early();
     let cli = match args::parse(std::env::args_os()) {
         Ok(cli) => cli,
         // Help, version and usage errors: clap prints them where they belong and knows their exit code.

@@ -12,12 +12,14 @@ use crate::args::select::absolute;
 use crate::args::snapshot::Snapshot;
 use crate::context::{Context, PROGRAM, SystemClock};
 use crate::exit::{Failure, Outcome};
+use crate::memory;
 use crate::messages::{Counts, Message, SnapshotSummary, Summary};
 use crate::progress::Progress;
 use crate::text;
 
 /// Runs the command.
 pub(super) fn run(context: &Context, arguments: &Snapshot) -> Result<Outcome, Failure> {
+    memory::give_back_early();
     let progress = context.progress(true);
     let repository = context.open()?;
     let options = options(context, arguments, &repository)?;
