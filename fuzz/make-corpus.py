@@ -37,6 +37,8 @@ def seeds():
     yield "record", pick("session_key", ("record", "open_record"), "record")
     registers = list(pick("register", ("register", "read_register"), "register"))
     yield "register", registers + [register[8:-SEALED_END] for register in registers]
+    records = list(pick("forgotten", ("forgotten", "read_forgotten"), "forgotten"))
+    yield "forgotten", records + [record[8:-SEALED_END] for record in records]
     yield "envelope", pick("envelope", ("intent", "snapshot", "read_intent", "read_snapshot"), "object", "cbor")
     yield "tail", (pack[-28:] for pack in pick("pack", ("pack",), "pack"))
     yield "footer", pick("pack", ("pack", "open_pack_resealed"), "footer_cbor", "frame")

@@ -4,7 +4,7 @@
 /// A mebibyte.
 pub const MIB: u64 = 1 << 20;
 
-/// Length in bytes of the largest config, register or key slot.
+/// Length in bytes of the largest config, register, record of a forgotten snapshot, or key slot.
 pub const SMALL_OBJECT_BYTES: u64 = 64 << 10;
 /// Length in bytes of the largest snapshot or intent.
 pub const ENVELOPE_BYTES: u64 = 16 * MIB;

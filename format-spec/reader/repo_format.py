@@ -20,14 +20,14 @@ import strict_cbor
 from strict_cbor import Refused
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
-CONFIG, SLOT, PACK, INDEX, SNAPSHOT, INTENT, REGISTER = 1, 2, 3, 4, 5, 6, 7
+CONFIG, SLOT, PACK, INDEX, SNAPSHOT, INTENT, REGISTER, FORGOTTEN = 1, 2, 3, 4, 5, 6, 7, 11
 DATA, TREE = 1, 2
 FILE, DIRECTORY, SYMLINK, BLOCK, CHARACTER, FIFO, SOCKET = 1, 2, 3, 4, 5, 6, 7
 COMMITTED, REVOKED = 1, 2
 
 # §11, by object kind
-OBJECT_LIMIT = {CONFIG: 64 * KIB, REGISTER: 64 * KIB, SLOT: 64 * KIB, SNAPSHOT: 16 * MIB, INTENT: 16 * MIB,
-                INDEX: 64 * MIB, PACK: GIB}
+OBJECT_LIMIT = {CONFIG: 64 * KIB, REGISTER: 64 * KIB, FORGOTTEN: 64 * KIB, SLOT: 64 * KIB, SNAPSHOT: 16 * MIB,
+                INTENT: 16 * MIB, INDEX: 64 * MIB, PACK: GIB}
 FOOTER_LIMIT, PLAINTEXT_LIMIT, CHUNK_LIMIT, NODE_LIMIT = 64 * MIB, 16 * MIB, 8 * MIB, 4 * MIB
 SEALED_LIMIT = 16 * MIB + 64 * KIB + 40
 FEATURES_LIMIT, NODE_ARRAY_LIMIT, RECORDS_LIMIT, ARRAY_LIMIT = 256, 1 << 16, 1 << 16, 1 << 20
@@ -651,3 +651,15 @@ def open_snapshot(data, root_keys):
     for numbers in ([n for n, _ in s.users], [n for n, _ in s.groups]):
         need(all(a < b for a, b in zip(numbers, numbers[1:])), "snapshot: user or group names are not in ascending order")
     return record, s
+
+
+Forgotten = namedtuple("Forgotten", "snapshot time why host program")
+
+
+def open_forgotten(data, root_keys):
+    need(len(data) <= OBJECT_LIMIT[FORGOTTEN], "record: too long")
+    check_header(data, FORGOTTEN, "record")
+    check_auth(data, root_keys, "record")
+    m = decode_map(data[8:-AUTH_LENGTH], "record")
+    return Forgotten(get(m, 0, blob(32), "record"), get(m, 1, time, "record"), get(m, 2, uint(1, 2), "record"),
+                     get(m, 3, text, "record", optional=True), get(m, 4, text, "record", optional=True))

@@ -159,23 +159,33 @@ class Repository:
 
     # Snapshots
 
-    def snapshots(self):
-        """[(id, domain, snapshot)] of those that exist and are not replaced, oldest first."""
+    def load_forgotten(self):
+        """Ids of the snapshots with a record. A record that can't be read hides nothing."""
+        def load(name):
+            record = f.open_forgotten(self.storage.read(f"forgotten/{name}", f.OBJECT_LIMIT[f.FORGOTTEN]), self.keys)
+            need(record.snapshot.hex() == name, "names another snapshot")
+            return name
+        return {self.attempt(f"forgotten/{name}", load, name) for name in self.storage.names("forgotten", HEX64)}
+
+    def snapshots(self, all_of_them=False):
+        """[(id, domain, snapshot)] of those that exist, oldest first; without the replaced and the forgotten ones, unless
+        all are wanted."""
         def load(name):
             record, snapshot = f.open_snapshot(self.read_named_by_hash("snapshots", name, f.SNAPSHOT), self.keys)
             exists = self.committed(record.session_id) and self.registers[record.session_id].snapshot == bytes.fromhex(name)
             return (name, record.domain, snapshot) if exists else None
         found = [self.attempt(f"snapshots/{name}", load, name) for name in self.storage.names("snapshots", HEX64)]
         found = [entry for entry in found if entry]
-        replaced = {snapshot.replaces.hex() for _, _, snapshot in found if snapshot.replaces}
-        return sorted((e for e in found if e[0] not in replaced), key=lambda e: (e[2].time, e[0]))
+        hidden = set() if all_of_them else self.load_forgotten() | {s.replaces.hex() for _, _, s in found if s.replaces}
+        return sorted((e for e in found if e[0] not in hidden), key=lambda e: (e[2].time, e[0]))
 
     def snapshot(self, wanted):
-        found = self.snapshots()
         if wanted == "latest":
+            found = self.snapshots()
             need(found, "there is no snapshot")
             return found[-1]
-        found = [entry for entry in found if entry[0].startswith(wanted.lower())]
+        # What is not listed can be read by whoever wrote its id down, as long as it is there.
+        found = [entry for entry in self.snapshots(all_of_them=True) if entry[0].startswith(wanted.lower())]
         need(len(found) == 1, f"{wanted}: {'no snapshot begins so' if not found else 'more than one snapshot begins so'}")
         return found[0]
 
@@ -423,7 +433,8 @@ def verify_command(repository, args):
     for session in repository.storage.names("sessions", HEX32):
         if os.path.lexists(os.path.join(repository.storage.root, "sessions", session, "intent")):
             repository.attempt(f"sessions/{session}/intent", verify_intent, session)
-    for name, domain, snapshot in repository.snapshots():
+    repository.load_forgotten()
+    for name, domain, snapshot in repository.snapshots(all_of_them=True):
         repository.attempt(f"snapshots/{name}", verify_snapshot, domain, snapshot.root)
     print(", ".join(f"{count} {what}" for what, count in counts.items()))
     need(not repository.problems, f"{len(repository.problems)} problems")

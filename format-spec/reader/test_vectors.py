@@ -206,6 +206,18 @@ def _(i, e, _):
         same(got, e)
 
 
+@operation("forgotten")
+def _(i, e, _):
+    same(fields(f.open_forgotten(h(e["forgotten"]), root_keys(i))), {key: i[key] for key in f.Forgotten._fields})
+
+
+@operation("read_forgotten")
+def _(i, e, _):
+    got = fields(f.open_forgotten(h(i["forgotten"]), root_keys(i)))
+    if e is not None:
+        same(got, e)
+
+
 # segments, packs, indexes
 
 

@@ -461,6 +461,44 @@ def register():
     v.write()
 
 
+# forgotten -----------------------------------------------------------------------------------------------------------
+
+
+def forgotten():
+    v = Vectors("forgotten")
+    snapshot, time = xof("snapshot 0", 32), [1790000000, 123456789]
+    usual = {0: snapshot, 1: time, 2: 1, 3: "web1", 4: "repo 0.1.0"}
+
+    def fields(map_):
+        return {"snapshot": map_[0].hex(), "time": map_[1], "why": map_[2], "host": map_.get(3), "program": map_.get(4)}
+
+    for name, map_ in (("forgotten", usual), ("replaced", {**usual, 2: 2}), ("without host and program", {0: snapshot, 1: time, 2: 1}),
+                       ("before 1970, host of two bytes a letter", {0: snapshot, 1: [-5, 999999999], 2: 1, 3: "ört"})):
+        v.good("forgotten", name, {**COMMON, **fields(map_)}, {"forgotten": e.forgotten(KEYS, map_).hex()})
+
+    def bad(name, data, why):
+        v.bad("read_forgotten", name, {**COMMON, "forgotten": data.hex()}, why)
+
+    v.good("read_forgotten", "a key and an element that are not known",
+           {**COMMON, "forgotten": e.forgotten(KEYS, {**usual, 1: time + [7], 5: [b"new"]}).hex()}, fields(usual))
+    data = e.forgotten(KEYS, usual)
+    bad("MAC flipped", flip(data, -1), "the authentication is wrong")
+    bad("snapshot changed under the MAC", flip(data, 8 + 1 + 1 + 2), "the authentication is wrong")
+    bad("auth kind 2", e.forgotten(KEYS, usual, auth_kind=2), "auth kind is not known (the MAC is right)")
+    bad("version 2", e.forgotten(KEYS, usual, version=2), "version is not known (the MAC is right)")
+    bad("kind 7", e.register(KEYS, usual), "kind is not that of a record (the MAC is right)")
+    bad("another root", e.forgotten(RootKeys(xof("another root", 32), REPOSITORY), usual), "the authentication is wrong")
+    bad("truncated", data[:40], "too short")
+    without = {number: {key: value for key, value in usual.items() if key != number} for number in (0, 1, 2)}
+    for name, map_ in (("why 0", {**usual, 2: 0}), ("why 3", {**usual, 2: 3}), ("no snapshot", without[0]), ("no time", without[1]),
+                       ("no why", without[2]), ("snapshot of 31 bytes", {**usual, 0: snapshot[:31]}),
+                       ("nanoseconds too large", {**usual, 1: [0, 10**9]}), ("time of one element", {**usual, 1: [0]}),
+                       ("host as bytes", {**usual, 3: b"web1"}), ("byte after the map", cbor(usual) + b"\0"),
+                       ("key repeated", b"\xa4\x00\x58\x20" + snapshot + b"\x01\x82\x00\x00\x02\x01\x02\x01")):
+        bad(name, e.forgotten(KEYS, map_), "not allowed (the MAC is right)")
+    v.write()
+
+
 # segment -------------------------------------------------------------------------------------------------------------
 
 TEXT = b"".join(b"line %d of a file that compresses well\n" % i for i in range(40))
@@ -1118,5 +1156,6 @@ if __name__ == "__main__":
     if len(sys.argv) == 3 and sys.argv[1] == "--repository":
         repository(sys.argv[2])
     else:
-        for topic in (keys, slots, session_key, config, envelope, register, segment, pack, index, tree, chunker, tree_cut, cbor_vectors):
+        for topic in (keys, slots, session_key, config, envelope, register, forgotten, segment, pack, index,
+                      tree, chunker, tree_cut, cbor_vectors):
             topic()

@@ -21,11 +21,12 @@ mod repository;
 pub type Target = fn(&[u8]);
 
 /// The targets by name.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("config", config),
     ("slot", slot),
     ("record", record),
     ("register", register),
+    ("forgotten", forgotten),
     ("envelope", envelope),
     ("tail", tail),
     ("footer", footer),
@@ -95,6 +96,17 @@ fn register(data: &[u8]) {
         if let Ok(register) = format::decode_register(object, &KEYS) {
             let again = format::encode_register(&register, &KEYS);
             assert_eq!(format::decode_register(&again, &KEYS), Ok(register));
+        }
+    }
+}
+
+fn forgotten(data: &[u8]) {
+    let mut proven = [&ObjectKind::Forgotten.header(), data].concat();
+    KEYS.append_auth(&mut proven);
+    for object in [data, &proven] {
+        if let Ok(record) = format::decode_forgotten(object, &KEYS) {
+            let again = format::encode_forgotten(&record, &KEYS);
+            assert_eq!(format::decode_forgotten(&again, &KEYS), Ok(record));
         }
     }
 }

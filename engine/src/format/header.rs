@@ -24,6 +24,8 @@ pub enum ObjectKind {
     Intent = 6,
     /// A session's register.
     Register = 7,
+    /// The record of a forgotten snapshot.
+    Forgotten = 11,
 }
 
 impl ObjectKind {

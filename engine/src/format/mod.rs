@@ -6,6 +6,7 @@
 mod cbor;
 mod config;
 mod envelope;
+mod forgotten;
 mod header;
 mod index;
 mod pack;
@@ -18,6 +19,7 @@ mod tree;
 
 pub use config::{decode_config, encode_config, verify_config};
 pub use envelope::{Intent, decode_intent, encode_intent, envelope_record};
+pub use forgotten::{ForgottenRecord, WhyForgotten, decode_forgotten, encode_forgotten};
 pub use header::{HEADER_BYTES, ObjectKind};
 pub use index::{IndexObject, decode_index, encode_index};
 pub use pack::{

@@ -11,10 +11,10 @@ use crate::clock::Timestamp;
 use crate::crypto::{Keys, RootSecret, SESSION_KEY_RECORD_BYTES, SessionKeyRecord};
 use crate::format::testing::{content as decode_content, encode_content};
 use crate::format::{
-    Footer, IndexObject, Intent, Register, SessionState, TAIL_BYTES, Tail, decode_config, decode_footer, decode_index,
-    decode_intent, decode_node, decode_references, decode_register, decode_snapshot, decode_tail, encode_config,
-    encode_footer, encode_index, encode_intent, encode_node, encode_references, encode_register, encode_snapshot,
-    encode_tail, verify_config,
+    Footer, ForgottenRecord, IndexObject, Intent, Register, SessionState, TAIL_BYTES, Tail, WhyForgotten,
+    decode_config, decode_footer, decode_forgotten, decode_index, decode_intent, decode_node, decode_references,
+    decode_register, decode_snapshot, decode_tail, encode_config, encode_footer, encode_forgotten, encode_index,
+    encode_intent, encode_node, encode_references, encode_register, encode_snapshot, encode_tail, verify_config,
 };
 use crate::id::{ChunkId, DomainId, IndexId, PackId, RepositoryId, SessionId, SnapshotId};
 use crate::limits;
@@ -344,6 +344,19 @@ proptest! {
         let state = if committed { SessionState::Committed(snapshot) } else { SessionState::Revoked };
         let register = Register { session: SessionId::new(session), state };
         prop_assert_eq!(decode_register(&encode_register(&register, &keys()), &keys()).expect("a register"), register);
+    }
+
+    #[test]
+    fn records_of_forgetting_come_back(
+        snapshot in any::<[u8; 32]>(),
+        time in time(),
+        by_hand in any::<bool>(),
+        texts in any::<[Option<String>; 2]>(),
+    ) {
+        let why = if by_hand { WhyForgotten::Forgotten } else { WhyForgotten::Replaced };
+        let [host, program] = texts;
+        let record = ForgottenRecord { snapshot: SnapshotId::new(snapshot), time, why, host, program };
+        prop_assert_eq!(decode_forgotten(&encode_forgotten(&record, &keys()), &keys()).expect("a record"), record);
     }
 
     #[test]

@@ -22,6 +22,7 @@ fn names() -> [ObjectName; 8] {
         ObjectName::Snapshot(SnapshotId::new([4; 32])),
         ObjectName::Intent(SessionId::new([5; 16])),
         ObjectName::Register(SessionId::new([5; 16])),
+        ObjectName::Forgotten(SnapshotId::new([4; 32])),
         ObjectName::PrunePlan(PruneId::new([6; 16])),
     ]
 }

@@ -27,6 +27,7 @@ fn family(name: ObjectName) -> ObjectFamily {
         ObjectName::Index(_) => ObjectFamily::Indexes,
         ObjectName::Snapshot(_) => ObjectFamily::Snapshots,
         ObjectName::Intent(_) | ObjectName::Register(_) => ObjectFamily::Sessions,
+        ObjectName::Forgotten(_) => ObjectFamily::Forgotten,
         ObjectName::PrunePlan(_) | ObjectName::PruneState(_) | ObjectName::PruneDone(_) => ObjectFamily::Prune,
     }
 }

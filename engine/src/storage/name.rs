@@ -21,6 +21,8 @@ pub enum ObjectName {
     Intent(SessionId),
     /// A session's end.
     Register(SessionId),
+    /// The record of a forgotten snapshot.
+    Forgotten(SnapshotId),
     /// What a prune means to remove.
     PrunePlan(PruneId),
     /// What a prune decided in the end.
@@ -44,14 +46,24 @@ pub enum ObjectFamily {
     Snapshots,
     /// Intents and registers.
     Sessions,
+    /// Records of forgotten snapshots.
+    Forgotten,
     /// Prune's plans.
     Prune,
 }
 
 impl ObjectFamily {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Config, Self::Keys, Self::Packs, Self::Indexes, Self::Snapshots, Self::Sessions, Self::Prune];
+    pub const ALL: [Self; 8] = [
+        Self::Config,
+        Self::Keys,
+        Self::Packs,
+        Self::Indexes,
+        Self::Snapshots,
+        Self::Sessions,
+        Self::Forgotten,
+        Self::Prune,
+    ];
 
     /// The directory, without slashes; empty for `config`.
     pub const fn directory(self) -> &'static str {
@@ -62,6 +74,7 @@ impl ObjectFamily {
             Self::Indexes => "index",
             Self::Snapshots => "snapshots",
             Self::Sessions => "sessions",
+            Self::Forgotten => "forgotten",
             Self::Prune => "prune",
         }
     }
@@ -81,6 +94,7 @@ impl ObjectName {
             Self::Snapshot(id) => ("snapshots".into(), id.to_hex()),
             Self::Intent(id) => (format!("sessions/{id}"), "intent".into()),
             Self::Register(id) => (format!("sessions/{id}"), "register".into()),
+            Self::Forgotten(id) => ("forgotten".into(), id.to_hex()),
             Self::PrunePlan(id) => (format!("prune/{id}"), "plan".into()),
             Self::PruneState(id) => (format!("prune/{id}"), "state".into()),
             Self::PruneDone(id) => (format!("prune/{id}"), "done".into()),
@@ -98,6 +112,7 @@ impl ObjectName {
             ["snapshots", id] => Self::Snapshot(SnapshotId::from_hex(id).ok()?),
             ["sessions", id, "intent"] => Self::Intent(SessionId::from_hex(id).ok()?),
             ["sessions", id, "register"] => Self::Register(SessionId::from_hex(id).ok()?),
+            ["forgotten", id] => Self::Forgotten(SnapshotId::from_hex(id).ok()?),
             ["prune", id, "plan"] => Self::PrunePlan(PruneId::from_hex(id).ok()?),
             ["prune", id, "state"] => Self::PruneState(PruneId::from_hex(id).ok()?),
             ["prune", id, "done"] => Self::PruneDone(PruneId::from_hex(id).ok()?),
@@ -128,6 +143,7 @@ mod tests {
             ObjectName::Snapshot(SnapshotId::new([4; 32])),
             ObjectName::Intent(SessionId::new([5; 16])),
             ObjectName::Register(SessionId::new([6; 16])),
+            ObjectName::Forgotten(SnapshotId::new([4; 32])),
             ObjectName::PrunePlan(PruneId::new([7; 16])),
             ObjectName::PruneState(PruneId::new([7; 16])),
             ObjectName::PruneDone(PruneId::new([7; 16])),

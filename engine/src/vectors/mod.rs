@@ -102,6 +102,7 @@ topics! {
     config: objects::CONFIG;
     envelope: objects::ENVELOPE;
     register: objects::REGISTER;
+    forgotten: objects::FORGOTTEN;
     segment: packs::SEGMENT;
     pack: packs::PACK;
     index: packs::INDEX;

@@ -9,8 +9,9 @@ use crate::crypto::testing::Given;
 use crate::crypto::{Keys, SessionKeys, hash};
 use crate::format::testing::{encode_snapshot_body, envelope_body, envelope_of, map_value, value_len};
 use crate::format::{
-    Intent, ObjectKind, Register, SessionState, decode_config, decode_intent, decode_register, decode_snapshot,
-    encode_config, encode_intent, encode_register, encode_snapshot, envelope_record, verify_config,
+    ForgottenRecord, Intent, ObjectKind, Register, SessionState, WhyForgotten, decode_config, decode_forgotten,
+    decode_intent, decode_register, decode_snapshot, encode_config, encode_forgotten, encode_intent, encode_register,
+    encode_snapshot, envelope_record, verify_config,
 };
 use crate::id::{SessionId, SnapshotId};
 use crate::model::{ChunkerParameters, Config, Content, NameTable, PageParameters, Snapshot, Suite};
@@ -19,6 +20,7 @@ pub(super) const CONFIG: [Operation; 2] = [("config", config), ("read_config", r
 pub(super) const ENVELOPE: [Operation; 4] =
     [("intent", intent), ("read_intent", read_intent), ("snapshot", snapshot), ("read_snapshot", read_snapshot)];
 pub(super) const REGISTER: [Operation; 2] = [("register", register), ("read_register", read_register)];
+pub(super) const FORGOTTEN: [Operation; 2] = [("forgotten", forgotten), ("read_forgotten", read_forgotten)];
 pub(super) const CBOR: [Operation; 2] = [("value", value), ("decode", decode)];
 
 fn time(value: &Value) -> Timestamp {
@@ -191,6 +193,35 @@ fn read_register(case: &Case<'_>) -> Tried {
         SessionState::Revoked => (2, None),
     };
     let found = json!({"session_id": hex(register.session.as_bytes()), "state": state, "snapshot": snapshot});
+    assert!(case.expected.is_none_or(|expected| *expected == found), "{found}");
+    Ok(())
+}
+
+fn forgotten(case: &Case<'_>) -> Tried {
+    let text = |name: &str| case.input(name).as_str().map(str::to_owned);
+    let record = ForgottenRecord {
+        snapshot: SnapshotId::new(case.fixed("snapshot")),
+        time: time(case.input("time")),
+        why: if case.number("why") == 1 { WhyForgotten::Forgotten } else { WhyForgotten::Replaced },
+        host: text("host"),
+        program: text("program"),
+    };
+    let object = encode_forgotten(&record, &case.keys());
+    assert_bytes(&object, &bytes(case.expected("forgotten")));
+    assert_eq!(decode_forgotten(&object, &case.keys())?, record);
+    Ok(())
+}
+
+fn read_forgotten(case: &Case<'_>) -> Tried {
+    let record = decode_forgotten(&case.bytes("forgotten"), &case.keys())?;
+    let why = match record.why {
+        WhyForgotten::Forgotten => 1,
+        WhyForgotten::Replaced => 2,
+    };
+    let found = json!({
+        "snapshot": hex(record.snapshot.as_bytes()), "time": shown_time(record.time), "why": why, "host": record.host,
+        "program": record.program,
+    });
     assert!(case.expected.is_none_or(|expected| *expected == found), "{found}");
     Ok(())
 }
