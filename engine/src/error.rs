@@ -29,6 +29,10 @@ pub enum ErrorKind {
     Ambiguous,
     /// The request contradicts itself or the situation.
     Invalid,
+    /// The snapshot was forgotten: it can be read, and nothing can be built on it.
+    Forgotten,
+    /// The request would drop more than was likely meant, and nobody said that this is meant.
+    Refused,
     /// Another process holds what is needed.
     InUse,
     /// Prune ended this session; what it stored does not count.

@@ -1,10 +1,11 @@
-//! Listing and choosing snapshots.
+//! Listing and choosing snapshots, forgotten ones too.
 
 use crate::error::{EngineError, ErrorKind, Result};
+use crate::format::ForgottenRecord;
 use crate::id::SnapshotId;
 use crate::model::Snapshot;
 use crate::monitor::Problem;
-use crate::repository::{Repository, SessionTable, read_snapshots};
+use crate::repository::{Repository, SessionTable, SnapshotSet, read_snapshots};
 
 /// Which snapshots; an empty list is no condition.
 #[derive(Debug, Clone, Default)]
@@ -39,62 +40,114 @@ pub struct SnapshotList {
     pub problems: Vec<Problem>,
 }
 
-/// All snapshots that match, oldest first.
+/// Forgotten snapshots, and what is wrong with others.
+#[derive(Debug, Default)]
+pub struct ForgottenList {
+    /// Oldest first, each with what says that it is forgotten.
+    pub snapshots: Vec<(SnapshotId, Snapshot, ForgottenRecord)>,
+    /// Snapshots and records that can't be read.
+    pub problems: Vec<Problem>,
+}
+
+/// All snapshots that match, oldest first. Forgotten ones are not among them.
 ///
 /// # Errors
 /// `Io`.
 pub fn list_snapshots(repository: &Repository, filter: &SnapshotFilter) -> Result<SnapshotList> {
+    let mut set = load(repository)?;
+    set.snapshots.retain(|(_, snapshot)| filter.matches(snapshot));
+    Ok(SnapshotList { snapshots: set.snapshots, problems: set.problems })
+}
+
+/// All forgotten snapshots that match, oldest first.
+///
+/// # Errors
+/// `Io`.
+pub fn list_forgotten(repository: &Repository, filter: &SnapshotFilter) -> Result<ForgottenList> {
+    let mut set = load(repository)?;
+    let mut snapshots = Vec::new();
+    for (id, snapshot) in set.forgotten {
+        if let Some(record) = set.records.remove(&id).filter(|_| filter.matches(&snapshot)) {
+            snapshots.push((id, snapshot, record));
+        }
+    }
+    Ok(ForgottenList { snapshots, problems: set.problems })
+}
+
+/// All snapshots; what is wrong with registers is among the problems.
+pub(super) fn load(repository: &Repository) -> Result<SnapshotSet> {
     let sessions = SessionTable::load(repository)?;
     let mut set = read_snapshots(repository, &sessions)?;
-    set.snapshots.retain(|(_, snapshot)| filter.matches(snapshot));
     let registers = sessions.damaged().iter().map(|(session, message)| Problem {
         path: format!("sessions/{session}/register").into_bytes(),
         message: message.clone(),
     });
     set.problems.extend(registers);
-    Ok(SnapshotList { snapshots: set.snapshots, problems: set.problems })
+    Ok(set)
 }
 
 /// The snapshot that `spec` names: the beginning of an id (at least four digits), `latest`, or `latest~N` for the
-/// Nth before it. The filter narrows `latest`.
+/// Nth before it. The filter narrows `latest`. A forgotten or replaced one is found by its id only.
 ///
 /// # Errors
 /// `NotFound`, `Ambiguous`, `Invalid`, `Io`.
 pub fn find_snapshot(repository: &Repository, spec: &str, filter: &SnapshotFilter) -> Result<(SnapshotId, Snapshot)> {
+    // A name that can't be one costs no request.
+    parse(spec)?;
+    choose(&load(repository)?, spec, filter)
+}
+
+/// What a name asks for.
+enum Spec<'a> {
+    /// So many before the latest.
+    Latest(usize),
+    /// The beginning of an id.
+    Prefix(&'a str),
+}
+
+fn parse(spec: &str) -> Result<Spec<'_>> {
+    match spec.strip_prefix("latest") {
+        Some("") => Ok(Spec::Latest(0)),
+        Some("~") => Ok(Spec::Latest(1)),
+        Some(rest) => {
+            let back = rest.strip_prefix('~').and_then(|number| number.parse().ok());
+            back.map(Spec::Latest).ok_or_else(|| invalid(spec))
+        }
+        None if spec.len() < 4 || !spec.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) => {
+            Err(invalid(spec))
+        }
+        None => Ok(Spec::Prefix(spec)),
+    }
+}
+
+/// [`find_snapshot`] among snapshots that were read already.
+pub(super) fn choose(set: &SnapshotSet, spec: &str, filter: &SnapshotFilter) -> Result<(SnapshotId, Snapshot)> {
     let not_found = |why: String| EngineError::new(ErrorKind::NotFound, why);
-    if let Some(rest) = spec.strip_prefix("latest") {
-        let back = match rest.strip_prefix('~') {
-            None if rest.is_empty() => 0,
-            Some("") => 1,
-            Some(number) => number.parse::<usize>().map_err(|_| invalid(spec))?,
-            None => return Err(invalid(spec)),
-        };
-        let mut list = list_snapshots(repository, filter)?.snapshots;
-        let count = list.len();
-        return match count.checked_sub(back + 1) {
-            Some(at) => Ok(list.swap_remove(at)),
-            None if count == 0 => Err(not_found("no snapshot matches".into())),
-            None => Err(not_found(format!("{spec}: only {count} snapshots match"))),
-        };
-    }
-    if spec.len() < 4 || !spec.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
-        return Err(invalid(spec));
-    }
-    let sessions = SessionTable::load(repository)?;
-    let set = read_snapshots(repository, &sessions)?;
-    // A replaced snapshot is not listed, but whoever wrote its id down can still have it.
-    let all = set.snapshots.into_iter().chain(set.replaced);
-    let mut found: Vec<_> = all.filter(|(id, _)| id.to_hex().starts_with(spec)).collect();
+    let prefix = match parse(spec)? {
+        Spec::Latest(back) => {
+            let fitting: Vec<_> = set.snapshots.iter().filter(|(_, snapshot)| filter.matches(snapshot)).collect();
+            return match fitting.len().checked_sub(back.saturating_add(1)) {
+                Some(at) => Ok(fitting[at].clone()),
+                None if fitting.is_empty() => Err(not_found("no snapshot matches".into())),
+                None => Err(not_found(format!("{spec}: only {} snapshots match", fitting.len()))),
+            };
+        }
+        Spec::Prefix(prefix) => prefix,
+    };
+    // A replaced or forgotten snapshot is not listed, but whoever wrote its id down can still have it.
+    let mut found: Vec<_> = set.existing().filter(|(id, _)| id.to_hex().starts_with(prefix)).collect();
     match (found.pop(), found.is_empty()) {
-        (Some(snapshot), true) => Ok(snapshot),
+        (Some(snapshot), true) => Ok(snapshot.clone()),
         (Some(_), false) => {
             Err(EngineError::new(ErrorKind::Ambiguous, format!("snapshot {spec}: {} ids begin so", found.len() + 1)))
         }
-        (None, _) => match set.problems.iter().find(|p| String::from_utf8_lossy(&p.path).contains(&format!("/{spec}")))
-        {
-            Some(problem) => Err(EngineError::damaged(problem.message.clone())),
-            None => Err(not_found(format!("snapshot {spec} does not exist"))),
-        },
+        (None, _) => {
+            let name = format!("snapshots/{prefix}");
+            match set.problems.iter().find(|problem| problem.path.starts_with(name.as_bytes())) {
+                Some(problem) => Err(EngineError::damaged(problem.message.clone())),
+                None => Err(not_found(format!("snapshot {spec} does not exist"))),
+            }
+        }
     }
 }
 

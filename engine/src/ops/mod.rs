@@ -7,6 +7,7 @@ mod check;
 mod diff;
 mod dump;
 mod find;
+mod forget;
 mod init;
 mod keys;
 mod list;
@@ -14,6 +15,7 @@ mod restore;
 mod snapshot;
 mod stats;
 mod tag;
+mod undelete;
 
 #[cfg(test)]
 mod tests;
@@ -25,10 +27,14 @@ pub use check::{CheckOptions, CheckReport, Finding, ReadData, check};
 pub use diff::{DiffKind, DiffReport, diff};
 pub use dump::{dump_file, dump_tar};
 pub use find::{FindOptions, find};
+pub use forget::{
+    Fate, ForgetPlan, ForgetReport, PlannedGroup, PlannedSnapshot, PolicyRequest, forget, plan_named, plan_policy,
+};
 pub use init::{CipherChoice, InitOptions, InitReport, init};
 pub use keys::{KeySlotInfo, add_key, change_password, list_keys, remove_key};
-pub use list::{SnapshotFilter, SnapshotList, find_snapshot, list_snapshots};
+pub use list::{ForgottenList, SnapshotFilter, SnapshotList, find_snapshot, list_forgotten, list_snapshots};
 pub use restore::{Overwrite, Ownership, RestoreOptions, RestoreReport, restore};
 pub use snapshot::{SnapshotInput, SnapshotOptions, SnapshotReport, snapshot};
 pub use stats::{Stats, stats};
 pub use tag::{TagChange, tag};
+pub use undelete::{Undeleted, undelete};

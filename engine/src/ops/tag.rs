@@ -37,7 +37,7 @@ impl TagChange {
 /// Writes a replacement for each snapshot that changes; old and new ids.
 ///
 /// # Errors
-/// `NotFound` for a snapshot that was replaced; `Io`, `SessionRevoked`; the snapshots changed before are changed then.
+/// `NotFound` for a snapshot that was replaced, `Forgotten` for one that was forgotten; `Io`, `SessionRevoked`; the snapshots changed before are changed then.
 pub fn tag(
     repository: &Repository,
     snapshots: &[(SnapshotId, Snapshot)],
@@ -47,7 +47,12 @@ pub fn tag(
     clock: &dyn Clock,
 ) -> Result<Vec<(SnapshotId, SnapshotId)>> {
     let mut changes = Vec::new();
-    let replaced = read_snapshots(repository, &SessionTable::load(repository)?)?.replaced;
+    let existing = read_snapshots(repository, &SessionTable::load(repository)?)?;
+    if let Some((old, _)) = snapshots.iter().find(|(id, _)| existing.records.contains_key(id)) {
+        // What replaces it would be listed again: changing a tag is not the way to bring it back.
+        return Err(EngineError::new(ErrorKind::Forgotten, format!("snapshot {old} is forgotten")));
+    }
+    let replaced = existing.replaced;
     if let Some((old, _)) = snapshots.iter().find(|(id, _)| replaced.iter().any(|(replaced, _)| replaced == id)) {
         // A second replacement would make two snapshots out of one.
         let text = format!("snapshot {old} was replaced by a changed one already");

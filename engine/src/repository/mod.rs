@@ -18,6 +18,7 @@ pub use snapshots::{SnapshotSet, read_snapshots};
 pub use writer::{PlainSegment, SegmentBuilder, SessionWriter, WriterStatistics};
 
 pub(crate) use sessions::{adopt_dead_sessions, read_intent};
+pub(crate) use snapshots::{put_record, read_record, read_snapshot};
 pub(crate) use writer::write_snapshot;
 
 pub use crate::crypto::Secret;

@@ -1,26 +1,44 @@
-//! Reading snapshots: which exist, and what they say.
+//! Reading snapshots: which exist, which of them are forgotten, and what they say.
+
+use std::collections::BTreeMap;
 
 use super::{Repository, SessionTable, object_error};
 use crate::crypto::hash;
 use crate::error::{EngineError, ErrorKind, Result};
-use crate::format;
+use crate::format::{self, ForgottenRecord};
 use crate::id::{SessionId, SnapshotId};
 use crate::limits;
 use crate::model::Snapshot;
 use crate::monitor::Problem;
-use crate::storage::{ObjectFamily, ObjectName};
+use crate::storage::{ObjectFamily, ObjectName, Outcome};
 
 /// The snapshots of a repository, and what is wrong with others.
 #[derive(Debug, Default)]
 pub struct SnapshotSet {
-    /// Those that exist and are not replaced, oldest first.
+    /// Those that exist and are neither forgotten nor replaced, oldest first.
     pub snapshots: Vec<(SnapshotId, Snapshot)>,
     /// Those that a newer one replaces.
     pub replaced: Vec<(SnapshotId, Snapshot)>,
-    /// Snapshots that a register names and that can't be read.
+    /// Those that exist and have a record, oldest first; replaced ones among them.
+    pub forgotten: Vec<(SnapshotId, Snapshot)>,
+    /// The records of forgetting that can be read, also of snapshots that are gone.
+    pub records: BTreeMap<SnapshotId, ForgottenRecord>,
+    /// Snapshots that a register names and records, as far as they can't be read. Such a record hides nothing.
     pub problems: Vec<Problem>,
     /// Objects whose session did not commit them.
     pub uncommitted: Vec<(SnapshotId, SessionId)>,
+}
+
+impl SnapshotSet {
+    /// All that exist, listed or not.
+    pub fn existing(&self) -> impl Iterator<Item = &(SnapshotId, Snapshot)> {
+        self.snapshots.iter().chain(&self.replaced).chain(&self.forgotten)
+    }
+
+    /// The snapshot that replaces another one.
+    pub fn replacement_of(&self, old: SnapshotId) -> Option<SnapshotId> {
+        self.existing().find(|(_, snapshot)| snapshot.replaces == Some(old)).map(|(id, _)| *id)
+    }
 }
 
 /// Reads every snapshot that exists.
@@ -48,15 +66,69 @@ pub fn read_snapshots(repository: &Repository, sessions: &SessionTable) -> Resul
             Err(error) => set.problems.push(problem(*id, error.to_string())),
         }
     }
-    for id in promised.iter().filter(|id| listed.binary_search(id).is_err()) {
+    read_records(repository, &mut set)?;
+    // With a record it was dropped, and is not lost.
+    for id in promised.iter().filter(|id| listed.binary_search(id).is_err() && !set.records.contains_key(id)) {
         set.problems.push(problem(*id, format!("object {} is missing", ObjectName::Snapshot(*id))));
     }
     let replaced: Vec<SnapshotId> = set.snapshots.iter().filter_map(|(_, snapshot)| snapshot.replaces).collect();
-    let (old, current) = set.snapshots.into_iter().partition(|(id, _)| replaced.contains(id));
-    set.snapshots = current;
-    set.replaced = old;
-    set.snapshots.sort_by_key(|(id, snapshot)| (snapshot.time, snapshot.sequence, *id));
+    for (id, snapshot) in std::mem::take(&mut set.snapshots) {
+        let place = match (set.records.contains_key(&id), replaced.contains(&id)) {
+            (true, _) => &mut set.forgotten,
+            (false, true) => &mut set.replaced,
+            (false, false) => &mut set.snapshots,
+        };
+        place.push((id, snapshot));
+    }
+    for some in [&mut set.snapshots, &mut set.forgotten] {
+        some.sort_by_key(|(id, snapshot)| (snapshot.time, snapshot.sequence, *id));
+    }
     Ok(set)
+}
+
+/// Reads the records. One that is damaged is a problem and hides nothing: forgetting is the way to deletion.
+fn read_records(repository: &Repository, set: &mut SnapshotSet) -> Result<()> {
+    let mut listed = Vec::new();
+    repository.storage().list(ObjectFamily::Forgotten, &mut |name, _| {
+        if let ObjectName::Forgotten(id) = name {
+            listed.push(id);
+        }
+    })?;
+    listed.sort();
+    for id in listed {
+        match read_record(repository, id) {
+            Ok(record) => drop(set.records.insert(id, record)),
+            Err(error) if error.kind() == ErrorKind::Io => return Err(error),
+            Err(error) => set.problems.push(Problem {
+                path: ObjectName::Forgotten(id).to_string().into_bytes(),
+                message: format!("{error}; the snapshot counts as not forgotten"),
+            }),
+        }
+    }
+    Ok(())
+}
+
+/// Reads the record of a forgotten snapshot.
+///
+/// # Errors
+/// `Missing`, `Damaged`, `Unsupported`, `Io`.
+pub(crate) fn read_record(repository: &Repository, id: SnapshotId) -> Result<ForgottenRecord> {
+    let name = ObjectName::Forgotten(id);
+    let object = repository.storage().read(name, None, limits::SMALL_OBJECT_BYTES)?;
+    let record = format::decode_forgotten(&object, repository.keys()).map_err(|error| object_error(name, error))?;
+    if record.snapshot != id {
+        return Err(EngineError::damaged(format!("object {name} belongs to another snapshot")).about(name));
+    }
+    Ok(record)
+}
+
+/// Puts a record unless there is one: from then on the snapshot is not listed.
+///
+/// # Errors
+/// `Io`.
+pub(crate) fn put_record(repository: &Repository, record: &ForgottenRecord) -> Result<Outcome> {
+    let object = format::encode_forgotten(record, repository.keys());
+    repository.storage().write_new(ObjectName::Forgotten(record.snapshot), &[&object])
 }
 
 fn problem(id: SnapshotId, message: String) -> Problem {
@@ -64,7 +136,10 @@ fn problem(id: SnapshotId, message: String) -> Problem {
 }
 
 /// Reads a snapshot and says which session it belongs to.
-fn read_snapshot(repository: &Repository, id: SnapshotId) -> Result<(SessionId, Snapshot)> {
+///
+/// # Errors
+/// `Missing`, `Damaged`, `Unsupported`, `Io`.
+pub(crate) fn read_snapshot(repository: &Repository, id: SnapshotId) -> Result<(SessionId, Snapshot)> {
     let name = ObjectName::Snapshot(id);
     let object = repository.storage().read(name, None, limits::ENVELOPE_BYTES)?;
     if hash(&object) != *id.as_bytes() {

@@ -65,8 +65,10 @@ pub struct Finding {
 pub struct CheckReport {
     /// Everything that was found.
     pub findings: Vec<Finding>,
-    /// Snapshots that exist.
+    /// Snapshots that are listed.
     pub snapshots: u64,
+    /// Snapshots that are forgotten and still there; they are checked like the others.
+    pub forgotten: u64,
     /// Packs in the storage.
     pub packs: u64,
     /// Chunks that the index lists.

@@ -105,11 +105,11 @@ impl Check<'_> {
 
     /// Snapshots that are there, and those that should be.
     pub(super) fn snapshots(&mut self, index: &Index) -> Result<Vec<(SnapshotId, Snapshot)>> {
-        let set = read_snapshots(self.repository, index.sessions())?;
-        for problem in set.problems {
+        let mut set = read_snapshots(self.repository, index.sessions())?;
+        for problem in std::mem::take(&mut set.problems) {
             self.find(String::from_utf8_lossy(&problem.path), problem.message, true);
         }
-        for (id, session) in set.uncommitted {
+        for (id, session) in std::mem::take(&mut set.uncommitted) {
             let name = ObjectName::Snapshot(id).to_string();
             let register = ObjectName::Register(session).to_string();
             let damaged = self.report.findings.iter().position(|finding| finding.object == register);
@@ -126,7 +126,7 @@ impl Check<'_> {
             }
         }
         let existing: std::collections::HashSet<SnapshotId> =
-            set.snapshots.iter().chain(&set.replaced).map(|(id, _)| *id).collect();
+            set.existing().map(|(id, _)| *id).chain(set.records.keys().copied()).collect();
         let known_bad: Vec<String> = self.report.findings.iter().map(|finding| finding.object.clone()).collect();
         for (id, snapshot) in &set.snapshots {
             let gone = snapshot.previous.filter(|previous| !existing.contains(previous));
@@ -138,7 +138,9 @@ impl Check<'_> {
             }
         }
         self.report.snapshots = set.snapshots.len() as u64;
-        Ok(set.snapshots.into_iter().chain(set.replaced).collect())
+        self.report.forgotten = set.forgotten.len() as u64;
+        // What is not listed is checked all the same: it can be restored until a prune drops it.
+        Ok(set.snapshots.into_iter().chain(set.replaced).chain(set.forgotten).collect())
     }
 
     /// A finding about whatever object an error names.

@@ -111,7 +111,7 @@ struct Gathered {
 /// `finish` fails, what was stored is kept for the next snapshot to build on, and there is no snapshot.
 ///
 /// # Errors
-/// `Interrupted`, `SessionRevoked`, `NotFound` (the parent), `Invalid`, `InUse` (a prune that this version can't
+/// `Interrupted`, `SessionRevoked`, `NotFound` and `Forgotten` (the parent), `Invalid`, `InUse` (a prune that this version can't
 /// run beside), `Io`; whatever `finish` returns.
 pub fn snapshot(
     repository: &Repository,
@@ -291,6 +291,9 @@ fn choose_parent<'a>(
     match options.parent {
         Some(id) => match all.find(|(known, _)| *known == id) {
             Some(parent) => Ok(Some(parent)),
+            None if existing.records.contains_key(&id) => {
+                Err(EngineError::new(ErrorKind::Forgotten, format!("parent snapshot {id} is forgotten")))
+            }
             None => Err(EngineError::new(ErrorKind::NotFound, format!("parent snapshot {id} does not exist"))),
         },
         None => Ok(all.rfind(|(_, snapshot)| {
@@ -301,7 +304,7 @@ fn choose_parent<'a>(
 
 /// The host's last snapshot by its own count, and that count.
 fn last_of_host(existing: &SnapshotSet, host: &str) -> (Option<SnapshotId>, u64) {
-    let all = existing.snapshots.iter().chain(&existing.replaced);
+    let all = existing.existing();
     all.filter(|(_, snapshot)| snapshot.host == host)
         .max_by_key(|(id, snapshot)| (snapshot.sequence, *id))
         .map_or((None, 0), |(id, snapshot)| (Some(*id), snapshot.sequence))

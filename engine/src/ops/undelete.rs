@@ -1,0 +1,86 @@
+//! Bringing forgotten snapshots back, each as a new one with its content: PROTOCOL.md, chapter 5.
+
+use super::list::{SnapshotFilter, choose, load};
+use crate::clock::Clock;
+use crate::error::{EngineError, ErrorKind, Result};
+use crate::id::SnapshotId;
+use crate::model::Snapshot;
+use crate::repository::{Repository, Session, read_snapshot, write_snapshot};
+
+/// What became of a snapshot that was to come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Undeleted {
+    /// It is back, as this new one.
+    Back(SnapshotId),
+    /// It had come back before, as this one.
+    BackBefore(SnapshotId),
+    /// It is not forgotten.
+    NotForgotten,
+}
+
+/// Brings back the snapshots of these names (see [`super::find_snapshot`]). Their records stay: what is listed is a new
+/// snapshot, with the same content, time, host, paths, tags and label.
+///
+/// # Errors
+/// `NotFound`, `Ambiguous`, `Invalid`, `Damaged`, `Unsupported`, `SessionRevoked`, `Io`. All names are looked up before
+/// the first one comes back; those that came back before an error stay.
+pub fn undelete(
+    repository: &Repository,
+    names: &[String],
+    host: &str,
+    program: &str,
+    clock: &dyn Clock,
+) -> Result<Vec<(SnapshotId, Undeleted)>> {
+    let set = load(repository)?;
+    let mut wanted: Vec<SnapshotId> = Vec::with_capacity(names.len());
+    for name in names {
+        let (id, _) = choose(&set, name, &SnapshotFilter::default())?;
+        if !wanted.contains(&id) {
+            wanted.push(id);
+        }
+    }
+    let mut done = Vec::with_capacity(wanted.len());
+    for id in wanted {
+        let back = set.snapshots.iter().find(|(_, snapshot)| snapshot.original == Some(id));
+        let what = match (set.records.contains_key(&id), back) {
+            (false, _) => Undeleted::NotForgotten,
+            (true, Some((back, _))) => Undeleted::BackBefore(*back),
+            (true, None) => Undeleted::Back(bring_back(repository, id, host, program, clock)?),
+        };
+        done.push((id, what));
+    }
+    Ok(done)
+}
+
+/// One session for one snapshot, since a register names one.
+fn bring_back(
+    repository: &Repository,
+    id: SnapshotId,
+    host: &str,
+    program: &str,
+    clock: &dyn Clock,
+) -> Result<SnapshotId> {
+    // W1 and W2: from here on a prune sees this session, or this sees the prune.
+    let session = Session::begin(repository, host, program, clock)?;
+    match write_again(repository, &session, id) {
+        Ok(new) => {
+            session.commit(repository, Some(new))?;
+            Ok(new)
+        }
+        Err(error) => {
+            // Nothing came of it. If the storage does not even take that, the session stays open, and is taken over.
+            let _ = session.commit(repository, None);
+            Err(error)
+        }
+    }
+}
+
+/// Reads the old snapshot, only now: what is there after W2 can't be dropped by a prune that does not see the session.
+fn write_again(repository: &Repository, session: &Session, id: SnapshotId) -> Result<SnapshotId> {
+    let (_, old) = read_snapshot(repository, id).map_err(|error| match error.kind() {
+        ErrorKind::Missing => EngineError::new(ErrorKind::NotFound, format!("snapshot {id} was dropped by a prune")),
+        _ => error,
+    })?;
+    // It replaces nothing: the old one has its record, and what that one replaced is not listed because of it.
+    write_snapshot(repository, session, &Snapshot { replaces: None, original: Some(id), ..old })
+}
