@@ -5,6 +5,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod browse;
+pub(crate) mod forget;
 pub(crate) mod keys;
 pub(crate) mod restore;
 pub(crate) mod select;
@@ -99,6 +100,8 @@ pub(crate) enum Command {
     Check(upkeep::Check),
     Stats(upkeep::Stats),
     Tag(upkeep::Tag),
+    Forget(Box<forget::Forget>),
+    Undelete(forget::Undelete),
     Key(keys::Key),
     Cache(upkeep::Cache),
     Completions(upkeep::Completions),
@@ -124,6 +127,8 @@ impl Command {
             Self::Check(_) => "check",
             Self::Stats(_) => "stats",
             Self::Tag(_) => "tag",
+            Self::Forget(_) => "forget",
+            Self::Undelete(_) => "undelete",
             Self::Key(_) => "key",
             Self::Cache(_) => "cache",
             Self::Completions(_) => "completions",
@@ -227,6 +232,14 @@ mod tests {
             "repo -q -v snapshots",
             "repo key add --new-password-file a --new-key-file b",
             "repo tag latest",
+            "repo forget --keep-last 3 4bba301e",
+            "repo forget --keep-last -1",
+            "repo forget --keep-last few",
+            "repo forget --keep-within 3w",
+            "repo forget --keep-last 1 --group-by hour",
+            "repo forget --keep-last 1 --prune",
+            "repo undelete",
+            "repo snapshots --forgotten 4bba301e",
         ] {
             let error = parse_line(line).err().unwrap_or_else(|| panic!("{line} parsed"));
             assert_eq!(error.exit_code(), 2, "{line}");

@@ -8,6 +8,7 @@ mod completions;
 mod diff;
 mod dump;
 mod find;
+mod forget;
 mod init;
 mod key;
 mod ls;
@@ -18,6 +19,7 @@ mod snapshots;
 mod stats;
 mod stream;
 mod tag;
+mod undelete;
 mod version;
 
 use engine::id::SnapshotId;
@@ -48,6 +50,8 @@ pub(crate) fn run(context: &Context, command: &Command) -> Result<Outcome, Failu
         Command::Check(arguments) => check::run(context, arguments),
         Command::Stats(arguments) => stats::run(context, arguments),
         Command::Tag(arguments) => tag::run(context, arguments),
+        Command::Forget(arguments) => forget::run(context, arguments),
+        Command::Undelete(arguments) => undelete::run(context, arguments),
         Command::Key(arguments) => key::run(context, arguments),
         Command::Cache(arguments) => cache::run(context, arguments),
         Command::Completions(arguments) => completions::run(context, arguments),

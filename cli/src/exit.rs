@@ -105,6 +105,8 @@ fn code_of(kind: ErrorKind) -> u8 {
         | ErrorKind::NotFound
         | ErrorKind::Ambiguous
         | ErrorKind::Invalid
+        | ErrorKind::Forgotten
+        | ErrorKind::Refused
         | ErrorKind::CommandFailed
         | ErrorKind::Io => FAILED,
     }
@@ -133,6 +135,10 @@ fn hint_of(error: &EngineError, verb: &str) -> Option<&'static str> {
             Some("list the snapshots: repo snapshots; and what is in them: repo ls SNAPSHOT:PATH")
         }
         (ErrorKind::Ambiguous, _) => Some("give more digits of the id"),
+        (ErrorKind::Forgotten, _) => Some("bring it back first: repo undelete SNAPSHOT"),
+        (ErrorKind::Refused, _) => {
+            Some("nothing was forgotten; if that is meant, say --allow-empty, with --dry-run to see it first")
+        }
         (ErrorKind::InUse, _) => Some("wait for the other process, then run the command again"),
         (ErrorKind::SessionRevoked, _) => Some("run the command again: it starts a new session"),
         (ErrorKind::Interrupted, "snapshot") => Some("what was stored so far is used by the next snapshot"),
@@ -260,6 +266,8 @@ mod tests {
             ErrorKind::NotFound,
             ErrorKind::Ambiguous,
             ErrorKind::Invalid,
+            ErrorKind::Forgotten,
+            ErrorKind::Refused,
             ErrorKind::InUse,
             ErrorKind::SessionRevoked,
             ErrorKind::Interrupted,
@@ -277,6 +285,8 @@ mod tests {
                 | ErrorKind::NotFound
                 | ErrorKind::Ambiguous
                 | ErrorKind::Invalid
+                | ErrorKind::Forgotten
+                | ErrorKind::Refused
                 | ErrorKind::InUse
                 | ErrorKind::SessionRevoked
                 | ErrorKind::Interrupted
@@ -290,7 +300,7 @@ mod tests {
     #[test]
     fn every_kind_has_the_code_that_is_promised() {
         let codes: Vec<u8> = every_kind().into_iter().map(code_of).collect();
-        assert_eq!(codes, [10, 1, 12, 1, 5, 5, 1, 1, 1, 11, 4, 130, 1, 1]);
+        assert_eq!(codes, [10, 1, 12, 1, 5, 5, 1, 1, 1, 1, 1, 11, 4, 130, 1, 1]);
         assert_eq!(failure_code(&Failure::Usage(String::new())), 2);
         assert_eq!([Outcome::Done, Outcome::Problems, Outcome::Damage].map(Outcome::code), [0, 3, 5]);
     }

@@ -4,6 +4,7 @@
 
 use serde::Serialize;
 
+use engine::clock::Timestamp;
 use engine::id::{SnapshotId, hex};
 use engine::model::{Node, NodeKind, Snapshot};
 use engine::monitor::ItemAction;
@@ -67,7 +68,7 @@ pub(crate) enum Message<'a> {
     Initialized { id: String, repository: &'a str, cipher: &'static str, key: String },
     /// A snapshot.
     Snapshot(Box<SnapshotFields>),
-    /// What `snapshot`, `restore`, `check`, `diff` or `find` did in all.
+    /// What `snapshot`, `restore`, `check`, `find` or `forget` did in all.
     Summary(Summary),
     /// Something in a snapshot, from `ls`.
     Node(Box<NodeFields>),
@@ -89,6 +90,23 @@ pub(crate) enum Message<'a> {
     Statistics(Statistics),
     /// A snapshot that took the place of another.
     Changed { old_snapshot_id: String, new_snapshot_id: String },
+    /// What becomes of a snapshot, from `forget`.
+    Forget {
+        snapshot_id: String,
+        time: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        group: Option<&'a str>,
+        action: &'static str,
+        reasons: Vec<String>,
+        dry_run: bool,
+    },
+    /// What became of a snapshot that was to come back.
+    Undelete {
+        snapshot_id: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        new_snapshot_id: Option<String>,
+        action: &'static str,
+    },
     /// A key slot.
     Key {
         id: String,
@@ -171,6 +189,8 @@ pub(crate) enum Summary {
     Check(CheckSummary),
     /// Of `find`.
     Find { matches: u64, snapshots: u64 },
+    /// Of `forget`.
+    Forget(ForgetSummary),
 }
 
 /// What a snapshot stored. Names as restic's where the meaning is the same.
@@ -243,12 +263,23 @@ pub(crate) struct CheckSummary {
     pub(crate) num_errors: u64,
     pub(crate) num_leftovers: u64,
     pub(crate) snapshots: u64,
+    pub(crate) forgotten: u64,
     pub(crate) trees: u64,
     pub(crate) packs: u64,
     pub(crate) chunks: u64,
     pub(crate) packs_read: u64,
     pub(crate) bytes_read: u64,
     pub(crate) total_duration: f64,
+}
+
+/// What was forgotten, and what was not.
+#[derive(Debug, Serialize)]
+pub(crate) struct ForgetSummary {
+    pub(crate) dry_run: bool,
+    pub(crate) snapshots_kept: u64,
+    pub(crate) snapshots_forgotten: u64,
+    pub(crate) snapshots_forgotten_before: u64,
+    pub(crate) error_count: u64,
 }
 
 /// The fields of statistics depend on the command.
@@ -307,6 +338,8 @@ pub(crate) struct SnapshotFields {
     started: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     finished: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    forgotten: Option<String>,
     summary: Counts,
 }
 
@@ -330,8 +363,14 @@ impl SnapshotFields {
             program_version: snapshot.program.clone(),
             started: snapshot.started.map(text::rfc3339),
             finished: snapshot.finished.map(text::rfc3339),
+            forgotten: None,
             summary: Counts::from(&snapshot.statistics),
         }
+    }
+
+    /// The same of a snapshot that was forgotten at `time`.
+    pub(crate) fn forgotten_at(self, time: Timestamp) -> Self {
+        Self { forgotten: Some(text::rfc3339(time)), ..self }
     }
 }
 

@@ -45,6 +45,11 @@ pub(crate) fn local_time(time: Timestamp) -> String {
     }
 }
 
+/// What the clock where the person is shows ahead of UTC at a point in time, in seconds.
+pub(crate) fn utc_offset(time: Timestamp) -> i32 {
+    moment(time).map_or(0, |moment| jiff::tz::TimeZone::system().to_offset(moment).seconds())
+}
+
 /// A point in time, exact, as RFC 3339 in UTC.
 pub(crate) fn rfc3339(time: Timestamp) -> String {
     match moment(time) {

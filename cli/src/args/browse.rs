@@ -10,7 +10,8 @@ use super::values;
 const SNAPSHOTS_EXAMPLES: &str = "Examples:
   repo snapshots
   repo snapshots --label db --last 5
-  repo snapshots --json --host web1 | jq -r .id";
+  repo snapshots --json --host web1 | jq -r .id
+  repo snapshots --forgotten           what `repo undelete` can bring back";
 
 /// List the snapshots
 ///
@@ -26,6 +27,10 @@ pub(crate) struct Snapshots {
     /// Only the newest N
     #[arg(long, value_name = "N")]
     pub(crate) last: Option<usize>,
+
+    /// List the forgotten ones instead
+    #[arg(long, conflicts_with = "snapshots")]
+    pub(crate) forgotten: bool,
 
     #[command(flatten)]
     pub(crate) filter: Filter,

@@ -30,6 +30,11 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
+    /// Whether it leaves all of them.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.host.is_empty() && self.label.is_empty() && self.tag.is_empty() && self.path.is_empty()
+    }
+
     /// The filter as the engine takes it.
     pub(crate) fn to_engine(&self) -> SnapshotFilter {
         SnapshotFilter {

@@ -39,6 +39,7 @@ pub(super) fn run(context: &Context, arguments: &Check) -> Result<Outcome, Failu
             num_errors: errors,
             num_leftovers: leftovers,
             snapshots: report.snapshots,
+            forgotten: report.forgotten,
             trees: report.trees,
             packs: report.packs,
             chunks: report.chunks,
@@ -60,8 +61,12 @@ pub(super) fn run(context: &Context, arguments: &Check) -> Result<Outcome, Failu
 }
 
 fn summary(report: &CheckReport, time: &str) -> String {
+    let forgotten = match report.forgotten {
+        0 => String::new(),
+        count => format!(" and {count} forgotten"),
+    };
     format!(
-        "checked {}, {}, {}, {}; read {} in full ({}) in {time}",
+        "checked {}{forgotten}, {}, {}, {}; read {} in full ({}) in {time}",
         text::count(report.snapshots, "snapshot", "snapshots"),
         text::count(report.trees, "tree", "trees"),
         text::count(report.packs, "pack", "packs"),

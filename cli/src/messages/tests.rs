@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use engine::clock::Timestamp;
 use engine::model::{Content, Metadata, SnapshotStatistics};
 
 use super::*;
@@ -75,6 +74,7 @@ fn summaries() -> Vec<Message<'static>> {
         num_errors: 0,
         num_leftovers: 0,
         snapshots: 0,
+        forgotten: 0,
         trees: 0,
         packs: 0,
         chunks: 0,
@@ -83,7 +83,16 @@ fn summaries() -> Vec<Message<'static>> {
         total_duration: 0.5,
     };
     let find = Summary::Find { matches: 0, snapshots: 0 };
-    [Summary::Snapshot(snapshot), Summary::Restore(restore), Summary::Check(check), find].map(Message::Summary).into()
+    let forget = Summary::Forget(ForgetSummary {
+        dry_run: false,
+        snapshots_kept: 0,
+        snapshots_forgotten: 0,
+        snapshots_forgotten_before: 0,
+        error_count: 0,
+    });
+    [Summary::Snapshot(snapshot), Summary::Restore(restore), Summary::Check(check), find, forget]
+        .map(Message::Summary)
+        .into()
 }
 
 fn statistics() -> Vec<Message<'static>> {
@@ -137,13 +146,24 @@ fn samples() -> Vec<Message<'static>> {
         Message::Note { message: "x" },
         Message::ExitError { code: 1, message: id(), causes: vec![id()], hint: Some(id()) },
         Message::Initialized { id: id(), repository: "x", cipher: "x", key: id() },
-        Message::Snapshot(Box::new(SnapshotFields::new(SnapshotId::new([1; 32]), &snapshot()))),
+        Message::Snapshot(Box::new(
+            SnapshotFields::new(SnapshotId::new([1; 32]), &snapshot()).forgotten_at(Timestamp::new(0, 0)),
+        )),
         Message::Node(Box::new(node(NodeKind::File))),
         Message::Node(Box::new(node(NodeKind::Symlink))),
         Message::Match { snapshot: id(), node: Box::new(node(NodeKind::File)) },
         Message::Change { path: path(), modifier: "+" },
         Message::Finding { object: "x", message: "x", damage: true, cost_count: 1, costs },
         Message::Changed { old_snapshot_id: id(), new_snapshot_id: id() },
+        Message::Forget {
+            snapshot_id: id(),
+            time: id(),
+            group: Some("x"),
+            action: "keep",
+            reasons: vec![id()],
+            dry_run: false,
+        },
+        Message::Undelete { snapshot_id: id(), new_snapshot_id: Some(id()), action: "undeleted" },
         Message::Key { id: id(), kind: "x", label: "x", created: id(), current: true, kdf },
         Message::KeyChange { action: "added", id: id() },
         Message::RecoveryCode { id: id(), words: "x" },
