@@ -28,6 +28,7 @@ const OVERVIEW: &str = "Examples:
   repo snapshots                               see what is there
   repo restore latest:/etc --target /tmp/etc   get a directory back
   repo check --read-data                       prove that everything can be read
+  repo forget --keep-daily 7 --dry-run         see what a policy would take off the list
   repo demo                                    watch all of it work in a scratch directory
 
 Exit codes:

@@ -29,6 +29,8 @@ pub enum Kind {
     Register,
     /// `sessions/…/intent`
     Intent,
+    /// `forgotten/…`
+    Forgotten,
 }
 
 /// What happens to an object.
@@ -100,6 +102,7 @@ pub fn objects_of(scratch: &Scratch, kind: Kind) -> Vec<PathBuf> {
         Kind::Snapshot => all("snapshots"),
         Kind::Register => named("register"),
         Kind::Intent => named("intent"),
+        Kind::Forgotten => all("forgotten"),
     }
 }
 

@@ -236,6 +236,33 @@ fn the_intent_of_an_open_session_costs_nothing() {
     });
 }
 
+/// A record that is damaged hides nothing; the snapshots are checked and restored, forgotten or not.
+#[test]
+fn the_record_of_a_forgotten_snapshot_costs_nothing() {
+    let fixture = Fixture::new();
+    for (id, _) in &fixture.saved {
+        fixture.scratch.run(&format!("forget {id}")).ok();
+    }
+    fixture.harm_each(Kind::Forgotten, 2, |object, what| {
+        let run = fixture.check(true);
+        let is_missing = what.contains("Missing");
+        assert_eq!(run.code(), if is_missing { 0 } else { 5 }, "{what}\n{run}");
+        let named = damage_of(&run).iter().any(|finding| finding["object"] == object);
+        assert!(named != is_missing, "{what}: not named\n{run}");
+        for number in 0..2 {
+            let (restored, lost) = fixture.restore(number);
+            assert!(lost.is_empty() && restored.code() == 0, "{what}: {lost:?}\n{restored}");
+        }
+    });
+    // What is forgotten is still there, and must stay whole.
+    let pack = objects_of(&fixture.scratch, Kind::DataPack).remove(0);
+    let _good = harm(&pack, None, Harm::Flip(500)).expect("possible");
+    let run = fixture.check(true);
+    assert_eq!(run.code(), 5, "{run}");
+    let costs: usize = fixture.saved.iter().map(|(id, _)| costs_of(&damage_of(&run), id).len()).sum();
+    assert!(costs > 0, "it says which paths of forgotten snapshots are lost\n{run}");
+}
+
 #[test]
 fn config_and_the_only_key_are_refused_by_name() {
     let fixture = Fixture::new();
@@ -305,7 +332,9 @@ fn every_flipped_bit_is_found() {
     let source = scratch.tree("source");
     write(source.join("data"), noise(1, 900));
     write(source.join("prose"), prose(3_000));
-    scratch.snapshot(&source);
+    let id = scratch.snapshot(&source);
+    scratch.run(&format!("forget {id}")).ok();
+    scratch.run(&format!("undelete {id}")).ok();
     scratch.check_clean();
     let seed = repo_tests::seed();
     let step = if repo_tests::is_slow() { 1 } else { 61 };

@@ -201,6 +201,46 @@ fn several_snapshots_share_their_data() {
 }
 
 #[test]
+fn what_is_forgotten_is_not_listed_and_comes_back_by_its_id() {
+    let scratch = Scratch::new();
+    let source = tree::small(&scratch.tree("source"), 17);
+    let first = scratch.snapshot(&source);
+    let kept = scratch.file("kept");
+    copy_tree(&source, &kept);
+    write(source.join("later"), noise(51, 5_000));
+    let second = scratch.snapshot(&source);
+    let ids = || -> Vec<Value> {
+        json(&ok(reader(&scratch, ["snapshots", "--json"])))
+            .into_iter()
+            .map(|snapshot| snapshot["id"].clone())
+            .collect()
+    };
+    scratch.run(&format!("forget {first} {second}")).ok();
+    assert_eq!(ids(), Vec::<Value>::new());
+    assert_eq!(reader(&scratch, ["ls", "latest"]).code(), 1);
+    verify(&scratch);
+    assert_same(&kept, &restore(&scratch, &first[..12], &source, "target-first"));
+    assert_same(&source, &restore(&scratch, &second, &source, "target-second"));
+
+    let back = scratch.run(&format!("undelete {first} --json")).ok().of_type("undelete");
+    assert_eq!(ids(), [back[0]["new_snapshot_id"].clone()]);
+    assert_same(&kept, &restore(&scratch, "latest", &source, "target-back"));
+    let shown = json(&ok(reader(&scratch, ["snapshots", "--json"])));
+    assert_eq!((&shown[0]["first"], &shown[0]["replaces"]), (&Value::from(first.as_str()), &Value::Null));
+
+    // Damage hides nothing there, either.
+    let records = objects_of(&scratch, Kind::Forgotten);
+    for way in [Harm::FlipHeader(4), Harm::Flip(500), Harm::FlipEnd(1), Harm::CutLast, Harm::Empty, Harm::Swap] {
+        let good = harm(&records[0], Some(&records[1]), way).expect("possible");
+        let run = reader(&scratch, ["verify"]);
+        assert!(run.code() == 1 && run.err().contains("forgotten/"), "{way:?}\n{run}");
+        assert!(ids().len() >= 2, "{way:?}");
+        drop(good);
+    }
+    verify(&scratch);
+}
+
+#[test]
 fn a_password_and_a_recovery_code_open_it() {
     let scratch = Scratch::new();
     write(scratch.file("password"), format!("{PASSWORD}\n"));

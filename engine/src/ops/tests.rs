@@ -270,6 +270,57 @@ fn listing_costs_two_requests_a_snapshot() {
 }
 
 #[test]
+fn forgetting_costs_a_write_for_each_snapshot_and_nothing_else() {
+    let bench = Bench::new();
+    let names: Vec<String> = (0..5)
+        .map(|number| {
+            bench.write("a", number, 1000);
+            bench.snapshot().snapshot.expect("a snapshot").to_hex()
+        })
+        .collect();
+    let plan = plan_named(&bench.repository, &names[1..4], &SnapshotFilter::default()).expect("plan");
+    let carry_out = || {
+        bench.storage.forget();
+        forget(&bench.repository, &plan, "here", PROGRAM, &clock(), &Silent).expect("forget")
+    };
+    assert_eq!(carry_out().forgotten.len(), 3);
+    assert_eq!((bench.storage.take("write forgotten/"), bench.storage.take("")), (3, 3));
+    // Somebody was faster: the same plan once more.
+    let again = carry_out();
+    assert_eq!((again.forgotten.len(), again.before.len(), again.problems.len()), (0, 3, 0));
+    let list = list_snapshots(&bench.repository, &SnapshotFilter::default()).expect("list");
+    assert_eq!(list.snapshots.len(), 2);
+    assert!(!bench.check().is_damaged());
+    assert_eq!(bench.check().forgotten, 3);
+}
+
+/// PROTOCOL.md, W1 and W2: whoever reads the old snapshot before it has looked for a prune may read what is about to go.
+#[test]
+fn undelete_looks_for_a_prune_before_it_reads_the_old_snapshot() {
+    let bench = Bench::new();
+    bench.write("a", 1, 1000);
+    let id = bench.snapshot().snapshot.expect("a snapshot");
+    let names = [id.to_hex()];
+    let plan = plan_named(&bench.repository, &names, &SnapshotFilter::default()).expect("plan");
+    forget(&bench.repository, &plan, "here", PROGRAM, &clock(), &Silent).expect("forget");
+    assert!(find_snapshot(&bench.repository, "latest", &SnapshotFilter::default()).is_err());
+    bench.storage.forget();
+    let done = undelete(&bench.repository, &names, "here", PROGRAM, &clock()).expect("undelete");
+    let [(old, Undeleted::Back(new))] = done[..] else { panic!("{done:?}") };
+    assert_eq!(old, id);
+    let calls = bench.storage.calls.lock().expect("lock").clone();
+    let intent = calls.iter().position(|call| call.ends_with("/intent")).expect("an intent");
+    let after: Vec<&str> = calls[intent..].iter().map(|call| call.split('/').next().expect("a part")).collect();
+    assert_eq!(
+        after,
+        ["write sessions", "list prune", "read snapshots", "write snapshots", "write sessions", "remove sessions"],
+        "{calls:?}"
+    );
+    assert!(bench.restores(&bench.latest().1));
+    assert_eq!((bench.latest().0, bench.latest().1.original), (new, Some(id)));
+}
+
+#[test]
 fn chunks_of_a_session_without_register_are_not_built_upon_until_it_is_adopted() {
     struct StopLate;
     impl Monitor for StopLate {}
