@@ -255,12 +255,15 @@ fn the_record_of_a_forgotten_snapshot_costs_nothing() {
         }
     });
     // What is forgotten is still there, and must stay whole.
-    let pack = objects_of(&fixture.scratch, Kind::DataPack).remove(0);
-    let _good = harm(&pack, None, Harm::Flip(500)).expect("possible");
-    let run = fixture.check(true);
-    assert_eq!(run.code(), 5, "{run}");
-    let costs: usize = fixture.saved.iter().map(|(id, _)| costs_of(&damage_of(&run), id).len()).sum();
-    assert!(costs > 0, "it says which paths of forgotten snapshots are lost\n{run}");
+    let mut costs = 0;
+    for pack in objects_of(&fixture.scratch, Kind::DataPack).into_iter().take(3) {
+        let good = harm(&pack, None, Harm::Flip(500)).expect("possible");
+        let run = fixture.check(true);
+        assert_eq!(run.code(), 5, "{run}");
+        costs += fixture.saved.iter().map(|(id, _)| costs_of(&damage_of(&run), id).len()).sum::<usize>();
+        drop(good);
+    }
+    assert!(costs > 0, "it says which paths of forgotten snapshots are lost");
 }
 
 #[test]
