@@ -13,7 +13,7 @@ fn storages() -> Vec<(&'static str, Arc<dyn Storage>, Option<tempfile::TempDir>)
     vec![("LocalStorage", Arc::new(local), Some(scratch)), ("MemoryStorage", Arc::new(MemoryStorage::default()), None)]
 }
 
-fn names() -> [ObjectName; 8] {
+fn names() -> [ObjectName; 9] {
     [
         ObjectName::Config,
         ObjectName::Key(SlotId::new([1; 16])),
