@@ -160,6 +160,23 @@ fn same_files(left: &Path, right: &Path) -> bool {
     status.expect("diff runs").success()
 }
 
+/// Bug: a directory whose remaining files are unchanged was taken over from the parent with those that were removed.
+/// Cause: the parent's nodes that the walk passed by were not counted as missing.
+#[test]
+fn what_was_removed_is_gone_whatever_stays_beside_it() {
+    for removed in ["d/a", "d/b", "d/c", "d/s/x", "d/s/y"] {
+        let bench = Bench::new();
+        ["d/a", "d/b", "d/c", "d/s/x", "d/s/y", "e/f"].iter().for_each(|name| bench.write(name, 1, 3000));
+        bench.snapshot();
+        fs::remove_file(bench.source().join(removed)).expect("ours");
+        assert_eq!(bench.snapshot().statistics.files, 5, "{removed}");
+        assert!(bench.restores(&bench.latest().1), "{removed}");
+        // And again, when the parent has the rest only.
+        bench.snapshot();
+        assert!(bench.restores(&bench.latest().1), "{removed}");
+    }
+}
+
 /// A directory that is like the parent's but for a file that can't be read must not be taken over with it.
 #[test]
 fn a_file_that_vanishes_is_gone_and_no_problem() {

@@ -455,13 +455,13 @@ struct ParentDirectory<'a> {
     reader: DirectoryReader<'a>,
     next: Option<Node>,
     at_end: bool,
-    /// Some of it could not be read.
-    is_damaged: bool,
+    /// Some of it could not be read, or is not in the source.
+    is_incomplete: bool,
 }
 
 impl<'a> ParentDirectory<'a> {
     fn new(chunks: &'a ChunkReader<'a>, content: &Content) -> Self {
-        Self { reader: DirectoryReader::new(chunks, content), next: None, at_end: false, is_damaged: false }
+        Self { reader: DirectoryReader::new(chunks, content), next: None, at_end: false, is_incomplete: false }
     }
 
     /// The parent's node of a name. Names must come in order. A parent that can't be read is as good as none.
@@ -471,7 +471,9 @@ impl<'a> ParentDirectory<'a> {
                 Some(node) if node.name.as_slice() > name => return None,
                 Some(node) if node.name == name => return self.next.take(),
                 _ if self.at_end => return None,
-                _ => {}
+                // Passed by: the source does not have it any more.
+                Some(_) => self.is_incomplete = true,
+                None => {}
             }
             match self.reader.read_next() {
                 Ok(node) => {
@@ -479,7 +481,7 @@ impl<'a> ParentDirectory<'a> {
                     self.next = node;
                 }
                 Err(error) => {
-                    self.is_damaged = true;
+                    self.is_incomplete = true;
                     problems.monitor().note(&format!("parent snapshot: {error}; reading files anew"));
                 }
             }
@@ -494,7 +496,7 @@ impl<'a> ParentDirectory<'a> {
     /// Whether all of its nodes were found.
     fn found_all(mut self) -> bool {
         let at_end = self.at_end || matches!(self.reader.read_next(), Ok(None));
-        at_end && self.next.is_none() && !self.is_damaged
+        at_end && self.next.is_none() && !self.is_incomplete
     }
 }
 
