@@ -21,6 +21,26 @@ fn run_bounded(scratch: &Scratch, mebibytes: u64, line: &str) -> Run {
     run_command(&mut command)
 }
 
+/// Deep directories with siblings on every level, and fewer handles than levels: who is sent ahead may not use them up.
+#[test]
+fn few_file_handles_are_enough_for_deep_directories() {
+    let scratch = Scratch::new();
+    let source = scratch.file("deep");
+    let mut level = source.clone();
+    for number in 0..250 {
+        for name in ["a/file", "b", "y", "z/file"] {
+            write(level.join(name), format!("{name} {number}"));
+        }
+        level.push("m");
+    }
+    let mut command = with_limit(&scratch.command(), "--nofile=150");
+    run_command(command.arg("snapshot").arg(&source)).ok();
+    let target = scratch.file("target");
+    scratch.restore("latest", &source, &target).ok();
+    assert_same_with(&["--no-root"], &source, &target);
+    scratch.check_clean();
+}
+
 /// The same command below `prlimit`.
 fn with_limit(inner: &Command, limit: &str) -> Command {
     let mut command = Command::new("prlimit");

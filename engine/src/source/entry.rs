@@ -67,6 +67,15 @@ impl Entry {
         Self { node, place, paths: Some((path, source)), real_name, quietly }
     }
 
+    /// Whether it holds the same directory open as the other.
+    pub fn is_beside(&self, other: &Self) -> bool {
+        match (&self.place.directory, &other.place.directory) {
+            (Some(ours), Some(others)) => Arc::ptr_eq(ours, others),
+            (None, None) => true,
+            _ => false,
+        }
+    }
+
     /// Absolute path in the snapshot.
     pub fn path(&self) -> Cow<'_, [u8]> {
         match &self.paths {

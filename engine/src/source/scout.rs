@@ -16,7 +16,7 @@ pub(super) const BLOCK_NAMES: usize = 1024;
 /// Names that are held ready, at most: about 150 bytes each.
 const HELD_NAMES: usize = 16 << 10;
 /// Directories that are held ready, and open, at most.
-const HELD_DIRECTORIES: usize = 128;
+const HELD_DIRECTORIES: usize = 16;
 
 /// A directory that was read.
 pub(super) struct ReadDirectory {
@@ -93,7 +93,7 @@ struct State {
     next: u64,
     /// Announced and not begun; the last comes first.
     tasks: Vec<(u64, Task)>,
-    /// `None`: its ticket was dropped.
+    /// Whether somebody still has the ticket.
     running: HashMap<u64, bool>,
     done: HashMap<u64, Seen>,
     names_held: usize,
@@ -162,7 +162,7 @@ impl Scout {
         let first = state.next;
         let count = tasks.len() as u64;
         state.next += count;
-        state.tasks.extend((first..first + count).zip(tasks).collect::<Vec<_>>().into_iter().rev());
+        state.tasks.extend(tasks.into_iter().rev().zip(1..).map(|(task, back)| (first + count - back, task)));
         if state.idle > 0 && state.has_work() {
             self.work.notify_all();
         }

@@ -26,6 +26,9 @@ use crate::model::{Metadata, Node, NodeKind, is_valid_name};
 use crate::monitor::ProblemLog;
 use crate::os::{self, Descent, Directory, Names, Stat};
 
+/// How deep the scouts are sent.
+const SCOUTED_DEPTH: usize = 32;
+
 /// What a walk comes across. The root directory itself is not told: a snapshot has no node for it.
 #[derive(Debug)]
 pub enum WalkEvent {
@@ -175,7 +178,8 @@ impl<'a> Walker<'a> {
 
     /// Tells the scout where the walk will go. What is left out is not looked at, be it a mount that hangs.
     fn look_ahead(&mut self) {
-        let Some(scout) = self.scout else { return };
+        // What is announced keeps its directory open, which a deep descent would close.
+        let Some(scout) = self.scout.filter(|_| self.descent.depth() <= SCOUTED_DEPTH) else { return };
         let Self { rules, path, placed, uid, .. } = self;
         let Some(directory) = self.descent.directory().cloned() else { return };
         let Some(Frame { names: FrameNames::Listed(listing), ignore, root_device, .. }) = self.descent.top_mut() else {
@@ -411,6 +415,10 @@ impl<'a> Walker<'a> {
     /// Opens a directory that was told of, and reads what is in it.
     fn descend(&mut self, pending: Pending<'a>) {
         let Pending { path, place, ticket, mut frame, named, quietly } = pending;
+        if let Some(above) = self.descent.top_mut() {
+            // It holds the directory open, which is the descent's to decide from here on.
+            above.place = None;
+        }
         frame.path_len = path.len();
         self.path = path;
         if matches!(place, Place::Nowhere) {

@@ -21,6 +21,8 @@ use crate::source::{Entry, ExcludeOptions, ExcludeRules, Scout, WalkEvent, Walke
 const BATCH_FILES: usize = 32;
 /// Bytes in one job after which it is sent.
 const BATCH_BYTES: u64 = 1 << 20;
+/// Directories that a batch holds open, at most: deep trees have few files in each, and handles are few.
+const BATCH_DIRECTORIES: usize = 8;
 /// Nodes that wait for their turn, at most.
 const PENDING_NODES: usize = 4096;
 /// Time stamps come from a clock that ticks only so often: what changed in the tick in which a snapshot began may
@@ -79,6 +81,7 @@ pub(super) fn gather_paths<'s, 'w, 'a>(
         done,
         batch: Batch::new(),
         batch_bytes: 0,
+        batch_directories: 0,
         next_number: 0,
         pending: VecDeque::new(),
         finished: HashMap::new(),
@@ -192,6 +195,7 @@ struct Driver<'w, 'a> {
     done: Receiver<Done>,
     batch: Batch,
     batch_bytes: u64,
+    batch_directories: usize,
     next_number: u64,
     pending: VecDeque<Pending>,
     finished: HashMap<u64, Option<Node>>,
@@ -300,15 +304,19 @@ impl Driver<'_, '_> {
         let path = self.problems.monitor().wants_item(action).then(|| entry.path().into_owned());
         self.pending.push_back(Pending::File(number, action, path.unwrap_or_default()));
         self.batch_bytes += entry.node.size;
+        self.batch_directories += usize::from(!self.batch.last().is_some_and(|(_, last)| last.is_beside(&entry)));
         self.batch.push((number, entry));
-        if self.batch.len() >= BATCH_FILES || self.batch_bytes >= BATCH_BYTES {
+        if self.batch.len() >= BATCH_FILES
+            || self.batch_bytes >= BATCH_BYTES
+            || self.batch_directories >= BATCH_DIRECTORIES
+        {
             self.send_batch();
         }
         Ok(())
     }
 
     fn send_batch(&mut self) {
-        self.batch_bytes = 0;
+        (self.batch_bytes, self.batch_directories) = (0, 0);
         let batch = std::mem::take(&mut self.batch);
         if let (false, Some(jobs)) = (batch.is_empty(), &self.jobs) {
             // Nobody to take it: the workers failed, and say so when they are joined.
