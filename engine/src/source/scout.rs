@@ -15,8 +15,10 @@ use crate::os::{Directory, Names, Stat};
 pub(super) const BLOCK_NAMES: usize = 1024;
 /// Names that are held ready, at most: about 150 bytes each.
 const HELD_NAMES: usize = 16 << 10;
-/// Directories that are held ready, and open, at most.
-const HELD_DIRECTORIES: usize = 16;
+/// Directories that are held ready, and open, at most, where there are handles enough.
+const HELD_DIRECTORIES: usize = 64;
+/// Which share of the handles that a process may have the scouts take, at most.
+const HANDLES_SHARE: usize = 16;
 
 /// A directory that was read.
 pub(super) struct ReadDirectory {
@@ -79,7 +81,6 @@ impl Seen {
 }
 
 /// What scouts and a walk share. Lives as long as both; see [`Self::run`] and [`Self::end`].
-#[derive(Default)]
 pub struct Scout {
     state: Mutex<State>,
     /// There is something to do, or room for what comes of it.
@@ -98,13 +99,14 @@ struct State {
     done: HashMap<u64, Seen>,
     names_held: usize,
     directories_held: usize,
+    most_directories: usize,
     idle: usize,
     ended: bool,
 }
 
 impl State {
     fn has_work(&self) -> bool {
-        !self.tasks.is_empty() && self.names_held < HELD_NAMES && self.directories_held < HELD_DIRECTORIES
+        !self.tasks.is_empty() && self.names_held < HELD_NAMES && self.directories_held < self.most_directories
     }
 
     fn take_done(&mut self, ticket: u64) -> Option<Seen> {
@@ -116,6 +118,13 @@ impl State {
 }
 
 impl Scout {
+    /// For a process that may have `handles` files open.
+    pub fn new(handles: usize) -> Self {
+        let most_directories = HELD_DIRECTORIES.min(handles / HANDLES_SHARE).max(1);
+        let state = Mutex::new(State { most_directories, ..State::default() });
+        Self { state, work: Condvar::new(), seen: Condvar::new() }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no holder of this lock panics")
     }

@@ -200,7 +200,7 @@ fn gather(
     started: Timestamp,
 ) -> Result<Gathered> {
     let chunks = ChunkReader::new(writer.repository(), index);
-    let scout = Scout::default();
+    let scout = Scout::new(os::raise_open_file_limit());
     let mut gathered = writer.run(|| {
         std::thread::scope(|scope| match input {
             SnapshotInput::Paths(paths) => {

@@ -75,7 +75,7 @@ impl Scratch {
         let paths: Vec<Vec<u8>> = paths.iter().map(|path| self.bytes(path)).collect();
         let rules = ExcludeRules::new(options).expect("the options are valid");
         let alone = self.walk_with(&paths, &rules, None);
-        let scout = Scout::default();
+        let scout = Scout::new(1024);
         let ahead = std::thread::scope(|scope| {
             (0..2).for_each(|_| drop(scope.spawn(|| scout.run())));
             let _end = scout.end();
@@ -83,7 +83,7 @@ impl Scratch {
         });
         assert_eq!(alone, ahead);
         // Without anybody who runs ahead, a walk does what it announced itself.
-        assert_eq!(alone, self.walk_with(&paths, &rules, Some(&Scout::default())));
+        assert_eq!(alone, self.walk_with(&paths, &rules, Some(&Scout::new(1024))));
         alone
     }
 
