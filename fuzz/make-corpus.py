@@ -39,6 +39,8 @@ def seeds():
     yield "register", registers + [register[8:-SEALED_END] for register in registers]
     records = list(pick("forgotten", ("forgotten", "read_forgotten"), "forgotten"))
     yield "forgotten", records + [record[8:-SEALED_END] for record in records]
+    objects = list(pick("prune", ("plan", "state", "done", "read_plan", "read_state", "read_done"), "object"))
+    yield "prune", objects + [object_[8:-SEALED_END] for object_ in objects]
     yield "envelope", pick("envelope", ("intent", "snapshot", "read_intent", "read_snapshot"), "object", "cbor")
     yield "tail", (pack[-28:] for pack in pick("pack", ("pack",), "pack"))
     yield "footer", pick("pack", ("pack", "open_pack_resealed"), "footer_cbor", "frame")

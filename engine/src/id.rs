@@ -4,6 +4,7 @@
 //! passed for another.
 
 use std::fmt;
+use std::num::NonZeroU64;
 
 /// Why a text is not an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -96,13 +97,49 @@ id_type!(
     SlotId, 16
 );
 id_type!(
-    /// Names one run of prune.
-    PruneId, 16
-);
-id_type!(
     /// Names a deduplication domain.
     DomainId, 16
 );
+
+/// Numbers the plans of prune, from 1: at any time only the one with the largest number may be open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PruneId(NonZeroU64);
+
+impl PruneId {
+    /// The first plan of a repository.
+    pub const FIRST: Self = Self(NonZeroU64::MIN);
+
+    /// The plan of that number; none has 0.
+    pub fn new(number: u64) -> Option<Self> {
+        NonZeroU64::new(number).map(Self)
+    }
+
+    /// Its number.
+    pub const fn number(self) -> u64 {
+        self.0.get()
+    }
+
+    /// The one that follows, if there are more numbers.
+    pub fn next(self) -> Option<Self> {
+        self.0.checked_add(1).map(Self)
+    }
+
+    /// Reads what [`fmt::Display`] writes: 16 lower-case hexadecimal digits.
+    ///
+    /// # Errors
+    /// If `text` has another length or other characters, or is zero.
+    pub fn from_hex(text: &str) -> Result<Self, ParseIdError> {
+        let mut bytes = [0; 8];
+        let number = unhex(text, &mut bytes).and_then(|()| Self::new(u64::from_be_bytes(bytes)));
+        number.ok_or(ParseIdError { expected_digits: 16 })
+    }
+}
+
+impl fmt::Display for PruneId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
 
 impl DomainId {
     /// The domain shared by all clients that hold the root secret.
@@ -155,5 +192,20 @@ mod tests {
         for wrong in ["", "00", &"0".repeat(31), &"0".repeat(33), &"A".repeat(32), &"é".repeat(16)] {
             assert!(SessionId::from_hex(wrong).is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn plans_are_numbered_from_one_and_their_names_sort_as_they_do() {
+        let two = PruneId::FIRST.next().expect("there are more");
+        assert_eq!((two.number(), two.to_string().as_str()), (2, "0000000000000002"));
+        let last = PruneId::new(u64::MAX).expect("not zero");
+        assert_eq!((last.to_string().as_str(), last.next()), ("ffffffffffffffff", None));
+        for id in [PruneId::FIRST, two, last] {
+            assert_eq!(PruneId::from_hex(&id.to_string()), Ok(id));
+        }
+        for wrong in ["0000000000000000", "1", "000000000000000G", "00000000000000000001"] {
+            assert!(PruneId::from_hex(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(PruneId::new(0), None);
     }
 }

@@ -10,6 +10,10 @@ pub const SMALL_OBJECT_BYTES: u64 = 64 << 10;
 pub const ENVELOPE_BYTES: u64 = 16 * MIB;
 /// Length in bytes of the largest index object or pack footer.
 pub const INDEX_BYTES: u64 = 64 * MIB;
+/// Length in bytes of the largest plan, state or done of a prune: two million packs.
+pub const PRUNE_BYTES: u64 = 64 * MIB;
+/// How many records, and how many sessions, a prune that is over notices for the next one.
+pub const PRUNE_NOTICED: u64 = 1 << 20;
 /// Length in bytes of the largest pack.
 pub const PACK_BYTES: u64 = 1024 * MIB;
 /// Bounds of the pack size setting, in bytes.

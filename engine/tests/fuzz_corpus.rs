@@ -62,7 +62,7 @@ macro_rules! replay_each {
     };
 }
 
-replay_each!(config slot record register forgotten envelope tail footer index node references repository);
+replay_each!(config slot record register forgotten prune envelope tail footer index node references repository);
 
 #[test]
 fn every_target_is_fuzzed_and_replayed() {

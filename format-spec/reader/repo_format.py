@@ -20,14 +20,16 @@ import strict_cbor
 from strict_cbor import Refused
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
-CONFIG, SLOT, PACK, INDEX, SNAPSHOT, INTENT, REGISTER, FORGOTTEN = 1, 2, 3, 4, 5, 6, 7, 11
+CONFIG, SLOT, PACK, INDEX, SNAPSHOT, INTENT, REGISTER = 1, 2, 3, 4, 5, 6, 7
+PLAN, STATE, DONE, FORGOTTEN = 8, 9, 10, 11
 DATA, TREE = 1, 2
 FILE, DIRECTORY, SYMLINK, BLOCK, CHARACTER, FIFO, SOCKET = 1, 2, 3, 4, 5, 6, 7
 COMMITTED, REVOKED = 1, 2
+SWEEP, CANCELLED = 1, 2
 
 # §11, by object kind
 OBJECT_LIMIT = {CONFIG: 64 * KIB, REGISTER: 64 * KIB, FORGOTTEN: 64 * KIB, SLOT: 64 * KIB, SNAPSHOT: 16 * MIB,
-                INTENT: 16 * MIB, INDEX: 64 * MIB, PACK: GIB}
+                INTENT: 16 * MIB, INDEX: 64 * MIB, PLAN: 64 * MIB, STATE: 64 * MIB, DONE: 64 * MIB, PACK: GIB}
 FOOTER_LIMIT, PLAINTEXT_LIMIT, CHUNK_LIMIT, NODE_LIMIT = 64 * MIB, 16 * MIB, 8 * MIB, 4 * MIB
 SEALED_LIMIT = 16 * MIB + 64 * KIB + 40
 FEATURES_LIMIT, NODE_ARRAY_LIMIT, RECORDS_LIMIT, ARRAY_LIMIT = 256, 1 << 16, 1 << 16, 1 << 20
@@ -663,3 +665,56 @@ def open_forgotten(data, root_keys):
     m = decode_map(data[8:-AUTH_LENGTH], "record")
     return Forgotten(get(m, 0, blob(32), "record"), get(m, 1, time, "record"), get(m, 2, uint(1, 2), "record"),
                      get(m, 3, text, "record", optional=True), get(m, 4, text, "record", optional=True))
+
+
+# §14 -----------------------------------------------------------------------------------------------------------------
+
+Plan = namedtuple("Plan", "number time program condemned dropped")
+State = namedtuple("State", "number state rescued")
+Done = namedtuple("Done", "number time sessions records freed_bytes")
+
+
+def ascend(ids):
+    need(all(a < b for a, b in zip(ids, ids[1:])), "ids do not ascend")
+    return ids
+
+
+def joined_ids(value):
+    blob()(value)
+    need(len(value) % 32 == 0, "not ids of 32 bytes")
+    return ascend([value[at:at + 32] for at in range(0, len(value), 32)])
+
+
+def noticed(length):
+    def check(value):
+        found = array(tuple_(blob(length), time), ARRAY_LIMIT)(value)
+        ascend([id_ for id_, _ in found])
+        return found
+    return check
+
+
+def open_prune(data, kind, root_keys, what):
+    """The decoded map of an object of prune, and the number of its plan."""
+    need(len(data) <= OBJECT_LIMIT[kind], f"{what}: too long")
+    check_header(data, kind, what)
+    check_auth(data, root_keys, what)
+    m = decode_map(data[8:-AUTH_LENGTH], what)
+    return m, get(m, 0, uint(1), what)
+
+
+def open_plan(data, root_keys):
+    m, number = open_prune(data, PLAN, root_keys, "plan")
+    return Plan(number, get(m, 1, time, "plan"), get(m, 2, text, "plan"), get(m, 3, joined_ids, "plan"),
+                get(m, 4, joined_ids, "plan"))
+
+
+def open_state(data, root_keys):
+    m, number = open_prune(data, STATE, root_keys, "state")
+    state = get(m, 1, uint(1, 2), "state")
+    return State(number, state, get(m, 2, joined_ids, "state") if state == SWEEP else None)
+
+
+def open_done(data, root_keys):
+    m, number = open_prune(data, DONE, root_keys, "done")
+    return Done(number, get(m, 1, time, "done"), get(m, 2, noticed(16), "done"), get(m, 3, noticed(32), "done"),
+                get(m, 4, uint(), "done"))

@@ -15,7 +15,7 @@ import sys
 import repo_format as f
 from repo_format import Refused, need
 
-HEX32, HEX64 = re.compile("[0-9a-f]{32}"), re.compile("[0-9a-f]{64}")
+HEX16, HEX32, HEX64 = re.compile("[0-9a-f]{16}"), re.compile("[0-9a-f]{32}"), re.compile("[0-9a-f]{64}")
 
 
 def warn(message):
@@ -408,6 +408,10 @@ def verify_command(repository, args):
         record, _ = f.open_intent(data, repository.keys)
         need(record.session_id.hex() == session, "names another session")
 
+    def verify_prune(name, number, kind, opened):
+        found = opened(repository.storage.read(name, f.OBJECT_LIMIT[kind]), repository.keys)
+        need(found.number == int(number, 16), "has another number")
+
     def verify_snapshot(domain, root):
         counts["snapshots"] += 1
         for _, node in repository.walk(domain, root):
@@ -433,6 +437,11 @@ def verify_command(repository, args):
     for session in repository.storage.names("sessions", HEX32):
         if os.path.lexists(os.path.join(repository.storage.root, "sessions", session, "intent")):
             repository.attempt(f"sessions/{session}/intent", verify_intent, session)
+    for number in repository.storage.names("prune", HEX16):
+        for what, kind, opened in (("plan", f.PLAN, f.open_plan), ("state", f.STATE, f.open_state), ("done", f.DONE, f.open_done)):
+            name = f"prune/{number}/{what}"
+            if os.path.lexists(os.path.join(repository.storage.root, name)):
+                repository.attempt(name, verify_prune, name, number, kind, opened)
     repository.load_forgotten()
     for name, domain, snapshot in repository.snapshots(all_of_them=True):
         repository.attempt(f"snapshots/{name}", verify_snapshot, domain, snapshot.root)

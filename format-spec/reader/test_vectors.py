@@ -218,6 +218,26 @@ def _(i, e, _):
         same(got, e)
 
 
+OPEN_PRUNE = {"plan": f.open_plan, "state": f.open_state, "done": f.open_done}
+
+
+def prune_operation(what, opened):
+    @operation(what)
+    def _(i, e, _):
+        got = fields(opened(h(e["object"]), root_keys(i)))
+        same(got, {key: i[key] for key in got})
+
+    @operation(f"read_{what}")
+    def _(i, e, _):
+        got = fields(opened(h(i["object"]), root_keys(i)))
+        if e is not None:
+            same(got, e)
+
+
+for what, opened in OPEN_PRUNE.items():
+    prune_operation(what, opened)
+
+
 # segments, packs, indexes
 
 

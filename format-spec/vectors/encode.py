@@ -120,6 +120,10 @@ def forgotten(root_keys, map_, version=1, auth_kind=1):
     return auth(root_keys, header(11, version) + (map_ if isinstance(map_, bytes) else cbor(map_)), auth_kind)
 
 
+def prune(kind, root_keys, map_, version=1, auth_kind=1):
+    return auth(root_keys, header(kind, version) + (map_ if isinstance(map_, bytes) else cbor(map_)), auth_kind)
+
+
 def frame(plain):
     data = u32(len(plain)) + plain
     return data + bytes(-len(data) % 4096)

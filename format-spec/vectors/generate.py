@@ -499,6 +499,80 @@ def forgotten():
     v.write()
 
 
+# prune ---------------------------------------------------------------------------------------------------------------
+
+
+def prune():
+    v = Vectors("prune")
+    packs, snapshots = sorted(xof(f"pack {n}", 32) for n in range(3)), sorted(xof(f"snapshot {n}", 32) for n in range(2))
+    sessions = sorted(xof(f"session {n}", 16) for n in range(2))
+    time, early = [1790000000, 123456789], [-5, 999999999]
+    plan = {0: 1, 1: time, 2: "repo 0.1.0", 3: b"".join(packs), 4: b"".join(snapshots)}
+    sweep, cancelled = {0: 1, 1: 1, 2: packs[1]}, {0: 1, 1: 2}
+    done = {0: 1, 1: time, 2: [[id_, time] for id_ in sessions], 3: [[snapshots[0], early]], 4: 123456789}
+    kinds = {"plan": 8, "state": 9, "done": 10}
+
+    def ids(value):
+        return [value[at:at + 32].hex() for at in range(0, len(value), 32)]
+
+    def fields(what, map_):
+        if what == "plan":
+            return {"number": map_[0], "time": map_[1], "program": map_[2], "condemned": ids(map_[3]), "dropped": ids(map_[4])}
+        if what == "state":
+            return {"number": map_[0], "state": map_[1], "rescued": ids(map_[2]) if map_[1] == 1 else None}
+        return {"number": map_[0], "time": map_[1], "sessions": [[id_.hex(), time] for id_, time in map_[2]],
+                "records": [[id_.hex(), time] for id_, time in map_[3]], "freed_bytes": map_[4]}
+
+    for what, name, map_ in (("plan", "usual", plan), ("plan", "condemns and drops nothing", {**plan, 3: b"", 4: b""}),
+                             ("plan", "largest number", {**plan, 0: 2**64 - 1}), ("state", "sweep", sweep),
+                             ("state", "sweep without rescued packs", {**sweep, 2: b""}), ("state", "cancelled", cancelled),
+                             ("done", "usual", done), ("done", "nothing noticed", {**done, 2: [], 3: [], 4: 0})):
+        v.good(what, f"{what}: {name}", {**COMMON, **fields(what, map_)}, {"object": e.prune(kinds[what], KEYS, map_).hex()})
+
+    def good(what, name, map_, known):
+        v.good(f"read_{what}", f"{what}: {name}", {**COMMON, "object": e.prune(kinds[what], KEYS, map_).hex()}, fields(what, known))
+
+    good("plan", "a key and an element that are not known", {**plan, 1: time + [7], 5: [b"new"]}, plan)
+    good("state", "a key that is not known", {**sweep, 3: "new"}, sweep)
+    good("state", "cancelled, with rescued packs", {**cancelled, 2: packs[1]}, cancelled)
+    good("done", "keys and elements that are not known",
+         {**done, 2: [[id_, time + [7], b"new"] for id_ in sessions], 5: True}, done)
+
+    def bad(what, name, data, why):
+        v.bad(f"read_{what}", f"{what}: {name}", {**COMMON, "object": data.hex()}, why)
+
+    for what, map_ in (("plan", plan), ("state", sweep), ("done", done)):
+        kind = kinds[what]
+        data = e.prune(kind, KEYS, map_)
+        bad(what, "MAC flipped", flip(data, -1), "the authentication is wrong")
+        bad(what, "number changed under the MAC", flip(data, 8 + 1 + 1), "the authentication is wrong")
+        bad(what, "auth kind 2", e.prune(kind, KEYS, map_, auth_kind=2), "auth kind is not known (the MAC is right)")
+        bad(what, "version 2", e.prune(kind, KEYS, map_, version=2), "version is not known (the MAC is right)")
+        bad(what, "kind of a register", e.register(KEYS, map_), "kind is another (the MAC is right)")
+        bad(what, "another root", e.prune(kind, RootKeys(xof("another root", 32), REPOSITORY), map_), "the authentication is wrong")
+        bad(what, "truncated", data[:40], "too short")
+        bad(what, "number 0", e.prune(kind, KEYS, {**map_, 0: 0}), "plans are numbered from 1 (the MAC is right)")
+        bad(what, "byte after the map", e.prune(kind, KEYS, cbor(map_) + b"\0"), "not allowed (the MAC is right)")
+        for key in map_:
+            without = {number: value for number, value in map_.items() if number != key}
+            bad(what, f"no key {key}", e.prune(kind, KEYS, without), "not allowed (the MAC is right)")
+    wrong = [("plan", plan, 3, "condemned packs"), ("plan", plan, 4, "dropped snapshots"), ("state", sweep, 2, "rescued packs")]
+    for what, map_, key, name in wrong:
+        for how, value in (("of 33 bytes", packs[0] + b"\0"), ("that descend", packs[1] + packs[0]), ("that repeat", packs[0] * 2),
+                           ("as an array", packs[:2])):
+            bad(what, f"{name} {how}", e.prune(kinds[what], KEYS, {**map_, key: value}), "not allowed (the MAC is right)")
+    for name, map_ in (("state 0", {**sweep, 1: 0}), ("state 3", {**sweep, 1: 3}), ("state as text", {**sweep, 1: "sweep"})):
+        bad("state", name, e.prune(9, KEYS, map_), "not allowed (the MAC is right)")
+    noticed = [[sessions[0], time], [sessions[1], time]]
+    for name, value in (("that descend", noticed[::-1]), ("that repeat", noticed[:1] * 2), ("of 15 bytes", [[sessions[0][:15], time]]),
+                        ("without a time", [[sessions[0]]]), ("with too many nanoseconds", [[sessions[0], [0, 10**9]]])):
+        bad("done", f"sessions {name}", e.prune(10, KEYS, {**done, 2: value}), "not allowed (the MAC is right)")
+    records = [[snapshots[0], time], [snapshots[1], time]]
+    for name, value in (("that descend", records[::-1]), ("with the id of a session", [[sessions[0], time]])):
+        bad("done", f"records {name}", e.prune(10, KEYS, {**done, 3: value}), "not allowed (the MAC is right)")
+    v.write()
+
+
 # segment -------------------------------------------------------------------------------------------------------------
 
 TEXT = b"".join(b"line %d of a file that compresses well\n" % i for i in range(40))
@@ -1156,6 +1230,6 @@ if __name__ == "__main__":
     if len(sys.argv) == 3 and sys.argv[1] == "--repository":
         repository(sys.argv[2])
     else:
-        for topic in (keys, slots, session_key, config, envelope, register, forgotten, segment, pack, index,
+        for topic in (keys, slots, session_key, config, envelope, register, forgotten, prune, segment, pack, index,
                       tree, chunker, tree_cut, cbor_vectors):
             topic()

@@ -21,12 +21,13 @@ mod repository;
 pub type Target = fn(&[u8]);
 
 /// The targets by name.
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 13] = [
     ("config", config),
     ("slot", slot),
     ("record", record),
     ("register", register),
     ("forgotten", forgotten),
+    ("prune", prune),
     ("envelope", envelope),
     ("tail", tail),
     ("footer", footer),
@@ -107,6 +108,32 @@ fn forgotten(data: &[u8]) {
         if let Ok(record) = format::decode_forgotten(object, &KEYS) {
             let again = format::encode_forgotten(&record, &KEYS);
             assert_eq!(format::decode_forgotten(&again, &KEYS), Ok(record));
+        }
+    }
+}
+
+fn prune(data: &[u8]) {
+    let proven = |kind: ObjectKind| {
+        let mut object = [&kind.header(), data].concat();
+        KEYS.append_auth(&mut object);
+        object
+    };
+    for object in [data, &proven(ObjectKind::PrunePlan)] {
+        if let Ok(plan) = format::decode_plan(object, &KEYS) {
+            let again = format::encode_plan(&plan, &KEYS);
+            assert_eq!(format::decode_plan(&again, &KEYS), Ok(plan));
+        }
+    }
+    for object in [data, &proven(ObjectKind::PruneState)] {
+        if let Ok(state) = format::decode_state(object, &KEYS) {
+            let again = format::encode_state(&state, &KEYS);
+            assert_eq!(format::decode_state(&again, &KEYS), Ok(state));
+        }
+    }
+    for object in [data, &proven(ObjectKind::PruneDone)] {
+        if let Ok(done) = format::decode_done(object, &KEYS) {
+            let again = format::encode_done(&done, &KEYS);
+            assert_eq!(format::decode_done(&again, &KEYS), Ok(done));
         }
     }
 }

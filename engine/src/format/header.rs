@@ -24,8 +24,16 @@ pub enum ObjectKind {
     Intent = 6,
     /// A session's register.
     Register = 7,
+    /// What a prune means to remove.
+    PrunePlan = 8,
+    /// What a prune decided in the end.
+    PruneState = 9,
+    /// A prune is over.
+    PruneDone = 10,
     /// The record of a forgotten snapshot.
     Forgotten = 11,
+    /// Bytes that a prune may delete when the storage is full.
+    PruneReserve = 12,
 }
 
 impl ObjectKind {

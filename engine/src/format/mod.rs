@@ -10,6 +10,7 @@ mod forgotten;
 mod header;
 mod index;
 mod pack;
+mod prune;
 mod register;
 mod slot;
 mod snapshot;
@@ -24,6 +25,10 @@ pub use header::{HEADER_BYTES, ObjectKind};
 pub use index::{IndexObject, decode_index, encode_index};
 pub use pack::{
     Footer, TAIL_BYTES, Tail, decode_footer, decode_tail, encode_footer, encode_tail, padme, segment_table_hash,
+};
+pub use prune::{
+    PruneDone, PrunePlan, PruneState, PruneVerdict, decode_done, decode_plan, decode_state, encode_done, encode_plan,
+    encode_state,
 };
 pub use register::{Register, SessionState, decode_register, encode_register};
 pub use slot::{decode_slot, encode_slot};

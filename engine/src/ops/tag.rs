@@ -63,7 +63,13 @@ pub fn tag(
         changed.replaces = Some(*old);
         changed.original = Some(snapshot.original.unwrap_or(*old));
         let session = Session::begin(repository, host, program, clock)?;
-        let new = write_snapshot(repository, &session, &changed)?;
+        let new = match session.read_kept(repository, *old) {
+            Ok(_) => write_snapshot(repository, &session, &changed)?,
+            Err(error) => {
+                session.give_up(repository);
+                return Err(error);
+            }
+        };
         session.commit(repository, Some(new))?;
         changes.push((*old, new));
     }

@@ -2,10 +2,10 @@
 
 use super::list::{SnapshotFilter, choose, load};
 use crate::clock::Clock;
-use crate::error::{EngineError, ErrorKind, Result};
+use crate::error::Result;
 use crate::id::SnapshotId;
 use crate::model::Snapshot;
-use crate::repository::{Repository, Session, read_snapshot, write_snapshot};
+use crate::repository::{Repository, Session, write_snapshot};
 
 /// What became of a snapshot that was to come back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,8 +68,7 @@ fn bring_back(
             Ok(new)
         }
         Err(error) => {
-            // Nothing came of it. If the storage does not even take that, the session stays open, and is taken over.
-            let _ = session.commit(repository, None);
+            session.give_up(repository);
             Err(error)
         }
     }
@@ -77,10 +76,7 @@ fn bring_back(
 
 /// Reads the old snapshot, only now: what is there after W2 can't be dropped by a prune that does not see the session.
 fn write_again(repository: &Repository, session: &Session, id: SnapshotId) -> Result<SnapshotId> {
-    let (_, old) = read_snapshot(repository, id).map_err(|error| match error.kind() {
-        ErrorKind::Missing => EngineError::new(ErrorKind::NotFound, format!("snapshot {id} was dropped by a prune")),
-        _ => error,
-    })?;
+    let old = session.read_kept(repository, id)?;
     // It replaces nothing: the old one has its record, and what that one replaced is not listed because of it.
     write_snapshot(repository, session, &Snapshot { replaces: None, original: Some(id), ..old })
 }

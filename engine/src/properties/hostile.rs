@@ -10,9 +10,9 @@ use crate::format::testing::{
     content, encode_snapshot_body, envelope_of, footer_body, index_body, rows, snapshot_body, unframe, value_len,
 };
 use crate::format::{
-    ObjectKind, decode_config, decode_footer, decode_forgotten, decode_index, decode_intent, decode_node,
-    decode_references, decode_register, decode_slot, decode_snapshot, decode_tail, encode_config, encode_footer,
-    encode_index, encode_node, encode_slot, envelope_record, verify_config,
+    ObjectKind, decode_config, decode_done, decode_footer, decode_forgotten, decode_index, decode_intent, decode_node,
+    decode_plan, decode_references, decode_register, decode_slot, decode_snapshot, decode_state, decode_tail,
+    encode_config, encode_footer, encode_index, encode_node, encode_slot, envelope_record, verify_config,
 };
 use crate::id::DomainId;
 use crate::model::Compression;
@@ -102,6 +102,9 @@ fn decode_all(bytes: &[u8]) {
     }
     let _ = decode_register(bytes, &keys);
     let _ = decode_forgotten(bytes, &keys);
+    let _ = decode_plan(bytes, &keys);
+    let _ = decode_state(bytes, &keys);
+    let _ = decode_done(bytes, &keys);
     let _ = decode_intent(bytes, &keys);
     let _ = decode_snapshot(bytes, &keys);
     let _ = envelope_record(ObjectKind::Snapshot, bytes);
@@ -141,6 +144,14 @@ fn decode_opened(bytes: &[u8]) {
     let mut record = [&ObjectKind::Forgotten.header(), bytes].concat();
     keys.append_auth(&mut record);
     let _ = decode_forgotten(&record, &keys);
+    let proven = |kind: ObjectKind| {
+        let mut object = [&kind.header(), bytes].concat();
+        keys.append_auth(&mut object);
+        object
+    };
+    let _ = decode_plan(&proven(ObjectKind::PrunePlan), &keys);
+    let _ = decode_state(&proven(ObjectKind::PruneState), &keys);
+    let _ = decode_done(&proven(ObjectKind::PruneDone), &keys);
     let mut proven = [&ObjectKind::Config.header(), bytes].concat();
     proven.extend(keys.config_mac(&proven.clone()));
     let _ = decode_config(&proven);

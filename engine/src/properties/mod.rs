@@ -11,12 +11,14 @@ use crate::clock::Timestamp;
 use crate::crypto::{Keys, RootSecret, SESSION_KEY_RECORD_BYTES, SessionKeyRecord};
 use crate::format::testing::{content as decode_content, encode_content};
 use crate::format::{
-    Footer, ForgottenRecord, IndexObject, Intent, Register, SessionState, TAIL_BYTES, Tail, WhyForgotten,
-    decode_config, decode_footer, decode_forgotten, decode_index, decode_intent, decode_node, decode_references,
-    decode_register, decode_snapshot, decode_tail, encode_config, encode_footer, encode_forgotten, encode_index,
-    encode_intent, encode_node, encode_references, encode_register, encode_snapshot, encode_tail, verify_config,
+    Footer, ForgottenRecord, IndexObject, Intent, PruneDone, PrunePlan, PruneState, PruneVerdict, Register,
+    SessionState, TAIL_BYTES, Tail, WhyForgotten, decode_config, decode_done, decode_footer, decode_forgotten,
+    decode_index, decode_intent, decode_node, decode_plan, decode_references, decode_register, decode_snapshot,
+    decode_state, decode_tail, encode_config, encode_done, encode_footer, encode_forgotten, encode_index,
+    encode_intent, encode_node, encode_plan, encode_references, encode_register, encode_snapshot, encode_state,
+    encode_tail, verify_config,
 };
-use crate::id::{ChunkId, DomainId, IndexId, PackId, RepositoryId, SessionId, SnapshotId};
+use crate::id::{ChunkId, DomainId, IndexId, PackId, PruneId, RepositoryId, SessionId, SnapshotId};
 use crate::limits;
 use crate::model::{
     ChunkKind, ChunkRef, ChunkerParameters, Compression, Config, Content, Extent, Metadata, Node, NodeKind, PackRow,
@@ -357,6 +359,31 @@ proptest! {
         let [host, program] = texts;
         let record = ForgottenRecord { snapshot: SnapshotId::new(snapshot), time, why, host, program };
         prop_assert_eq!(decode_forgotten(&encode_forgotten(&record, &keys()), &keys()).expect("a record"), record);
+    }
+
+    #[test]
+    fn objects_of_prune_come_back(
+        number in 1u64..,
+        time in time(),
+        program in any::<String>(),
+        packs in btree_set(any::<[u8; 32]>(), 0..5),
+        snapshots in btree_set(any::<[u8; 32]>(), 0..5),
+        sessions in btree_set(any::<[u8; 16]>(), 0..5),
+        freed_bytes in any::<u64>(),
+        is_sweep in any::<bool>(),
+    ) {
+        let number = PruneId::new(number).expect("not zero");
+        let packs: Vec<PackId> = packs.into_iter().map(PackId::new).collect();
+        let snapshots: Vec<SnapshotId> = snapshots.into_iter().map(SnapshotId::new).collect();
+        let plan = PrunePlan { number, time, program, condemned: packs.clone(), dropped: snapshots.clone() };
+        prop_assert_eq!(decode_plan(&encode_plan(&plan, &keys()), &keys()).expect("a plan"), plan);
+        let verdict = if is_sweep { PruneVerdict::Sweep { rescued: packs } } else { PruneVerdict::Cancelled };
+        let state = PruneState { number, verdict };
+        prop_assert_eq!(decode_state(&encode_state(&state, &keys()), &keys()).expect("a state"), state);
+        let sessions = sessions.into_iter().map(|id| (SessionId::new(id), time)).collect();
+        let records = snapshots.into_iter().map(|id| (id, time)).collect();
+        let done = PruneDone { number, time, sessions, records, freed_bytes };
+        prop_assert_eq!(decode_done(&encode_done(&done, &keys()), &keys()).expect("a done"), done);
     }
 
     #[test]

@@ -401,6 +401,11 @@ impl Index {
         self.sessions.is_uncommitted_index(id)
     }
 
+    /// The stores that hold what index objects list.
+    pub(super) fn listing_stores(&self) -> &[Store] {
+        &self.stores
+    }
+
     fn stores(&self) -> impl Iterator<Item = (u8, &Store)> {
         let recovered = self.recovered.get().and_then(Option::as_ref).map(|store| (RECOVERED, store));
         (0u8..).zip(&self.stores).chain(recovered)
@@ -497,6 +502,22 @@ impl Index {
         for (number, store) in self.stores() {
             store
                 .chunks(&mut |id, row| {
+                    each(id, Place { segment: (number, row.segment), offset: row.offset, len: row.len });
+                })
+                .map_err(store_error)?;
+        }
+        Ok(())
+    }
+
+    /// Calls `each` with every further place of chunks that several packs hold: those that [`Self::chunks`] leaves out.
+    /// A pack that two index objects list may come up here, too.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn further_copies(&self, each: &mut dyn FnMut([u8; 16], Place)) -> Result<()> {
+        for (number, store) in self.stores() {
+            store
+                .further_copies(&mut |id, row| {
                     each(id, Place { segment: (number, row.segment), offset: row.offset, len: row.len });
                 })
                 .map_err(store_error)?;

@@ -3,6 +3,8 @@
 mod content;
 mod directory;
 mod index;
+mod known;
+mod plans;
 mod reader;
 mod sessions;
 mod snapshots;
@@ -12,6 +14,7 @@ mod writer;
 pub use content::{ContentReader, ContentWriter};
 pub use directory::{DirectoryReader, DirectoryWriter};
 pub use index::{Index, Place, SegmentKey, SegmentPlace};
+pub use plans::{OpenPlan, Plans, put_done, put_plan, put_state, read_done, read_plan, read_state};
 pub use reader::{ChunkReader, OpenSegment, SegmentReader};
 pub use sessions::{Session, SessionTable};
 pub use snapshots::{SnapshotSet, read_snapshots};

@@ -3,14 +3,14 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::{Repository, object_error};
+use super::{Plans, Repository, object_error, read_snapshot};
 use crate::clock::Clock;
 use crate::crypto::{SessionKeys, hash};
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::format::{self, IndexObject, Intent, Register, SessionState};
 use crate::id::{DomainId, IndexId, SessionId, SnapshotId};
 use crate::limits;
-use crate::model::PackRow;
+use crate::model::{PackRow, Snapshot};
 use crate::monitor::Silent;
 use crate::os::identity::ProcessIdentity;
 use crate::storage::{ObjectFamily, ObjectName, Outcome};
@@ -114,10 +114,13 @@ fn read_register(repository: &Repository, session: SessionId) -> Result<Option<S
 /// One writer's work, from intent to register.
 pub struct Session {
     keys: Arc<SessionKeys>,
+    plans: Plans,
+    is_announced: bool,
 }
 
 impl Session {
-    /// Begins: announces itself by an intent, durably.
+    /// Begins: announces itself by an intent, durably (W1), and then reads the plans that prunes have (W2). What the
+    /// session builds on must be read after this.
     ///
     /// # Errors
     /// `Io`, `Unsupported`.
@@ -137,10 +140,9 @@ impl Session {
         if repository.storage().write_new(name, &[&object])? == Outcome::Existed {
             return Err(EngineError::new(ErrorKind::AlreadyExists, format!("object {name} exists")));
         }
-        let session = Self { keys: Arc::new(keys) };
-        // Only now: a prune that this does not see yet sees the intent.
-        match refuse_beside_prune(repository) {
-            Ok(()) => Ok(session),
+        // Only now: a prune whose plan this does not see yet sees the intent.
+        match heeded_plans(repository) {
+            Ok(plans) => Ok(Self { keys: Arc::new(keys), plans, is_announced: true }),
             Err(error) => {
                 let _ = repository.storage().remove(name);
                 Err(error)
@@ -149,8 +151,35 @@ impl Session {
     }
 
     /// A session that nobody hears of, for trying what a real one would do.
-    pub fn unwritten(repository: &Repository) -> Self {
-        Self { keys: Arc::new(repository.keys().new_session(DomainId::SHARED)) }
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn unwritten(repository: &Repository) -> Result<Self> {
+        let keys = Arc::new(repository.keys().new_session(DomainId::SHARED));
+        Ok(Self { keys, plans: Plans::load(repository)?, is_announced: false })
+    }
+
+    /// What prunes were planning when it began: it uses nothing that is condemned there.
+    pub fn plans(&self) -> &Plans {
+        &self.plans
+    }
+
+    /// Reads a snapshot that this session builds on without looking at each of its chunks: it is there now, after the
+    /// session began, and no open plan drops it, so no prune will (PROTOCOL.md, chapter 3, 4).
+    ///
+    /// # Errors
+    /// `NotFound` if a prune dropped it or is about to; `Damaged`, `Unsupported`, `Io`.
+    pub(crate) fn read_kept(&self, repository: &Repository, id: SnapshotId) -> Result<Snapshot> {
+        if self.plans.drops(&id) {
+            return Err(EngineError::new(ErrorKind::NotFound, format!("snapshot {id} is being dropped by a prune")));
+        }
+        match read_snapshot(repository, id) {
+            Ok((_, snapshot)) => Ok(snapshot),
+            Err(error) if error.kind() == ErrorKind::Missing => {
+                Err(EngineError::new(ErrorKind::NotFound, format!("snapshot {id} was dropped by a prune")))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Its id.
@@ -180,19 +209,21 @@ impl Session {
         let _ = repository.storage().remove(ObjectName::Intent(self.id()));
         Ok(())
     }
+
+    /// Ends a session of which no snapshot will come: what it stored counts. If the storage does not even take that, the
+    /// session stays open, and the next one of this machine takes over what it stored.
+    pub(crate) fn give_up(self, repository: &Repository) {
+        if self.is_announced {
+            let _ = self.commit(repository, None);
+        }
+    }
 }
 
-/// A prune of a later version may be about to remove packs; this one can't tell which, so it stays away.
-fn refuse_beside_prune(repository: &Repository) -> Result<()> {
-    let mut found = None;
-    repository.storage().list(ObjectFamily::Prune, &mut |name, _| found = Some(name))?;
-    match found {
-        None => Ok(()),
-        Some(name) => Err(EngineError::new(
-            ErrorKind::Unsupported,
-            format!("object {name} belongs to a prune, beside which this version can't write"),
-        )),
-    }
+/// The plans that a writer heeds.
+fn heeded_plans(repository: &Repository) -> Result<Plans> {
+    let mut plans = Plans::load(repository)?;
+    plans.cancel_damaged(repository)?;
+    Ok(plans)
 }
 
 /// Writes a register unless there is one; how the session ended, then.

@@ -7,8 +7,8 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use redb::{
-    Builder, Database, Durability, ReadOnlyDatabase, ReadOnlyTable, ReadableDatabase, ReadableTable,
-    ReadableTableMetadata, TableDefinition, WriteTransaction,
+    Builder, Database, Durability, MultimapTableDefinition, ReadOnlyDatabase, ReadOnlyMultimapTable, ReadOnlyTable,
+    ReadableDatabase, ReadableMultimapTable, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction,
 };
 
 use crate::crypto::{SESSION_KEY_RECORD_BYTES, SessionKeyRecord};
@@ -24,7 +24,7 @@ const WRITE_CACHE_BYTES: usize = 32 << 20;
 const IMPORT_CHUNKS: usize = 1 << 20;
 
 /// Changes whenever the tables do; another one in the file means: build it again.
-const SCHEMA: u64 = 1;
+const SCHEMA: u64 = 2;
 
 pub(super) const SHORT_ID_BYTES: usize = 16;
 const CHUNK_ROW_BYTES: usize = 10;
@@ -35,6 +35,8 @@ type ShortId = [u8; SHORT_ID_BYTES];
 type ChunkRow = [u8; CHUNK_ROW_BYTES];
 
 const CHUNKS: TableDefinition<ShortId, ChunkRow> = TableDefinition::new("chunks");
+/// Further places of chunks that several packs hold.
+const COPIES: MultimapTableDefinition<ShortId, ChunkRow> = MultimapTableDefinition::new("copies");
 const SEGMENTS: TableDefinition<u32, [u8; SEGMENT_ROW_BYTES]> = TableDefinition::new("segments");
 const PACKS: TableDefinition<u32, [u8; PACK_ROW_BYTES]> = TableDefinition::new("packs");
 const PACK_NUMBERS: TableDefinition<[u8; 32], u32> = TableDefinition::new("pack numbers");
@@ -83,6 +85,7 @@ impl Backing {
 
 struct Tables {
     chunks: ReadOnlyTable<ShortId, ChunkRow>,
+    copies: ReadOnlyMultimapTable<ShortId, ChunkRow>,
     segments: ReadOnlyTable<u32, [u8; SEGMENT_ROW_BYTES]>,
     packs: ReadOnlyTable<u32, [u8; PACK_ROW_BYTES]>,
     pack_numbers: ReadOnlyTable<[u8; 32], u32>,
@@ -98,6 +101,7 @@ impl Tables {
         }
         Ok(Self {
             chunks: read.open_table(CHUNKS)?,
+            copies: read.open_multimap_table(COPIES)?,
             segments: read.open_table(SEGMENTS)?,
             packs: read.open_table(PACKS)?,
             pack_numbers: read.open_table(PACK_NUMBERS)?,
@@ -127,8 +131,11 @@ impl Import<'_> {
     fn insert_chunks(&mut self) -> StoreResult<()> {
         self.chunks.sort_unstable();
         let mut table = self.transaction.open_table(CHUNKS)?;
+        let mut copies = self.transaction.open_multimap_table(COPIES)?;
         for (id, row) in self.chunks.drain(..) {
-            table.insert(id, row)?;
+            if let Some(older) = table.insert(id, row)? {
+                copies.insert(id, older.value())?;
+            }
         }
         Ok(())
     }
@@ -161,6 +168,7 @@ impl Store {
                 Some(_) => return Err(redb::Error::Corrupted("another schema".into())),
             }
             transaction.open_table(CHUNKS)?;
+            transaction.open_multimap_table(COPIES)?;
             transaction.open_table(SEGMENTS)?;
             transaction.open_table(PACKS)?;
             transaction.open_table(PACK_NUMBERS)?;
@@ -220,6 +228,33 @@ impl Store {
         Ok(self.tables.chunks.get(short_id(id))?.map(|row| decode_chunk(row.value())))
     }
 
+    /// Every place of a chunk; most have one at most.
+    pub(super) fn copies(&self, id: &ChunkId) -> StoreResult<Vec<ChunkRowView>> {
+        let Some(first) = self.chunk(id)? else { return Ok(Vec::new()) };
+        let mut places = vec![first];
+        for row in self.tables.copies.get(short_id(id))? {
+            places.push(decode_chunk(row?.value()));
+        }
+        Ok(places)
+    }
+
+    /// Calls `each` with every place that is not the first one of its chunk.
+    pub(super) fn further_copies(&self, each: &mut dyn FnMut(ShortId, ChunkRowView)) -> StoreResult<()> {
+        for rows in self.tables.copies.iter()? {
+            let (id, rows) = rows?;
+            for row in rows {
+                each(id.value(), decode_chunk(row?.value()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The number of the pack that a segment is in.
+    pub(super) fn pack_of(&self, segment: u32) -> StoreResult<u32> {
+        let missing = || redb::Error::Corrupted("a row is missing".into());
+        Ok(u32_at(&self.tables.segments.get(segment)?.ok_or_else(missing)?.value(), 0))
+    }
+
     /// A segment by its number.
     pub(super) fn segment(&self, number: u32) -> StoreResult<SegmentRowView> {
         let missing = || redb::Error::Corrupted("a row is missing".into());
@@ -243,6 +278,15 @@ impl Store {
             return Err(redb::Error::Corrupted("a row is out of bounds".into()));
         }
         Ok(view)
+    }
+
+    /// Calls `each` with every pack's number and id.
+    pub(super) fn numbered_packs(&self, each: &mut dyn FnMut(u32, PackId)) -> StoreResult<()> {
+        for row in self.tables.packs.iter()? {
+            let (number, row) = row?;
+            each(number.value(), PackId::from_slice(&row.value()[..32]).expect("32 bytes"));
+        }
+        Ok(())
     }
 
     /// Calls `each` with every pack and its length.
@@ -291,10 +335,11 @@ fn import_places(
         sessions.insert(record.session(), number);
     }
     for pack in &object.packs {
-        if pack_numbers.insert(pack.id.as_bytes(), next_pack)?.is_some() {
+        if pack_numbers.get(pack.id.as_bytes())?.is_some() {
             // Two index objects may list one pack; the rows are the same.
             continue;
         }
+        pack_numbers.insert(pack.id.as_bytes(), next_pack)?;
         let mut row = [0; PACK_ROW_BYTES];
         row[..32].copy_from_slice(pack.id.as_bytes());
         row[32..].copy_from_slice(&pack.len.to_le_bytes());

@@ -13,7 +13,7 @@ fn storages() -> Vec<(&'static str, Arc<dyn Storage>, Option<tempfile::TempDir>)
     vec![("LocalStorage", Arc::new(local), Some(scratch)), ("MemoryStorage", Arc::new(MemoryStorage::default()), None)]
 }
 
-fn names() -> [ObjectName; 9] {
+fn names() -> [ObjectName; 10] {
     [
         ObjectName::Config,
         ObjectName::Key(SlotId::new([1; 16])),
@@ -23,7 +23,8 @@ fn names() -> [ObjectName; 9] {
         ObjectName::Intent(SessionId::new([5; 16])),
         ObjectName::Register(SessionId::new([5; 16])),
         ObjectName::Forgotten(SnapshotId::new([4; 32])),
-        ObjectName::PrunePlan(PruneId::new([6; 16])),
+        ObjectName::PrunePlan(PruneId::FIRST),
+        ObjectName::PruneReserve,
     ]
 }
 

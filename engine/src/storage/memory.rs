@@ -28,7 +28,9 @@ fn family(name: ObjectName) -> ObjectFamily {
         ObjectName::Snapshot(_) => ObjectFamily::Snapshots,
         ObjectName::Intent(_) | ObjectName::Register(_) => ObjectFamily::Sessions,
         ObjectName::Forgotten(_) => ObjectFamily::Forgotten,
-        ObjectName::PrunePlan(_) | ObjectName::PruneState(_) | ObjectName::PruneDone(_) => ObjectFamily::Prune,
+        ObjectName::PrunePlan(_) | ObjectName::PruneState(_) | ObjectName::PruneDone(_) | ObjectName::PruneReserve => {
+            ObjectFamily::Prune
+        }
     }
 }
 

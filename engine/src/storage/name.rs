@@ -29,6 +29,8 @@ pub enum ObjectName {
     PruneState(PruneId),
     /// A prune is over.
     PruneDone(PruneId),
+    /// Bytes that a prune may delete when the storage is full.
+    PruneReserve,
 }
 
 /// What can be listed together.
@@ -48,7 +50,7 @@ pub enum ObjectFamily {
     Sessions,
     /// Records of forgotten snapshots.
     Forgotten,
-    /// Prune's plans.
+    /// What prune plans, decides and has done; its reserve.
     Prune,
 }
 
@@ -98,6 +100,7 @@ impl ObjectName {
             Self::PrunePlan(id) => (format!("prune/{id}"), "plan".into()),
             Self::PruneState(id) => (format!("prune/{id}"), "state".into()),
             Self::PruneDone(id) => (format!("prune/{id}"), "done".into()),
+            Self::PruneReserve => ("prune".into(), "reserve".into()),
         }
     }
 
@@ -113,6 +116,7 @@ impl ObjectName {
             ["sessions", id, "intent"] => Self::Intent(SessionId::from_hex(id).ok()?),
             ["sessions", id, "register"] => Self::Register(SessionId::from_hex(id).ok()?),
             ["forgotten", id] => Self::Forgotten(SnapshotId::from_hex(id).ok()?),
+            ["prune", "reserve"] => Self::PruneReserve,
             ["prune", id, "plan"] => Self::PrunePlan(PruneId::from_hex(id).ok()?),
             ["prune", id, "state"] => Self::PruneState(PruneId::from_hex(id).ok()?),
             ["prune", id, "done"] => Self::PruneDone(PruneId::from_hex(id).ok()?),
@@ -144,15 +148,16 @@ mod tests {
             ObjectName::Intent(SessionId::new([5; 16])),
             ObjectName::Register(SessionId::new([6; 16])),
             ObjectName::Forgotten(SnapshotId::new([4; 32])),
-            ObjectName::PrunePlan(PruneId::new([7; 16])),
-            ObjectName::PruneState(PruneId::new([7; 16])),
-            ObjectName::PruneDone(PruneId::new([7; 16])),
+            ObjectName::PrunePlan(PruneId::FIRST),
+            ObjectName::PruneState(PruneId::FIRST),
+            ObjectName::PruneDone(PruneId::FIRST),
+            ObjectName::PruneReserve,
         ];
         for name in names {
             assert_eq!(ObjectName::parse(&name.to_string()), Some(name));
         }
         let foreign = format!("packs/00/{}", PackId::new([2; 32]));
-        for path in ["", "x", "keys", "keys/zz", "config/", "../config", &foreign] {
+        for path in ["", "x", "keys", "keys/zz", "config/", "../config", "prune/0000000000000000/plan", &foreign] {
             assert_eq!(ObjectName::parse(path), None, "{path:?}");
         }
     }

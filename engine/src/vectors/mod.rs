@@ -7,6 +7,7 @@ mod crypto;
 mod cutting;
 mod objects;
 mod packs;
+mod prune;
 mod repository;
 mod trees;
 
@@ -103,6 +104,7 @@ topics! {
     envelope: objects::ENVELOPE;
     register: objects::REGISTER;
     forgotten: objects::FORGOTTEN;
+    prune: prune::PRUNE;
     segment: packs::SEGMENT;
     pack: packs::PACK;
     index: packs::INDEX;

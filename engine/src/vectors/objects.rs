@@ -23,7 +23,7 @@ pub(super) const REGISTER: [Operation; 2] = [("register", register), ("read_regi
 pub(super) const FORGOTTEN: [Operation; 2] = [("forgotten", forgotten), ("read_forgotten", read_forgotten)];
 pub(super) const CBOR: [Operation; 2] = [("value", value), ("decode", decode)];
 
-fn time(value: &Value) -> Timestamp {
+pub(super) fn time(value: &Value) -> Timestamp {
     let nanoseconds = small(&value[1]);
     Timestamp { seconds: value[0].as_i64().expect("seconds"), nanoseconds }
 }

@@ -22,7 +22,7 @@ use crate::model::{Content, NameTable, Snapshot, SnapshotStatistics};
 use crate::monitor::{Monitor, Problem, ProblemLog};
 use crate::os;
 use crate::repository::{
-    ChunkReader, Index, Repository, Session, SessionWriter, SnapshotSet, adopt_dead_sessions, read_snapshots,
+    ChunkReader, Index, Plans, Repository, Session, SessionWriter, SnapshotSet, adopt_dead_sessions, read_snapshots,
 };
 use crate::source::{Scout, normalize};
 
@@ -111,8 +111,7 @@ struct Gathered {
 /// `finish` fails, what was stored is kept for the next snapshot to build on, and there is no snapshot.
 ///
 /// # Errors
-/// `Interrupted`, `SessionRevoked`, `NotFound` and `Forgotten` (the parent), `Invalid`, `InUse` (a prune that this version can't
-/// run beside), `Io`; whatever `finish` returns.
+/// `Interrupted`, `SessionRevoked`, `NotFound` and `Forgotten` (the parent), `Invalid`, `Io`; whatever `finish` returns.
 pub fn snapshot(
     repository: &Repository,
     mut input: SnapshotInput<'_>,
@@ -127,7 +126,13 @@ pub fn snapshot(
     let (resumed_sessions, session) = begin(repository, options, clock)?;
     let index = repository.load_index(monitor)?;
     let existing = read_snapshots(repository, index.sessions())?;
-    let parent = choose_parent(&existing, options, &paths)?;
+    let parent = match choose_parent(&existing, session.plans(), options, &paths) {
+        Ok(parent) => parent,
+        Err(error) => {
+            session.give_up(repository);
+            return Err(error);
+        }
+    };
     let problems = ProblemLog::new(monitor);
 
     let writer = SessionWriter::new(repository, &index, session, options.dry_run)?;
@@ -183,7 +188,7 @@ pub fn snapshot(
 
 fn begin(repository: &Repository, options: &SnapshotOptions, clock: &dyn Clock) -> Result<(u64, Session)> {
     if options.dry_run {
-        return Ok((0, Session::unwritten(repository)));
+        return Ok((0, Session::unwritten(repository)?));
     }
     let resumed = adopt_dead_sessions(repository, &options.host)?;
     Ok((resumed, Session::begin(repository, &options.host, &options.program, clock)?))
@@ -279,19 +284,22 @@ fn refuse_own_directory(repository: &Repository, input: &SnapshotInput<'_>) -> R
     Ok(())
 }
 
+/// The parent's content is taken over without looking at each chunk. So it was read after the plans, and none of them
+/// may drop it: PROTOCOL.md, chapter 3, 4.
 fn choose_parent<'a>(
     existing: &'a SnapshotSet,
+    plans: &Plans,
     options: &SnapshotOptions,
     paths: &[Vec<u8>],
 ) -> Result<Option<&'a (SnapshotId, Snapshot)>> {
     if options.force {
         return Ok(None);
     }
-    let mut all = existing.snapshots.iter();
+    let mut all = existing.snapshots.iter().filter(|(id, _)| !plans.drops(id));
     match options.parent {
         Some(id) => match all.find(|(known, _)| *known == id) {
             Some(parent) => Ok(Some(parent)),
-            None if existing.records.contains_key(&id) => {
+            None if existing.records.contains_key(&id) || plans.drops(&id) => {
                 Err(EngineError::new(ErrorKind::Forgotten, format!("parent snapshot {id} is forgotten")))
             }
             None => Err(EngineError::new(ErrorKind::NotFound, format!("parent snapshot {id} does not exist"))),

@@ -20,6 +20,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use self::claims::Claims;
 use self::pack::OpenPack;
 use self::segment::Tools;
+use super::known::KnownChunks;
 use super::sessions::INDEX_CHUNKS;
 use super::{Index, Repository, Session};
 use crate::crypto::hash;
@@ -65,8 +66,7 @@ impl WriterStatistics {
 /// One session's writing side. Shared by its workers.
 pub struct SessionWriter<'a> {
     repository: &'a Repository,
-    index: &'a Index,
-    index_is_empty: bool,
+    known: KnownChunks<'a>,
     session: Session,
     dry_run: bool,
     claims: Claims,
@@ -92,7 +92,7 @@ pub struct SessionWriter<'a> {
 }
 
 impl<'a> SessionWriter<'a> {
-    /// Writes into `session`, which has begun. With `dry_run` everything happens but the writing.
+    /// Writes into `session`, which has begun before `index` was loaded. With `dry_run` everything happens but the writing.
     pub fn new(repository: &'a Repository, index: &'a Index, session: Session, dry_run: bool) -> Result<Self> {
         // As many packs as there are buffers, and the uploaders' ends: only packs of trees ever have to wait.
         let (uploads, received) = bounded(PACK_BUFFERS + UPLOADERS);
@@ -103,8 +103,7 @@ impl<'a> SessionWriter<'a> {
         let (offered, taken) = bounded(OFFERED_SEGMENTS);
         Ok(Self {
             repository,
-            index,
-            index_is_empty: index.chunk_count()? == 0,
+            known: KnownChunks::new(index, session.plans())?,
             session,
             dry_run,
             claims: Claims::default(),
@@ -135,7 +134,7 @@ impl<'a> SessionWriter<'a> {
 
     /// Whether it may be new: `true` gives the chunk to the caller, who must store it.
     fn claim(&self, id: &ChunkId) -> Result<bool> {
-        if !self.index_is_empty && self.index.contains(id)? {
+        if self.known.contains(id)? {
             return Ok(false);
         }
         self.claims.insert(id)

@@ -1,5 +1,7 @@
 //! The verbs on a storage in memory: what sessions promise, and how many requests a verb makes.
 
+mod beside_prune;
+
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
