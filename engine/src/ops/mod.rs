@@ -11,6 +11,7 @@ mod forget;
 mod init;
 mod keys;
 mod list;
+mod prune;
 mod restore;
 mod snapshot;
 mod stats;
@@ -33,6 +34,7 @@ pub use forget::{
 pub use init::{CipherChoice, InitOptions, InitReport, init};
 pub use keys::{KeySlotInfo, add_key, change_password, list_keys, remove_key};
 pub use list::{ForgottenList, SnapshotFilter, SnapshotList, find_snapshot, list_forgotten, list_snapshots};
+pub use prune::{MaxUnused, PruneOptions, PruneProposal, PruneReport, prune};
 pub use restore::{Overwrite, Ownership, RestoreOptions, RestoreReport, restore};
 pub use snapshot::{SnapshotInput, SnapshotOptions, SnapshotReport, snapshot};
 pub use stats::{Stats, stats};

@@ -1,5 +1,6 @@
 //! An opened repository: keys, config, index, and the ways in and out for chunks. It has no verbs; `ops` does.
 
+mod census;
 mod content;
 mod directory;
 mod index;
@@ -11,6 +12,7 @@ mod snapshots;
 mod store;
 mod writer;
 
+pub use census::{Census, Mark, PackCount};
 pub use content::{ContentReader, ContentWriter};
 pub use directory::{DirectoryReader, DirectoryWriter};
 pub use index::{Index, Place, SegmentKey, SegmentPlace};
@@ -20,7 +22,7 @@ pub use sessions::{Session, SessionTable};
 pub use snapshots::{SnapshotSet, read_snapshots};
 pub use writer::{PlainSegment, SegmentBuilder, SessionWriter, WriterStatistics};
 
-pub(crate) use sessions::{adopt_dead_sessions, read_intent};
+pub(crate) use sessions::{adopt_dead_sessions, has_died, read_intent, revoke};
 pub(crate) use snapshots::{put_record, read_record, read_snapshot};
 pub(crate) use writer::write_snapshot;
 

@@ -77,6 +77,16 @@ impl SessionTable {
         self.open.iter().copied()
     }
 
+    /// Whether its register says that what it stored never counts.
+    pub fn is_revoked(&self, session: SessionId) -> bool {
+        self.states.get(&session) == Some(&SessionState::Revoked)
+    }
+
+    /// Whether it has an intent, and no register.
+    pub fn is_open(&self, session: SessionId) -> bool {
+        self.open.contains(&session)
+    }
+
     /// Whether the register of a session that something names is unreadable or lost: a writer takes its intent
     /// away only when it has committed.
     pub fn is_lost(&self, session: SessionId) -> bool {
@@ -235,6 +245,22 @@ fn put_register(repository: &Repository, session: SessionId, state: SessionState
             EngineError::damaged(format!("object {} is there and is not", ObjectName::Register(session)))
         }),
     }
+}
+
+/// Ends a session of somebody else, unless it has ended: what it stored never counts. How it ended.
+///
+/// # Errors
+/// `Damaged`, `Unsupported` if it has a register that can't be read; `Io`.
+pub(crate) fn revoke(repository: &Repository, session: SessionId) -> Result<SessionState> {
+    put_register(repository, session, SessionState::Revoked)
+}
+
+/// Whether the process of a session has certainly ended: it ran on this machine, and is not there any more.
+pub(crate) fn has_died(repository: &Repository, session: SessionId) -> bool {
+    read_intent(repository, session).is_ok_and(|intent| {
+        let writer = ProcessIdentity { process: intent.process, boot: intent.boot };
+        ProcessIdentity::current().knows_ended(&writer)
+    })
 }
 
 /// Reads an intent.

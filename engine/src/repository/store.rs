@@ -69,6 +69,16 @@ pub(super) struct SegmentRowView {
     pub(super) record: SessionKeyRecord,
 }
 
+/// Which part of which pack a segment is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SegmentExtent {
+    pub(super) pack: u32,
+    pub(super) offset: u32,
+    pub(super) sealed_len: u32,
+    pub(super) plain_len: u32,
+    pub(super) kind: ChunkKind,
+}
+
 enum Backing {
     Shared(ReadOnlyDatabase),
     Own(Database),
@@ -309,6 +319,30 @@ impl Store {
         for row in self.tables.chunks.iter()? {
             let (id, row) = row?;
             each(id.value(), decode_chunk(row.value()));
+        }
+        Ok(())
+    }
+
+    /// Every chunk's cut id and place, in order of ids.
+    pub(super) fn chunk_rows(&self) -> StoreResult<impl Iterator<Item = StoreResult<(ShortId, ChunkRowView)>>> {
+        let rows = self.tables.chunks.iter()?;
+        Ok(rows.map(|row| row.map(|(id, row)| (id.value(), decode_chunk(row.value()))).map_err(redb::Error::from)))
+    }
+
+    /// Calls `each` with every segment's number and what a count needs of it, ascending.
+    pub(super) fn segments(&self, each: &mut dyn FnMut(u32, SegmentExtent)) -> StoreResult<()> {
+        for row in self.tables.segments.iter()? {
+            let (number, row) = row?;
+            let row = row.value();
+            let kind = ChunkKind::from_code(row[20]).ok_or_else(|| redb::Error::Corrupted("a row is broken".into()))?;
+            let extent = SegmentExtent {
+                pack: u32_at(&row, 0),
+                offset: u32_at(&row, 4),
+                sealed_len: u32_at(&row, 8),
+                plain_len: u32_at(&row, 12),
+                kind,
+            };
+            each(number.value(), extent);
         }
         Ok(())
     }

@@ -23,7 +23,7 @@ use self::segment::Tools;
 use super::known::KnownChunks;
 use super::sessions::INDEX_CHUNKS;
 use super::{Index, Repository, Session};
-use crate::crypto::hash;
+use crate::crypto::{SessionKeyRecord, hash};
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::format::{IndexObject, encode_index};
 use crate::id::{ChunkId, IndexId, SnapshotId};
@@ -66,7 +66,8 @@ impl WriterStatistics {
 /// One session's writing side. Shared by its workers.
 pub struct SessionWriter<'a> {
     repository: &'a Repository,
-    known: KnownChunks<'a>,
+    /// What need not be stored; `None` for copies, which are of chunks that the index lists.
+    known: Option<KnownChunks<'a>>,
     session: Session,
     dry_run: bool,
     claims: Claims,
@@ -103,7 +104,7 @@ impl<'a> SessionWriter<'a> {
         let (offered, taken) = bounded(OFFERED_SEGMENTS);
         Ok(Self {
             repository,
-            known: KnownChunks::new(index, session.plans())?,
+            known: Some(KnownChunks::new(index, session.plans())?),
             session,
             dry_run,
             claims: Claims::default(),
@@ -122,6 +123,14 @@ impl<'a> SessionWriter<'a> {
         })
     }
 
+    /// As [`Self::new`], for copies: it stores chunks, each once, that the index lists already.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn for_copies(repository: &'a Repository, index: &'a Index, session: Session) -> Result<Self> {
+        Ok(Self { known: None, ..Self::new(repository, index, session, false)? })
+    }
+
     /// The repository that it writes to.
     pub fn repository(&self) -> &'a Repository {
         self.repository
@@ -134,7 +143,7 @@ impl<'a> SessionWriter<'a> {
 
     /// Whether it may be new: `true` gives the chunk to the caller, who must store it.
     fn claim(&self, id: &ChunkId) -> Result<bool> {
-        if self.known.contains(id)? {
+        if self.known.as_ref().map_or(Ok(false), |known| known.contains(id))? {
             return Ok(false);
         }
         self.claims.insert(id)
@@ -152,6 +161,20 @@ impl<'a> SessionWriter<'a> {
     }
 
     fn append(&self, row: SegmentRow, sealed: &[u8]) -> Result<()> {
+        self.append_of(row, sealed, None)
+    }
+
+    /// Takes over a segment as another session sealed it; `row` is what its pack's footer says, `sealed` was found to
+    /// open.
+    ///
+    /// # Errors
+    /// `Io` if the uploaders failed.
+    pub fn move_segment(&self, row: SegmentRow, record: &SessionKeyRecord, sealed: &[u8]) -> Result<()> {
+        debug_assert_eq!(row.session, record.session());
+        self.append_of(row, sealed, Some(record))
+    }
+
+    fn append_of(&self, row: SegmentRow, sealed: &[u8], other: Option<&SessionKeyRecord>) -> Result<()> {
         let pack_size = self.repository.config().pack_size;
         let mut open = self.pack(row.kind);
         let pack = match &mut *open {
@@ -165,6 +188,9 @@ impl<'a> SessionWriter<'a> {
                 none.insert(OpenPack::new(buffer, row.kind, pack_size))
             }
         };
+        if let Some(record) = other {
+            pack.add_session(record);
+        }
         pack.push(row, sealed);
         if pack.is_full(pack_size) {
             self.uploads.send(open.take()).expect("the writer itself holds a receiver");
@@ -244,6 +270,11 @@ impl<'a> SessionWriter<'a> {
             let mut pending = self.pending.lock().expect("no holder of this lock panics");
             pending.chunks += finished.row.segments.iter().map(|segment| segment.chunks.len()).sum::<usize>();
             pending.packs.push(finished.row);
+            for record in finished.sessions {
+                if !pending.sessions.contains(&record) {
+                    pending.sessions.push(record);
+                }
+            }
             let is_full = pending.chunks >= INDEX_CHUNKS || pending.packs.len() >= INDEX_PACKS;
             is_full.then(|| std::mem::take(&mut *pending))
         };
@@ -265,7 +296,7 @@ impl<'a> SessionWriter<'a> {
     fn write_index(&self, pending: Pending) -> Result<()> {
         let object = IndexObject {
             session: self.session.id(),
-            sessions: vec![self.session.keys().record().clone()],
+            sessions: pending.sessions,
             packs: pending.packs,
             replaces: Vec::new(),
         };
@@ -342,5 +373,7 @@ pub(crate) fn write_snapshot(
 #[derive(Default)]
 struct Pending {
     packs: Vec<PackRow>,
+    /// Whose keys seal their segments.
+    sessions: Vec<SessionKeyRecord>,
     chunks: usize,
 }

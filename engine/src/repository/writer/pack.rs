@@ -1,6 +1,6 @@
 //! Packs in the making: one buffer each, which sealed segments are appended to and which is used again.
 
-use crate::crypto::random_bytes;
+use crate::crypto::{SessionKeyRecord, random_bytes};
 use crate::format::{Footer, HEADER_BYTES, ObjectKind, TAIL_BYTES, Tail, encode_footer, encode_tail, padme};
 use crate::id::PackId;
 use crate::model::{ChunkKind, PackRow, SegmentRow};
@@ -21,11 +21,15 @@ pub(super) struct OpenPack {
     /// Where in `bytes` it begins.
     start: usize,
     segments: Vec<SegmentRow>,
+    /// Whose keys seal the segments, besides the writer's own.
+    others: Vec<SessionKeyRecord>,
     chunks: usize,
 }
 
 pub(super) struct FinishedPack {
     pub(super) row: PackRow,
+    /// The writer's own session first: it says whose pack this is.
+    pub(super) sessions: Vec<SessionKeyRecord>,
     pub(super) buffer: Vec<u8>,
     start: usize,
 }
@@ -46,7 +50,7 @@ impl OpenPack {
         bytes.resize(start, 0);
         bytes.extend_from_slice(&ObjectKind::Pack.header());
         debug_assert_eq!(bytes.len() - start, HEADER_BYTES);
-        Self { kind, bytes, start, segments: Vec::new(), chunks: 0 }
+        Self { kind, bytes, start, segments: Vec::new(), others: Vec::new(), chunks: 0 }
     }
 
     /// Appends a sealed segment; `row` learns where it is.
@@ -55,6 +59,13 @@ impl OpenPack {
         self.bytes.extend_from_slice(sealed);
         self.chunks += row.chunks.len();
         self.segments.push(row);
+    }
+
+    /// Takes note of a session whose key seals a segment in here.
+    pub(super) fn add_session(&mut self, record: &SessionKeyRecord) {
+        if !self.others.contains(record) {
+            self.others.push(record.clone());
+        }
     }
 
     fn len(&self) -> usize {
@@ -69,7 +80,9 @@ impl OpenPack {
     /// Adds padding, footer and tail.
     pub(super) fn finish(self, repository: &Repository, session: &Session) -> FinishedPack {
         let (mut len, start, mut bytes) = (self.len(), self.start, self.bytes);
-        let footer = Footer { sessions: vec![session.keys().record().clone()], segments: self.segments };
+        let mut sessions = self.others;
+        sessions.insert(0, session.keys().record().clone());
+        let footer = Footer { sessions, segments: self.segments };
         let sealed = encode_footer(&footer, repository.domain(), 0);
         let tail = Tail {
             domain: repository.domain().domain(),
@@ -83,7 +96,8 @@ impl OpenPack {
         len = bytes.len() - start;
         debug_assert_eq!(len as u64, padme(before_tail) + TAIL_BYTES as u64);
         let id = PackId::new(*blake3::hash(&bytes[start..]).as_bytes());
-        FinishedPack { row: PackRow { id, len: len as u64, segments: footer.segments }, buffer: bytes, start }
+        let row = PackRow { id, len: len as u64, segments: footer.segments };
+        FinishedPack { row, sessions: footer.sessions, buffer: bytes, start }
     }
 }
 

@@ -1,0 +1,133 @@
+//! Which chunks do snapshots need? Walks their trees on all cores, and each tree chunk once over all snapshots: one
+//! that has its mark is walked already, or somebody is at it.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::error::{EngineError, ErrorKind, Result};
+use crate::format::{decode_node, decode_references};
+use crate::id::SnapshotId;
+use crate::model::{ChunkKind, ChunkRef, Content, Snapshot};
+use crate::monitor::Monitor;
+use crate::repository::{Census, ChunkReader, Index, Mark, Repository};
+
+/// What a tree chunk holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Holds {
+    /// Nodes of a directory.
+    Nodes,
+    /// A list of chunks, this many levels above those of the content; whether they are a directory's.
+    List(u8, bool),
+}
+
+/// Marks in `census` every chunk that the snapshots need.
+///
+/// # Errors
+/// `Refused` if a tree can't be read, or the index does not list a chunk: then nothing may be removed. `Interrupted`,
+/// `Io`.
+pub(super) fn mark<'s>(
+    repository: &Repository,
+    index: &Index,
+    census: &Census,
+    snapshots: impl Iterator<Item = &'s (SnapshotId, Snapshot)>,
+    monitor: &dyn Monitor,
+) -> Result<()> {
+    let readers = (0..rayon::current_num_threads()).map(|_| ChunkReader::new(repository, index)).collect();
+    let walk = Walk { census, readers, monitor, stopped: AtomicBool::new(false), failure: Mutex::default() };
+    for (id, snapshot) in snapshots {
+        rayon::in_place_scope(|scope| walk.content(scope, &snapshot.root, true));
+        monitor.advance(1, 0);
+        let failure = walk.failure.lock().expect("no holder of this lock panics").take();
+        if let Some(error) = failure {
+            return Err(match error.kind() {
+                ErrorKind::Io | ErrorKind::Interrupted => error,
+                _ => refusal(*id, error),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn refusal(id: SnapshotId, error: EngineError) -> EngineError {
+    let text = format!("snapshot {id} can't be read whole, so nothing is removed");
+    EngineError::with_source(ErrorKind::Refused, text, error)
+}
+
+struct Walk<'a> {
+    census: &'a Census,
+    /// One for each thread: what it reads lies together.
+    readers: Vec<ChunkReader<'a>>,
+    monitor: &'a dyn Monitor,
+    stopped: AtomicBool,
+    failure: Mutex<Option<EngineError>>,
+}
+
+impl<'a> Walk<'a> {
+    fn fail(&self, error: EngineError) {
+        self.stopped.store(true, Ordering::Relaxed);
+        self.failure.lock().expect("no holder of this lock panics").get_or_insert(error);
+    }
+
+    fn content<'s>(&'s self, scope: &rayon::Scope<'s>, content: &Content, directory: bool) {
+        match content {
+            Content::Inline(nodes) if directory => self.nodes(scope, nodes),
+            Content::Inline(_) => {}
+            Content::Chunks(references) => self.references(scope, references, 0, directory),
+            Content::Lists { depth, lists } => self.references(scope, lists, *depth, directory),
+        }
+    }
+
+    /// Marks chunks that are `depth` levels above a content's, and goes on below those that have no mark yet.
+    fn references<'s>(&'s self, scope: &rayon::Scope<'s>, references: &[ChunkRef], depth: u8, directory: bool) {
+        let below = match depth {
+            0 => directory.then_some(Holds::Nodes),
+            depth => Some(Holds::List(depth - 1, directory)),
+        };
+        for reference in references {
+            match (self.census.mark(&reference.id, reference.len), below) {
+                (Mark::Unknown, _) => {
+                    let text = format!("no index object that counts lists chunk {}", reference.id);
+                    return self.fail(EngineError::new(ErrorKind::Missing, text));
+                }
+                (Mark::First, Some(holds)) => {
+                    let reference = *reference;
+                    scope.spawn(move |scope| self.tree(scope, &reference, holds));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn tree<'s>(&'s self, scope: &rayon::Scope<'s>, reference: &ChunkRef, holds: Holds) {
+        if self.stopped.load(Ordering::Relaxed) {
+            return;
+        }
+        if self.monitor.cancelled() {
+            return self.fail(EngineError::new(ErrorKind::Interrupted, "interrupted"));
+        }
+        // The thread that runs the scope is none of the pool's.
+        let reader = &self.readers[rayon::current_thread_index().unwrap_or(0)];
+        match (reader.read(ChunkKind::Tree, reference), holds) {
+            (Err(error), _) => self.fail(error),
+            (Ok(bytes), Holds::Nodes) => self.nodes(scope, &bytes),
+            (Ok(bytes), Holds::List(depth, directory)) => match decode_references(&bytes) {
+                Ok(references) => self.references(scope, &references, depth, directory),
+                Err(error) => self.fail(EngineError::damaged(format!("list chunk {}: {error}", reference.id))),
+            },
+        }
+    }
+
+    fn nodes<'s>(&'s self, scope: &rayon::Scope<'s>, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            match decode_node(bytes) {
+                Ok((node, len)) => {
+                    bytes = &bytes[len..];
+                    if let Some(content) = &node.content {
+                        self.content(scope, content, node.is_directory());
+                    }
+                }
+                Err(error) => return self.fail(EngineError::damaged(format!("directory listing: {error}"))),
+            }
+        }
+    }
+}

@@ -1,0 +1,423 @@
+//! Giving space back: what no snapshot needs is removed, beside any number of writers. PROTOCOL.md, chapter 6, is what
+//! this does, step by step.
+//!
+//! One look at everything (`survey.rs`) gives a proposal (`plan.rs`, pure). What is needed of packs that have little of
+//! it is copied (`repack.rs`), then the plan is put, sessions are resolved, what turned out to be needed is rescued, and
+//! the rest goes (`sweep.rs`). Whoever finds a plan open goes on with it, from wherever it stands.
+
+mod mark;
+mod plan;
+mod repack;
+mod survey;
+mod sweep;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+
+pub use plan::{MaxUnused, PruneProposal};
+
+use self::plan::Bounds;
+use self::survey::Survey;
+use crate::clock::Clock;
+use crate::error::{EngineError, ErrorKind, Result};
+use crate::format::{PrunePlan, PruneState, PruneVerdict};
+use crate::id::{PackId, PruneId, SessionId, SnapshotId};
+use crate::monitor::{Monitor, Problem, ProblemLog};
+use crate::repository::{
+    OpenPlan, Plans, Repository, Session, SessionTable, SessionWriter, has_died, put_plan, put_state, revoke,
+};
+use crate::storage::Outcome;
+
+/// How often a prune begins anew because others change what it looks at.
+const ROUNDS: usize = 8;
+
+/// How to prune.
+pub struct PruneOptions<'a> {
+    /// Look and tell, change nothing.
+    pub dry_run: bool,
+    /// How long forgotten snapshots are kept, in seconds; 0: not at all.
+    pub grace_seconds: i64,
+    /// How much of what stays may be unused.
+    pub max_unused: MaxUnused,
+    /// Bytes that may be copied at most.
+    pub max_repack: Option<u64>,
+    /// Sessions that were open for so many seconds are revoked if they are in the way; 0: all that are.
+    pub revoke_after_seconds: i64,
+    /// The machine's name.
+    pub host: String,
+    /// Program and version.
+    pub program: String,
+    /// Asked while sessions that began before the plan are open: whether to look again, after some time.
+    pub wait: &'a (dyn Fn(&[SessionId]) -> bool + Sync),
+}
+
+/// What a prune did.
+#[derive(Debug, Clone, Default)]
+pub struct PruneReport {
+    /// What it meant to do; of a dry run, what it would do.
+    pub proposal: PruneProposal,
+    /// Plans that were carried out to their end, those of others included.
+    pub plans_done: u64,
+    /// Of these, those that somebody else had begun.
+    pub plans_resumed: u64,
+    /// Bytes of packs that were copied, as they were put.
+    pub bytes_copied: u64,
+    /// Packs that were removed.
+    pub packs_deleted: u64,
+    /// Their bytes.
+    pub bytes_freed: u64,
+    /// Condemned packs that turned out to be needed.
+    pub packs_rescued: u64,
+    /// Objects that the storage did not let go; they are left to a later prune.
+    pub deferred: u64,
+    /// Sessions that were revoked.
+    pub revoked: Vec<SessionId>,
+    /// Sessions that have to end before the plan can go on. Not empty: the prune is not finished, and the next one goes
+    /// on with it.
+    pub waiting_for: Vec<SessionId>,
+    /// The first of the problems.
+    pub problems: Vec<Problem>,
+    /// How many there were.
+    pub problem_count: u64,
+}
+
+/// Removes what no snapshot needs, as far as it may be removed yet.
+///
+/// # Errors
+/// `Refused` if something can't be right: nothing was removed then. `InUse` if other prunes are in the way.
+/// `SessionRevoked`, `Unsupported`, `Damaged`, `Interrupted`, `Io`: the next prune goes on from there.
+pub fn prune(
+    repository: &Repository,
+    options: &PruneOptions<'_>,
+    clock: &dyn Clock,
+    monitor: &dyn Monitor,
+) -> Result<PruneReport> {
+    repository.require_writable()?;
+    let problems = ProblemLog::new(monitor);
+    let mut run = Run {
+        repository,
+        options,
+        clock,
+        monitor,
+        problems: &problems,
+        own: HashSet::new(),
+        may_copy: true,
+        report: PruneReport::default(),
+    };
+    run.run()?;
+    let mut report = run.report;
+    (report.problems, report.problem_count) = problems.finish();
+    Ok(report)
+}
+
+/// One call of prune.
+struct Run<'a> {
+    repository: &'a Repository,
+    options: &'a PruneOptions<'a>,
+    clock: &'a dyn Clock,
+    monitor: &'a dyn Monitor,
+    problems: &'a ProblemLog<'a>,
+    /// Sessions of this call.
+    own: HashSet<SessionId>,
+    /// Whether there is room for copies, as far as is known.
+    may_copy: bool,
+    report: PruneReport,
+}
+
+/// How a round ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Round {
+    /// There is no more to do, or not now.
+    Ended,
+    /// What was looked at is not so any more.
+    Again,
+}
+
+/// What became of the sessions that a plan has to wait for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Resolved {
+    All,
+    Open(Vec<SessionId>),
+    /// Nobody knows for how long one of them was open: a new plan is needed.
+    Unknown,
+}
+
+impl Run<'_> {
+    fn run(&mut self) -> Result<()> {
+        for _ in 0..ROUNDS {
+            match self.round() {
+                Ok(Round::Ended) => return Ok(()),
+                Ok(Round::Again) => {}
+                // Every step may be done twice: with more room, all begins anew, and copies nothing.
+                Err(error) if is_full(&error) && self.spend_reserve()? => {
+                    self.monitor.note("the storage is full: using the reserve, copying nothing");
+                    self.may_copy = false;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(EngineError::new(ErrorKind::InUse, "other prunes are at work"))
+    }
+
+    /// G1: W1 and W2. Its session is one of this run.
+    fn begin(&mut self) -> Result<Session> {
+        let Self { repository, options, clock, .. } = self;
+        let session = Session::begin(repository, &options.host, &options.program, *clock)?;
+        self.own.insert(session.id());
+        Ok(session)
+    }
+
+    fn end(&mut self, session: Session) -> Result<()> {
+        let id = session.id();
+        session.commit(self.repository, None)?;
+        self.own.remove(&id);
+        Ok(())
+    }
+
+    fn round(&mut self) -> Result<Round> {
+        if self.options.dry_run {
+            let plans = Plans::load(self.repository)?;
+            return self.look(&plans).map(|_| Round::Ended);
+        }
+        let session = self.begin()?;
+        let plans = session.plans().clone();
+        if let Some(open) = plans.open().first() {
+            self.end(session)?;
+            return self.resume(open);
+        }
+        let looked = match self.look(&plans) {
+            Ok(looked) => looked,
+            Err(error) => {
+                self.end(session)?;
+                // Whoever finishes a plan meanwhile takes away what this was looking at.
+                let changed = Plans::load(self.repository)?.objects() != plans.objects();
+                let is_transient = matches!(error.kind(), ErrorKind::Refused | ErrorKind::Missing);
+                return if changed && is_transient { Ok(Round::Again) } else { Err(error) };
+            }
+        };
+        self.carry_out(session, &plans, looked)
+    }
+
+    /// The scan, and what follows from it.
+    fn look(&mut self, plans: &Plans) -> Result<(Survey, bool)> {
+        let now = self.clock.now();
+        let sessions = SessionTable::load(self.repository)?;
+        let (before, noticed) = self.notice(plans, &sessions)?;
+        let survey = self.scan(&noticed, now)?;
+        let orphans = self.orphans(&survey)?;
+        let bounds = Bounds {
+            max_unused: if self.may_copy { self.options.max_unused } else { MaxUnused::Unlimited },
+            max_repack: self.options.max_repack,
+            pack_size: self.repository.config().pack_size,
+        };
+        let dropped: Vec<SnapshotId> = survey.dropped.iter().copied().collect();
+        self.report.proposal = plan::plan(survey.census.packs(), orphans, dropped, &bounds);
+        Ok((survey, noticed.is_news_to(&before)))
+    }
+
+    /// From G2 on.
+    fn carry_out(&mut self, session: Session, plans: &Plans, looked: (Survey, bool)) -> Result<Round> {
+        let (survey, has_news) = looked;
+        let mut number = plans.next_number()?;
+        if has_news {
+            // What waits for its time must be on record before sessions are waited for: that may take more than this run.
+            if self.put_plan(number, Vec::new(), Vec::new())? == Round::Again {
+                self.end(session)?;
+                return Ok(Round::Again);
+            }
+            number = number.next().ok_or_else(|| EngineError::damaged("there are no more numbers for plans"))?;
+        }
+        if self.report.proposal.is_empty() {
+            self.end(session)?;
+            self.tidy()?;
+            return Ok(Round::Ended);
+        }
+        let mut condemned: HashSet<PackId> = self.report.proposal.condemned().into_iter().collect();
+        if self.report.proposal.repack.is_empty() {
+            self.end(session)?;
+        } else {
+            for pack in self.copy(session, &survey)? {
+                condemned.remove(&pack);
+            }
+        }
+        drop(survey);
+        let mut condemned: Vec<PackId> = condemned.into_iter().collect();
+        condemned.sort_unstable();
+        let dropped = self.report.proposal.snapshots.clone();
+        let round = self.put_plan(number, condemned, dropped)?;
+        if round == Round::Ended && self.report.waiting_for.is_empty() {
+            self.tidy()?;
+        }
+        Ok(round)
+    }
+
+    fn tidy(&mut self) -> Result<()> {
+        self.remove_old_intents()?;
+        self.restock_reserve()
+    }
+
+    /// G2: the packs that could not be copied after all.
+    fn copy(&mut self, session: Session, survey: &Survey) -> Result<HashSet<PackId>> {
+        let wanted: HashSet<&PackId> = self.report.proposal.repack.iter().collect();
+        // In the order in which they were listed: what belongs together stays together.
+        let packs = survey.census.packs();
+        let packs: Vec<(PackId, u64)> =
+            packs.iter().filter(|pack| wanted.contains(&pack.id)).map(|pack| (pack.id, pack.len)).collect();
+        let bytes = packs.iter().map(|(_, len)| len).sum();
+        self.monitor.stage("copying", Some(packs.len() as u64), Some(bytes));
+        let id = session.id();
+        let writer = SessionWriter::for_copies(self.repository, &survey.index, session)?;
+        let copied = repack::copy(&writer, &survey.census, &packs, self.problems);
+        self.report.bytes_copied += writer.statistics.bytes_added.load(std::sync::atomic::Ordering::Relaxed);
+        match copied {
+            Ok(failed) => {
+                writer.commit(None)?;
+                self.own.remove(&id);
+                Ok(failed)
+            }
+            Err(error) => {
+                if !writer.has_failed() && writer.commit(None).is_ok() {
+                    self.own.remove(&id);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// G3: puts a plan, and goes on with it if it is the one that holds.
+    fn put_plan(&mut self, number: PruneId, condemned: Vec<PackId>, dropped: Vec<SnapshotId>) -> Result<Round> {
+        let program = self.options.program.clone();
+        let plan = PrunePlan { number, time: self.clock.now(), program, condemned, dropped };
+        if put_plan(self.repository, &plan)? == Outcome::Existed {
+            return Ok(Round::Again);
+        }
+        // A prune that was suspended may have taken a number that others used and cleared away.
+        if Plans::load(self.repository)?.done().iter().any(|done| *done >= number) {
+            return Ok(Round::Again);
+        }
+        self.finish(&plan, None)
+    }
+
+    /// Goes on with a plan that was there.
+    fn resume(&mut self, open: &OpenPlan) -> Result<Round> {
+        let Some(plan) = open.plan() else {
+            return Err(EngineError::damaged(format!("plan {} of prune can't be read", open.number())));
+        };
+        let round = self.finish(plan, open.verdict())?;
+        if round == Round::Ended && self.report.waiting_for.is_empty() {
+            self.report.plans_resumed += 1;
+            return Ok(Round::Again);
+        }
+        Ok(round)
+    }
+
+    /// G4 to G10.
+    fn finish(&mut self, plan: &PrunePlan, verdict: Option<&PruneVerdict>) -> Result<Round> {
+        let verdict = match verdict {
+            Some(verdict) => verdict.clone(),
+            None => match self.decide(plan)? {
+                Some(verdict) => verdict,
+                None if self.report.waiting_for.is_empty() => return Ok(Round::Again),
+                None => return Ok(Round::Ended),
+            },
+        };
+        let PruneVerdict::Sweep { rescued } = verdict else { return Ok(Round::Again) };
+        self.report.packs_rescued += rescued.len() as u64;
+        let is_swept = |pack: &PackId| rescued.binary_search(pack).is_err();
+        let swept: Vec<PackId> = plan.condemned.iter().copied().filter(is_swept).collect();
+        let freed = if does_nothing(plan) { 0 } else { self.sweep(plan, &swept)? };
+        self.report.bytes_freed += freed;
+        let plans = Plans::load(self.repository)?;
+        let (_, noticed) = self.notice(&plans, &SessionTable::load(self.repository)?)?;
+        self.conclude(plan.number, &noticed, freed)?;
+        self.report.plans_done += u64::from(!does_nothing(plan));
+        Ok(Round::Ended)
+    }
+
+    /// G4 to G7. `None`: sessions are in the way, or the plan is not to be carried out.
+    fn decide(&mut self, plan: &PrunePlan) -> Result<Option<PruneVerdict>> {
+        let mut verdict = PruneVerdict::Sweep { rescued: Vec::new() };
+        if !does_nothing(plan) {
+            match self.resolve(plan)? {
+                Resolved::All => {}
+                Resolved::Open(sessions) => {
+                    self.report.waiting_for = sessions;
+                    return Ok(None);
+                }
+                Resolved::Unknown => {
+                    put_state(self.repository, &PruneState { number: plan.number, verdict: PruneVerdict::Cancelled })?;
+                    return Ok(None);
+                }
+            }
+            match self.rescue(plan) {
+                Ok(rescued) => verdict = PruneVerdict::Sweep { rescued },
+                Err(error) => {
+                    // Somebody else may have decided meanwhile, and be sweeping what this was looking at.
+                    let plans = Plans::load(self.repository)?;
+                    let same = plans.open().iter().any(|open| open.number() == plan.number && open.verdict().is_none());
+                    let is_transient = matches!(error.kind(), ErrorKind::Refused | ErrorKind::Missing);
+                    return if is_transient && !same { Ok(None) } else { Err(error) };
+                }
+            }
+        }
+        put_state(self.repository, &PruneState { number: plan.number, verdict }).map(Some)
+    }
+
+    /// G4 and G5: all sessions that are open now have to end.
+    fn resolve(&mut self, plan: &PrunePlan) -> Result<Resolved> {
+        let mut open: Vec<SessionId> = SessionTable::load(self.repository)?.open().collect();
+        open.sort_unstable();
+        let may_revoke = self.repository.storage().capabilities().put_if_absent;
+        let after = self.options.revoke_after_seconds;
+        loop {
+            let plans = Plans::load(self.repository)?;
+            let now = self.clock.now();
+            let (before, _) = self.notice(&plans, &SessionTable::default())?;
+            for session in open.iter().filter(|_| may_revoke) {
+                let is_idle = before.is_idle(session, now, after);
+                if is_idle || self.own.contains(session) || has_died(self.repository, *session) {
+                    revoke(self.repository, *session)?;
+                    if !self.own.contains(session) {
+                        self.report.revoked.push(*session);
+                    }
+                }
+            }
+            let sessions = SessionTable::load(self.repository)?;
+            open.retain(|session| sessions.is_open(*session));
+            if open.is_empty() {
+                return Ok(Resolved::All);
+            }
+            if self.monitor.cancelled() {
+                return Err(EngineError::new(ErrorKind::Interrupted, "interrupted"));
+            }
+            if !(self.options.wait)(&open) {
+                let is_unknown = |session: &SessionId| !before.sessions.contains_key(session);
+                let is_old = now.seconds.saturating_sub(plan.time.seconds) >= after;
+                return Ok(if is_old && may_revoke && open.iter().any(is_unknown) {
+                    Resolved::Unknown
+                } else {
+                    Resolved::Open(open)
+                });
+            }
+        }
+    }
+}
+
+/// Whether a plan only says what was noticed.
+fn does_nothing(plan: &PrunePlan) -> bool {
+    plan.condemned.is_empty() && plan.dropped.is_empty()
+}
+
+/// Whether the storage has no room left.
+fn is_full(error: &EngineError) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        if matches!(kind, Some(std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}

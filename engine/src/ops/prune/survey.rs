@@ -1,0 +1,196 @@
+//! Looking at everything: G3 and G6. What can't be right ends the prune here, before anything is decided.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use super::Run;
+use super::mark::mark;
+use super::plan::Noticed;
+use crate::clock::Timestamp;
+use crate::error::{EngineError, ErrorKind, Result};
+use crate::format::{ForgottenRecord, PrunePlan, WhyForgotten};
+use crate::id::{PackId, SnapshotId};
+use crate::repository::{
+    Census, Index, Plans, SessionTable, SnapshotSet, has_died, put_record, read_done, read_snapshots,
+};
+use crate::storage::{ObjectFamily, ObjectName};
+
+/// What a look at everything showed.
+pub(super) struct Survey {
+    pub(super) index: Index,
+    /// What is needed.
+    pub(super) census: Census,
+    /// Every pack that is there, with its length.
+    pub(super) packs: HashMap<PackId, u64>,
+    /// The snapshots that are there and were not looked at, since they go.
+    pub(super) dropped: BTreeSet<SnapshotId>,
+}
+
+impl Run<'_> {
+    /// What a prune first saw when: what the last one remembered, and what is there now.
+    pub(super) fn notice(&self, plans: &Plans, sessions: &SessionTable) -> Result<(Noticed, Noticed)> {
+        let mut before = Noticed::default();
+        for number in plans.done().into_iter().rev() {
+            match read_done(self.repository, number) {
+                Ok(done) => {
+                    before.sessions = done.sessions.into_iter().collect();
+                    before.records = done.records.into_iter().collect();
+                    break;
+                }
+                Err(error) if error.kind() == ErrorKind::Io => return Err(error),
+                // What it had noticed is noticed once more: that costs time, nothing else.
+                Err(_) => {}
+            }
+        }
+        let mut existing = HashSet::new();
+        self.repository.storage().list(ObjectFamily::Snapshots, &mut |name, _| {
+            if let ObjectName::Snapshot(id) = name {
+                existing.insert(id);
+            }
+        })?;
+        let mut records = BTreeSet::new();
+        self.repository.storage().list(ObjectFamily::Forgotten, &mut |name, _| match name {
+            ObjectName::Forgotten(id) if existing.contains(&id) => drop(records.insert(id)),
+            _ => {}
+        })?;
+        let open = sessions.open().filter(|session| !self.own.contains(session));
+        let now = before.at(open, records, self.clock.now());
+        Ok((before, now))
+    }
+
+    /// G3: what there is, and what is needed of it when the snapshots are gone whose time is over.
+    pub(super) fn scan(&self, noticed: &Noticed, now: Timestamp) -> Result<Survey> {
+        self.survey(&mut |set, sessions| {
+            self.record_replaced(set, now)?;
+            let grace = self.options.grace_seconds;
+            let is_expired = |id: &SnapshotId| {
+                let record = set.records.get(id);
+                record.is_some_and(|record| noticed.is_expired(id, record.time, now, grace))
+            };
+            let revoked = set.uncommitted.iter().filter(|(_, session)| sessions.is_revoked(*session));
+            // One that can't be read may go all the same.
+            let unreadable = set.problems.iter().filter_map(|problem| snapshot_of(&problem.path));
+            let there = set.existing().map(|(id, _)| *id).chain(unreadable);
+            Ok(there.filter(is_expired).chain(revoked.map(|(id, _)| *id)).collect())
+        })
+    }
+
+    /// G6: which condemned packs hold what is needed, after all.
+    pub(super) fn rescue(&self, plan: &PrunePlan) -> Result<Vec<PackId>> {
+        let survey = self.survey(&mut |_, _| Ok(plan.dropped.iter().copied().collect()))?;
+        let lost = |pack: &PackId| plan.condemned.binary_search(pack).is_ok();
+        survey.census.missed(&survey.index, &lost)
+    }
+
+    /// Lists and reads everything but data, and marks what is needed by all snapshots but those that `drops` names.
+    fn survey(
+        &self,
+        drops: &mut dyn FnMut(&mut SnapshotSet, &SessionTable) -> Result<BTreeSet<SnapshotId>>,
+    ) -> Result<Survey> {
+        let repository = self.repository;
+        let index = repository.load_index(self.monitor)?;
+        if let Some((session, why)) = index.sessions().damaged().first() {
+            return Err(refused(format!("object {}: {why}", ObjectName::Register(*session))));
+        }
+        if let Some((_, error)) = index.damaged().first() {
+            return Err(refused(error.to_string()));
+        }
+        let mut set = read_snapshots(repository, index.sessions())?;
+        let dropped = drops(&mut set, index.sessions())?;
+        if let Some((id, _)) = set.uncommitted.iter().find(|(_, session)| index.sessions().is_lost(*session)) {
+            return Err(refused(format!("object {} is of a session without a register", ObjectName::Snapshot(*id))));
+        }
+        let gone = |problem: &&crate::monitor::Problem| snapshot_of(&problem.path).is_some_and(|id| !dropped.contains(&id));
+        if let Some(problem) = set.problems.iter().find(gone) {
+            return Err(refused(problem.message.clone()));
+        }
+        let packs = self.list_packs()?;
+        let mut missing = None;
+        index.packs(&mut |id, _| {
+            if !packs.contains_key(&id) {
+                missing = Some(id);
+            }
+        })?;
+        if let Some(id) = missing {
+            return Err(refused(format!("object {} is missing", ObjectName::Pack(id))));
+        }
+        let census = Census::new(&index)?;
+        let needed: Vec<_> = set.existing().filter(|(id, _)| !dropped.contains(id)).collect();
+        self.monitor.stage("finding what is needed", Some(needed.len() as u64), None);
+        mark(repository, &index, &census, needed.into_iter(), self.monitor)?;
+        Ok(Survey { index, census, packs, dropped })
+    }
+
+    pub(super) fn list_packs(&self) -> Result<HashMap<PackId, u64>> {
+        let mut packs = HashMap::new();
+        self.repository.storage().list(ObjectFamily::Packs, &mut |name, len| {
+            if let ObjectName::Pack(id) = name {
+                packs.insert(id, len);
+            }
+        })?;
+        Ok(packs)
+    }
+
+    /// A snapshot that another one replaces gets a record, so that it goes as others do.
+    fn record_replaced(&self, set: &mut SnapshotSet, now: Timestamp) -> Result<()> {
+        for (id, _) in &set.replaced {
+            let record = ForgottenRecord {
+                snapshot: *id,
+                time: now,
+                why: WhyForgotten::Replaced,
+                host: Some(self.options.host.clone()),
+                program: Some(self.options.program.clone()),
+            };
+            if !self.options.dry_run {
+                put_record(self.repository, &record)?;
+            }
+            set.records.insert(*id, record);
+        }
+        Ok(())
+    }
+
+    /// The packs that no index object names which counts, and that nobody is about to name: a writer that is at work
+    /// would need them, and a prune would have to wait for it.
+    pub(super) fn orphans(&self, survey: &Survey) -> Result<Vec<(PackId, u64)>> {
+        let sessions = survey.index.sessions();
+        let mut orphans = Vec::new();
+        for (id, len) in &survey.packs {
+            if survey.index.has_pack(id)? {
+                continue;
+            }
+            let footer = match self.repository.read_footer(*id, *len) {
+                Ok(footer) => footer,
+                Err(error) if error.kind() == ErrorKind::Io => return Err(error),
+                Err(error) if error.kind() == ErrorKind::Missing => continue,
+                Err(error) => {
+                    // Nobody can say whose it is: that is for a check and a repair.
+                    self.problems.add(ObjectName::Pack(*id).to_string().as_bytes(), format!("{error}; it stays"));
+                    continue;
+                }
+            };
+            // The first is the one that wrote it.
+            let Some(writer) = footer.sessions.first().map(|record| record.session()) else { continue };
+            if sessions.is_lost(writer) && SessionTable::load(self.repository)?.is_lost(writer) {
+                let name = ObjectName::Pack(*id);
+                return Err(refused(format!("object {name} is of session {writer}, which has no register")));
+            }
+            let is_at_work = !sessions.is_committed(writer) && !sessions.is_revoked(writer);
+            if !is_at_work || has_died(self.repository, writer) {
+                orphans.push((*id, *len));
+            }
+        }
+        Ok(orphans)
+    }
+}
+
+/// The snapshot that a problem is about.
+fn snapshot_of(path: &[u8]) -> Option<SnapshotId> {
+    match std::str::from_utf8(path).ok().and_then(ObjectName::parse) {
+        Some(ObjectName::Snapshot(id)) => Some(id),
+        _ => None,
+    }
+}
+
+/// Something is not as it must be.
+fn refused(why: String) -> EngineError {
+    EngineError::new(ErrorKind::Refused, format!("nothing is removed, since something is wrong: {why}"))
+}

@@ -1,0 +1,243 @@
+//! G8 to G10: the index without the swept packs, and only then their end. The one place where packs, index objects and
+//! snapshots leave a storage.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rayon::prelude::*;
+
+use super::Run;
+use super::plan::Noticed;
+use crate::crypto::{hash, random_bytes};
+use crate::error::{EngineError, ErrorKind, Result};
+use crate::format::{IndexObject, PruneDone, PrunePlan, encode_index};
+use crate::id::{IndexId, PackId, PruneId, SessionId};
+use crate::limits::MIB;
+use crate::monitor::Problem;
+use crate::repository::{Plans, Session, SessionTable, put_done};
+use crate::storage::{ObjectFamily, ObjectName};
+
+/// Chunks in an index object, about.
+const INDEX_CHUNKS: usize = 100_000;
+/// What is kept in reserve, in bytes: a few index objects.
+const RESERVE_BYTES: usize = 4 * MIB as usize;
+/// How often the index is looked at again, if others change it meanwhile.
+const ATTEMPTS: usize = 5;
+
+/// What the rewriting has to know of an index object.
+struct IndexHead {
+    id: IndexId,
+    session: SessionId,
+    replaces: Vec<IndexId>,
+    /// It names a pack that is swept.
+    names_swept: bool,
+}
+
+impl Run<'_> {
+    /// G8 and G9: removes packs, and what names them before; bytes that were freed. `swept` ascends.
+    pub(super) fn sweep(&mut self, plan: &PrunePlan, swept: &[PackId]) -> Result<u64> {
+        let garbage = self.rewrite_index(swept)?;
+        self.monitor.stage("deleting", Some((garbage.len() + plan.dropped.len() + swept.len()) as u64), None);
+        self.remove_all(garbage.into_iter().map(|id| (ObjectName::Index(id), 0)).collect());
+        self.remove_all(plan.dropped.iter().map(|id| (ObjectName::Snapshot(*id), 0)).collect());
+        let packs = self.list_packs()?;
+        let there = swept.iter().filter_map(|id| Some((ObjectName::Pack(*id), *packs.get(id)?)));
+        let there: Vec<(ObjectName, u64)> = there.collect();
+        self.report.packs_deleted += there.len() as u64;
+        Ok(self.remove_all(there))
+    }
+
+    /// Removes objects, as far as the storage lets it; their lengths together.
+    fn remove_all(&mut self, objects: Vec<(ObjectName, u64)>) -> u64 {
+        let (freed, deferred) = (AtomicU64::new(0), AtomicU64::new(0));
+        objects.par_iter().for_each(|(name, len)| {
+            match self.repository.storage().remove(*name) {
+                Ok(()) => freed.fetch_add(*len, Ordering::Relaxed),
+                Err(error) => {
+                    let message = format!("{error}; it is left to a later prune");
+                    self.monitor.problem(&Problem { path: name.to_string().into_bytes(), message });
+                    deferred.fetch_add(1, Ordering::Relaxed)
+                }
+            };
+            self.monitor.advance(1, *len);
+        });
+        self.report.deferred += deferred.into_inner();
+        freed.into_inner()
+    }
+
+    /// G8: puts index objects without the swept packs in place of those that name them. The index objects that don't
+    /// count any more, and never will.
+    fn rewrite_index(&mut self, swept: &[PackId]) -> Result<Vec<IndexId>> {
+        for _ in 0..ATTEMPTS {
+            match self.try_rewrite(swept) {
+                // Somebody else did it, and removes what this was reading.
+                Err(error) if error.kind() == ErrorKind::Missing => {}
+                other => return other,
+            }
+        }
+        Err(EngineError::new(ErrorKind::InUse, "the index changes all the time: other prunes are at work"))
+    }
+
+    fn try_rewrite(&mut self, swept: &[PackId]) -> Result<Vec<IndexId>> {
+        let session = self.begin()?;
+        let result = self.put_rewritten(&session, swept);
+        match (result, self.end(session)) {
+            (Ok(garbage), Ok(())) => Ok(garbage),
+            (Err(error), _) | (Ok(_), Err(error)) => Err(error),
+        }
+    }
+
+    fn put_rewritten(&self, session: &Session, swept: &[PackId]) -> Result<Vec<IndexId>> {
+        let (sessions, heads) = self.index_heads(swept)?;
+        let committed = || heads.iter().filter(|head| sessions.is_committed(head.session));
+        let replaced: HashSet<IndexId> = committed().flat_map(|head| head.replaces.iter().copied()).collect();
+        let counts = |head: &&IndexHead| sessions.is_committed(head.session) && !replaced.contains(&head.id);
+        let naming: Vec<IndexId> = heads.iter().filter(counts).filter(|head| head.names_swept).map(|h| h.id).collect();
+        let mut garbage: Vec<IndexId> = heads.iter().map(|head| head.id).filter(|id| replaced.contains(id)).collect();
+        if !naming.is_empty() {
+            garbage.extend(&naming);
+            // What was replaced before and is still there stays replaced, also when what replaced it goes.
+            self.put_remaining(session, &naming, garbage.clone(), swept)?;
+        }
+        garbage.extend(heads.iter().filter(|head| sessions.is_revoked(head.session)).map(|head| head.id));
+        garbage.sort_unstable();
+        garbage.dedup();
+        Ok(garbage)
+    }
+
+    /// Reads every index object, and keeps little of it.
+    fn index_heads(&self, swept: &[PackId]) -> Result<(SessionTable, Vec<IndexHead>)> {
+        let repository = self.repository;
+        let sessions = SessionTable::load(repository)?;
+        let mut listed = Vec::new();
+        repository.storage().list(ObjectFamily::Indexes, &mut |name, _| {
+            if let ObjectName::Index(id) = name {
+                listed.push(id);
+            }
+        })?;
+        self.monitor.stage("reading index", Some(listed.len() as u64), None);
+        let head = |id: &IndexId| {
+            let object = repository.read_index(*id)?;
+            self.monitor.advance(1, 0);
+            Ok(IndexHead {
+                id: *id,
+                session: object.session,
+                replaces: object.replaces,
+                names_swept: object.packs.iter().any(|pack| swept.binary_search(&pack.id).is_ok()),
+            })
+        };
+        let heads = listed.par_iter().map(head).collect::<Result<Vec<_>>>()?;
+        Ok((sessions, heads))
+    }
+
+    /// Puts the rows of `naming` without swept packs; the first object names what is replaced.
+    fn put_remaining(
+        &self,
+        session: &Session,
+        naming: &[IndexId],
+        replaces: Vec<IndexId>,
+        swept: &[PackId],
+    ) -> Result<()> {
+        let empty = || IndexObject::empty(session.id());
+        let mut pending = IndexObject { replaces, ..empty() };
+        let mut chunks = 0;
+        let mut seen = HashSet::new();
+        for id in naming {
+            let object = self.repository.read_index(*id)?;
+            for pack in object.packs {
+                if swept.binary_search(&pack.id).is_ok() || !seen.insert(pack.id) {
+                    continue;
+                }
+                chunks += pack.segments.iter().map(|segment| segment.chunks.len()).sum::<usize>();
+                for segment in &pack.segments {
+                    let known = pending.sessions.iter().any(|record| record.session() == segment.session);
+                    let record = object.sessions.iter().find(|record| record.session() == segment.session);
+                    pending.sessions.extend(record.filter(|_| !known).cloned());
+                }
+                pending.packs.push(pack);
+                if chunks >= INDEX_CHUNKS {
+                    self.put_index(&std::mem::replace(&mut pending, empty()))?;
+                    chunks = 0;
+                }
+            }
+        }
+        if pending == empty() { Ok(()) } else { self.put_index(&pending) }
+    }
+
+    fn put_index(&self, object: &IndexObject) -> Result<()> {
+        let bytes = encode_index(object, self.repository.domain(), 0);
+        self.repository.storage().write_new(ObjectName::Index(IndexId::new(hash(&bytes))), &[&bytes])?;
+        Ok(())
+    }
+
+    /// G10: says that a plan is over, then clears away what nobody needs of earlier ones and of this one.
+    pub(super) fn conclude(&mut self, number: PruneId, noticed: &Noticed, freed_bytes: u64) -> Result<()> {
+        let done = PruneDone {
+            number,
+            time: self.clock.now(),
+            sessions: noticed.sessions.iter().map(|(id, time)| (*id, *time)).collect(),
+            records: noticed.records.iter().map(|(id, time)| (*id, *time)).collect(),
+            freed_bytes,
+        };
+        put_done(self.repository, &done)?;
+        let mut objects = Plans::load(self.repository)?.objects().to_vec();
+        // `done` goes last: without it, what is left of a plan would look open.
+        objects.sort_by_key(|name| matches!(name, ObjectName::PruneDone(_)));
+        for name in objects {
+            let is_left_over = match name {
+                ObjectName::PrunePlan(other) | ObjectName::PruneState(other) => other <= number,
+                ObjectName::PruneDone(other) => other < number,
+                _ => false,
+            };
+            // Only tidiness; and where one can't be removed, those behind it must stay, too.
+            if is_left_over && self.repository.storage().remove(name).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes away intents of sessions that have ended: the register says all. Only tidiness.
+    pub(super) fn remove_old_intents(&self) -> Result<()> {
+        let mut intents = Vec::new();
+        let mut ended = HashSet::new();
+        self.repository.storage().list(ObjectFamily::Sessions, &mut |name, _| match name {
+            ObjectName::Intent(id) => intents.push(id),
+            ObjectName::Register(id) => drop(ended.insert(id)),
+            _ => {}
+        })?;
+        for id in intents.into_iter().filter(|id| ended.contains(id)) {
+            if self.repository.storage().remove(ObjectName::Intent(id)).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the reserve up, so that there is room for what a prune has to put. Whether there was one.
+    pub(super) fn spend_reserve(&self) -> Result<bool> {
+        let mut found = false;
+        self.repository.storage().list(ObjectFamily::Prune, &mut |name, _| {
+            found |= name == ObjectName::PruneReserve;
+        })?;
+        if found {
+            self.repository.storage().remove(ObjectName::PruneReserve)?;
+        }
+        Ok(found)
+    }
+
+    /// Puts the reserve if there is none. Where there is no room, there will be none.
+    pub(super) fn restock_reserve(&self) -> Result<()> {
+        let mut found = false;
+        self.repository.storage().list(ObjectFamily::Prune, &mut |name, _| {
+            found |= name == ObjectName::PruneReserve;
+        })?;
+        if !found {
+            let blocks = RESERVE_BYTES / 4096;
+            let mut bytes = Vec::with_capacity(RESERVE_BYTES);
+            (0..blocks).for_each(|_| bytes.extend_from_slice(&random_bytes::<4096>()));
+            let _ = self.repository.storage().write_new(ObjectName::PruneReserve, &[&bytes]);
+        }
+        Ok(())
+    }
+}
