@@ -7,6 +7,7 @@ pub(crate) mod bench;
 pub(crate) mod browse;
 pub(crate) mod forget;
 pub(crate) mod keys;
+pub(crate) mod prune;
 pub(crate) mod restore;
 pub(crate) mod select;
 pub(crate) mod snapshot;
@@ -29,6 +30,7 @@ const OVERVIEW: &str = "Examples:
   repo restore latest:/etc --target /tmp/etc   get a directory back
   repo check --read-data                       prove that everything can be read
   repo forget --keep-daily 7 --dry-run         see what a policy would take off the list
+  repo prune                                   give space back that no snapshot needs
   repo demo                                    watch all of it work in a scratch directory
 
 Exit codes:
@@ -103,6 +105,7 @@ pub(crate) enum Command {
     Tag(upkeep::Tag),
     Forget(Box<forget::Forget>),
     Undelete(forget::Undelete),
+    Prune(prune::Prune),
     Key(keys::Key),
     Cache(upkeep::Cache),
     Completions(upkeep::Completions),
@@ -130,6 +133,7 @@ impl Command {
             Self::Tag(_) => "tag",
             Self::Forget(_) => "forget",
             Self::Undelete(_) => "undelete",
+            Self::Prune(_) => "prune",
             Self::Key(_) => "key",
             Self::Cache(_) => "cache",
             Self::Completions(_) => "completions",

@@ -13,6 +13,7 @@ mod init;
 mod key;
 mod ls;
 mod man;
+mod prune;
 mod restore;
 mod snapshot;
 mod snapshots;
@@ -52,6 +53,7 @@ pub(crate) fn run(context: &Context, command: &Command) -> Result<Outcome, Failu
         Command::Tag(arguments) => tag::run(context, arguments),
         Command::Forget(arguments) => forget::run(context, arguments),
         Command::Undelete(arguments) => undelete::run(context, arguments),
+        Command::Prune(arguments) => prune::run(context, arguments),
         Command::Key(arguments) => key::run(context, arguments),
         Command::Cache(arguments) => cache::run(context, arguments),
         Command::Completions(arguments) => completions::run(context, arguments),

@@ -49,6 +49,8 @@ pub(crate) enum Outcome {
     Problems,
     /// The repository has damage; it was named.
     Damage,
+    /// It can't go on before others have ended; they were named.
+    Waiting,
 }
 
 impl Outcome {
@@ -62,6 +64,7 @@ impl Outcome {
             Self::Done => DONE,
             Self::Problems => PROBLEMS,
             Self::Damage => DAMAGE,
+            Self::Waiting => IN_USE,
         }
     }
 }

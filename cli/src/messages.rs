@@ -68,7 +68,7 @@ pub(crate) enum Message<'a> {
     Initialized { id: String, repository: &'a str, cipher: &'static str, key: String },
     /// A snapshot.
     Snapshot(Box<SnapshotFields>),
-    /// What `snapshot`, `restore`, `check`, `find` or `forget` did in all.
+    /// What `snapshot`, `restore`, `check`, `find`, `forget` or `prune` did in all.
     Summary(Summary),
     /// Something in a snapshot, from `ls`.
     Node(Box<NodeFields>),
@@ -191,6 +191,8 @@ pub(crate) enum Summary {
     Find { matches: u64, snapshots: u64 },
     /// Of `forget`.
     Forget(ForgetSummary),
+    /// Of `prune`.
+    Prune(PruneSummary),
 }
 
 /// What a snapshot stored. Names as restic's where the meaning is the same.
@@ -280,6 +282,33 @@ pub(crate) struct ForgetSummary {
     pub(crate) snapshots_forgotten: u64,
     pub(crate) snapshots_forgotten_before: u64,
     pub(crate) error_count: u64,
+}
+
+/// What was removed, and what was meant to be.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct PruneSummary {
+    pub(crate) dry_run: bool,
+    pub(crate) finished: bool,
+    pub(crate) snapshots_dropped: u64,
+    pub(crate) packs_unused: u64,
+    pub(crate) bytes_unused: u64,
+    pub(crate) packs_orphaned: u64,
+    pub(crate) bytes_orphaned: u64,
+    pub(crate) packs_to_repack: u64,
+    pub(crate) bytes_to_repack: u64,
+    pub(crate) bytes_to_free: u64,
+    pub(crate) bytes_kept: u64,
+    pub(crate) bytes_left_unused: u64,
+    pub(crate) bytes_copied: u64,
+    pub(crate) packs_deleted: u64,
+    pub(crate) bytes_freed: u64,
+    pub(crate) packs_rescued: u64,
+    pub(crate) objects_deferred: u64,
+    pub(crate) plans_resumed: u64,
+    pub(crate) sessions_revoked: Vec<String>,
+    pub(crate) sessions_waited_for: Vec<String>,
+    pub(crate) error_count: u64,
+    pub(crate) total_duration: f64,
 }
 
 /// The fields of statistics depend on the command.

@@ -2,6 +2,7 @@
 
 use engine::retention::{Count, GroupBy, Policy, Span, TagList};
 
+use super::prune::How;
 use super::select::Filter;
 
 const FORGET_EXAMPLES: &str = "Examples:
@@ -9,9 +10,10 @@ const FORGET_EXAMPLES: &str = "Examples:
   repo forget --keep-last 10 --keep-within 30d --host web1
   repo forget --keep-yearly unlimited --keep-tag keep --group-by label
   repo forget 4bba301e 79766175
+  repo forget --keep-daily 7 --prune
 
-Removes nothing: a forgotten snapshot is not listed any more, and `repo undelete` brings it back. Space will come
-back with the `prune` of a later version; until then, the data of forgotten snapshots is kept and checked.";
+Removes nothing: a forgotten snapshot is not listed any more, and `repo undelete` brings it back. Space comes back with
+`repo prune`, or --prune, when the grace time is over; until then, its data is kept and checked.";
 
 /// Take snapshots off the list, by a policy or by name
 ///
@@ -42,6 +44,13 @@ pub(crate) struct Forget {
     /// Say what would be done, and do nothing
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,
+
+    /// Prune afterwards, as `repo prune` does
+    #[arg(long)]
+    pub(crate) prune: bool,
+
+    #[command(flatten, next_help_heading = "Pruning")]
+    pub(crate) how: How,
 
     #[command(flatten)]
     pub(crate) filter: Filter,

@@ -1,7 +1,7 @@
 //! Values that people write: sizes, times, shares of the data. Pure but for the time zone.
 
 use engine::clock::Timestamp;
-use engine::ops::ReadData;
+use engine::ops::{MaxUnused, ReadData};
 
 /// Bytes: a number with an optional binary unit, `512`, `64K`, `1.5MiB`, `2G`.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
@@ -84,6 +84,37 @@ pub(crate) fn subset(text: &str) -> Result<ReadData, String> {
     }
 }
 
+/// A time to wait, in seconds: `0`, `90s`, `30m`, `12h`, `7d`, `2w`.
+pub(crate) fn seconds(text: &str) -> Result<i64, String> {
+    let expected = || "expected a number with s, m, h, d or w, such as 12h or 7d, or 0".to_owned();
+    let text = text.trim();
+    if text == "0" {
+        return Ok(0);
+    }
+    let (unit, factor) = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400), ("w", 604_800)]
+        .into_iter()
+        .find(|(unit, _)| text.ends_with(unit))
+        .ok_or_else(expected)?;
+    let number: u32 = text.trim_end_matches(unit).trim().parse().map_err(|_| expected())?;
+    Ok(i64::from(number) * factor)
+}
+
+/// How much may stay unused: `5%`, `200M`, `unlimited`.
+pub(crate) fn max_unused(text: &str) -> Result<MaxUnused, String> {
+    let expected = || "expected a share such as 5%, a size such as 200M, or unlimited".to_owned();
+    let text = text.trim();
+    if text == "unlimited" {
+        return Ok(MaxUnused::Unlimited);
+    }
+    match text.strip_suffix('%') {
+        Some(percent) => match percent.trim().parse::<f64>() {
+            Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(MaxUnused::Percent(percent)),
+            _ => Err("a share is between 0% and 100%".into()),
+        },
+        None => size(text).map(MaxUnused::Bytes).map_err(|_| expected()),
+    }
+}
+
 /// A tag, one of a comma list.
 pub(crate) fn tag(text: &str) -> Result<String, String> {
     let tag = text.trim();
@@ -135,6 +166,25 @@ mod tests {
         assert!(time("now").is_ok());
         for text in ["", "yesterday", "2026-13-01", "2026-11-21 25:00:00", "12345"] {
             assert!(time(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn spans_of_time_and_shares() {
+        for (text, value) in
+            [("0", 0), ("90s", 90), ("30m", 1800), ("12 h", 43_200), ("7d", 604_800), ("2w", 1_209_600)]
+        {
+            assert_eq!(seconds(text), Ok(value), "{text}");
+        }
+        for text in ["", "7", "d", "-1d", "1.5h", "1y", "d7", "99999999999d"] {
+            assert!(seconds(text).is_err(), "{text}");
+        }
+        assert_eq!(max_unused("5%"), Ok(MaxUnused::Percent(5.0)));
+        assert_eq!(max_unused("0"), Ok(MaxUnused::Bytes(0)));
+        assert_eq!(max_unused("200M"), Ok(MaxUnused::Bytes(200 << 20)));
+        assert_eq!(max_unused("unlimited"), Ok(MaxUnused::Unlimited));
+        for text in ["", "101%", "-1%", "NaN%", "x", "5 percent"] {
+            assert!(max_unused(text).is_err(), "{text}");
         }
     }
 

@@ -5,6 +5,7 @@ use engine::monitor::Monitor;
 use engine::ops::{self, Fate, ForgetPlan, PlannedGroup, PlannedSnapshot, PolicyRequest};
 use engine::repository::Repository;
 
+use super::prune;
 use crate::args::forget::Forget;
 use crate::context::{Context, PROGRAM, SystemClock};
 use crate::exit::{Failure, Outcome};
@@ -45,6 +46,11 @@ pub(super) fn run(context: &Context, arguments: &Forget) -> Result<Outcome, Fail
         error_count: problems,
     };
     show_summary(context, summary)?;
+    if arguments.prune && !arguments.dry_run {
+        drop(progress);
+        let pruned = prune::prune(context, &repository, &arguments.how, false)?;
+        return Ok(if problems == 0 { pruned } else { Outcome::of_problems(problems) });
+    }
     Ok(Outcome::of_problems(problems))
 }
 
@@ -150,7 +156,7 @@ fn show_summary(context: &Context, summary: ForgetSummary) -> Result<(), Failure
         output.summary(&format!("forgot {forgotten}, kept {}{before}", summary.snapshots_kept))?;
     }
     if summary.snapshots_forgotten > 0 {
-        output.summary("no space is freed: that is for the prune of a later version")?;
+        output.summary("space comes back with `repo prune`, when the grace time is over")?;
         output.summary("`repo snapshots --forgotten` lists what is forgotten, `repo undelete` brings it back")?;
     }
     Ok(())

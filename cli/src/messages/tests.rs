@@ -90,7 +90,8 @@ fn summaries() -> Vec<Message<'static>> {
         snapshots_forgotten_before: 0,
         error_count: 0,
     });
-    [Summary::Snapshot(snapshot), Summary::Restore(restore), Summary::Check(check), find, forget]
+    let prune = Summary::Prune(PruneSummary::default());
+    [Summary::Snapshot(snapshot), Summary::Restore(restore), Summary::Check(check), find, forget, prune]
         .map(Message::Summary)
         .into()
 }

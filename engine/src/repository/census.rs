@@ -241,9 +241,8 @@ impl Census {
 
     /// What is needed of each pack, in no particular order.
     pub fn packs(&self) -> Vec<PackCount> {
-        let count = |(id, len): &(PackId, u64)| {
-            PackCount { id: *id, len: *len, sealed: 0, live: 0, kind: ChunkKind::Data }
-        };
+        let count =
+            |(id, len): &(PackId, u64)| PackCount { id: *id, len: *len, sealed: 0, live: 0, kind: ChunkKind::Data };
         let mut packs: Vec<PackCount> = self.packs.iter().map(count).collect();
         for (segment, needed) in self.segments.iter().zip(&self.needed) {
             let pack = &mut packs[segment.pack as usize];

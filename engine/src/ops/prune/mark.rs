@@ -23,7 +23,7 @@ enum Holds {
 /// Marks in `census` every chunk that the snapshots need.
 ///
 /// # Errors
-/// `Refused` if a tree can't be read, or the index does not list a chunk: then nothing may be removed. `Interrupted`,
+/// `Damaged` if a tree can't be read, or the index does not list a chunk: then nothing may be removed. `Interrupted`,
 /// `Io`.
 pub(super) fn mark<'s>(
     repository: &Repository,
@@ -50,7 +50,7 @@ pub(super) fn mark<'s>(
 
 fn refusal(id: SnapshotId, error: EngineError) -> EngineError {
     let text = format!("snapshot {id} can't be read whole, so nothing is removed");
-    EngineError::with_source(ErrorKind::Refused, text, error)
+    EngineError::with_source(ErrorKind::Damaged, text, error)
 }
 
 struct Walk<'a> {

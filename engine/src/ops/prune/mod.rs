@@ -85,7 +85,7 @@ pub struct PruneReport {
 /// Removes what no snapshot needs, as far as it may be removed yet.
 ///
 /// # Errors
-/// `Refused` if something can't be right: nothing was removed then. `InUse` if other prunes are in the way.
+/// `Damaged` if something can't be right: nothing was removed then. `InUse` if other prunes are in the way.
 /// `SessionRevoked`, `Unsupported`, `Damaged`, `Interrupted`, `Io`: the next prune goes on from there.
 pub fn prune(
     repository: &Repository,
@@ -192,7 +192,7 @@ impl Run<'_> {
                 self.end(session)?;
                 // Whoever finishes a plan meanwhile takes away what this was looking at.
                 let changed = Plans::load(self.repository)?.objects() != plans.objects();
-                let is_transient = matches!(error.kind(), ErrorKind::Refused | ErrorKind::Missing);
+                let is_transient = matches!(error.kind(), ErrorKind::Damaged | ErrorKind::Missing);
                 return if changed && is_transient { Ok(Round::Again) } else { Err(error) };
             }
         };
@@ -356,7 +356,7 @@ impl Run<'_> {
                     // Somebody else may have decided meanwhile, and be sweeping what this was looking at.
                     let plans = Plans::load(self.repository)?;
                     let same = plans.open().iter().any(|open| open.number() == plan.number && open.verdict().is_none());
-                    let is_transient = matches!(error.kind(), ErrorKind::Refused | ErrorKind::Missing);
+                    let is_transient = matches!(error.kind(), ErrorKind::Damaged | ErrorKind::Missing);
                     return if is_transient && !same { Ok(None) } else { Err(error) };
                 }
             }

@@ -103,8 +103,7 @@ pub(super) fn plan(
     snapshots.sort_unstable();
     let (dead, live): (Vec<PackCount>, Vec<PackCount>) = packs.into_iter().partition(|pack| pack.live == 0);
     let repack = choose(&live, bounds);
-    let (copied, kept): (Vec<PackCount>, Vec<PackCount>) =
-        live.into_iter().partition(|pack| repack.contains(&pack.id));
+    let (copied, kept): (Vec<PackCount>, Vec<PackCount>) = live.into_iter().partition(|pack| repack.contains(&pack.id));
     let sum = |packs: &[PackCount], bytes: fn(&PackCount) -> u64| packs.iter().map(bytes).sum();
     PruneProposal {
         repack: copied.iter().map(|pack| pack.id).collect(),

@@ -99,7 +99,8 @@ impl Run<'_> {
         if let Some((id, _)) = set.uncommitted.iter().find(|(_, session)| index.sessions().is_lost(*session)) {
             return Err(refused(format!("object {} is of a session without a register", ObjectName::Snapshot(*id))));
         }
-        let gone = |problem: &&crate::monitor::Problem| snapshot_of(&problem.path).is_some_and(|id| !dropped.contains(&id));
+        let gone =
+            |problem: &&crate::monitor::Problem| snapshot_of(&problem.path).is_some_and(|id| !dropped.contains(&id));
         if let Some(problem) = set.problems.iter().find(gone) {
             return Err(refused(problem.message.clone()));
         }
@@ -192,5 +193,5 @@ fn snapshot_of(path: &[u8]) -> Option<SnapshotId> {
 
 /// Something is not as it must be.
 fn refused(why: String) -> EngineError {
-    EngineError::new(ErrorKind::Refused, format!("nothing is removed, since something is wrong: {why}"))
+    EngineError::new(ErrorKind::Damaged, format!("nothing is removed, since something is wrong: {why}"))
 }
