@@ -1,0 +1,281 @@
+//! What clients do: the verbs of the engine, each in a newly opened repository, as a process would.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use engine::clock::{Clock, Timestamp};
+use engine::crypto::Secret;
+use engine::id::SnapshotId;
+use engine::monitor::Silent;
+use engine::ops::{
+    self, InitOptions, SnapshotFilter, SnapshotInput, SnapshotOptions, TagChange, Undeleted, find_snapshot,
+    list_snapshots,
+};
+use engine::repository::Repository;
+use engine::{EngineError, ErrorKind, Result};
+
+use super::material::{self, FIRST_TREE, Trees};
+use super::port::Port;
+use super::world::{Client, World};
+
+/// A snapshot that somebody was told of.
+#[derive(Debug, Clone)]
+pub struct Promise {
+    /// Its id.
+    pub id: SnapshotId,
+    /// What it holds.
+    pub material: u64,
+    /// When somebody first asked to forget or to replace it, if anybody did.
+    pub given_up: Option<i64>,
+}
+
+/// All that was promised, as clients were told.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    /// Every snapshot that a command reported.
+    pub promises: Vec<Promise>,
+    /// When the clock of the last prune that began stood where, in seconds since 1970.
+    pub pruned: Option<i64>,
+}
+
+/// A verb and what it is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verb {
+    /// Makes a repository.
+    Init,
+    /// Saves a stream.
+    Stream(u64),
+    /// Saves a stream of several packs.
+    LargeStream(u64),
+    /// Saves a tree; compares with the last one.
+    Tree(u64),
+    /// Saves a tree without comparing.
+    ForcedTree(u64),
+    /// Saves a tree; makes no snapshot if it is as the last one.
+    TreeIfChanged(u64),
+    /// Forgets the listed snapshot of this position, counted around.
+    Forget(usize),
+    /// Brings back the forgotten snapshot of this position, counted around.
+    Undelete(usize),
+    /// Tags the listed snapshot of this position, counted around.
+    Tag(usize, String),
+    /// Adds a key.
+    AddKey,
+    /// Removes a key that is not in use.
+    RemoveKey,
+    /// Changes the password: adds a key and removes the one in use.
+    ChangeKey,
+}
+
+/// A time that its owner sets.
+pub struct WorldClock {
+    world: Arc<World>,
+    /// What this machine's clock is ahead, in seconds.
+    ahead: i64,
+}
+
+impl Clock for WorldClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::new(self.world.now() + self.ahead, 0)
+    }
+}
+
+/// A machine that uses the storage.
+pub struct Machine<'a> {
+    /// What it uses.
+    pub world: Arc<World>,
+    /// Which client of it it is.
+    pub client: Client,
+    /// What opens the repository.
+    pub secret: &'a Secret,
+    /// Another secret, for the verbs of keys.
+    pub other_secret: &'a Secret,
+    /// Where its cache is.
+    pub cache: PathBuf,
+    /// Trees to save.
+    pub trees: &'a Trees,
+    /// What was promised.
+    pub ledger: Arc<Mutex<Ledger>>,
+    /// What its clock is ahead, in seconds.
+    pub ahead: i64,
+}
+
+const PROGRAM: &str = "simulator";
+
+impl Machine<'_> {
+    /// Its name: machines of the same name take over what is left behind.
+    pub fn host(&self) -> String {
+        "machine".into()
+    }
+
+    /// The ledger.
+    pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().expect("no holder of this lock panics")
+    }
+
+    /// Its clock.
+    pub fn clock(&self) -> WorldClock {
+        WorldClock { world: Arc::clone(&self.world), ahead: self.ahead }
+    }
+
+    /// Opens the repository.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub fn open(&self) -> Result<Repository> {
+        Repository::open(Port::new(&self.world, self.client), self.secret, &self.cache)
+    }
+
+    /// Does it.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub fn run(&self, verb: &Verb) -> Result<()> {
+        match verb {
+            Verb::Init => self.init(),
+            Verb::Stream(number) => self.save_stream(*number, material::stream(*number)).map(drop),
+            Verb::LargeStream(number) => self.save_stream(*number, material::large_stream(*number)).map(drop),
+            Verb::Tree(number) => self.save_tree(*number, &SnapshotOptions::default()),
+            Verb::ForcedTree(number) => {
+                self.save_tree(*number, &SnapshotOptions { force: true, ..SnapshotOptions::default() })
+            }
+            Verb::TreeIfChanged(number) => {
+                self.save_tree(*number, &SnapshotOptions { skip_if_unchanged: true, ..SnapshotOptions::default() })
+            }
+            Verb::Forget(position) => self.forget(*position),
+            Verb::Undelete(position) => self.undelete(*position),
+            Verb::Tag(position, tag) => self.tag(*position, tag),
+            Verb::AddKey => {
+                ops::add_key(&self.open()?, self.other_secret, "other", false, &self.clock()).map(drop)
+            }
+            Verb::RemoveKey => self.remove_key(),
+            Verb::ChangeKey => self.open().and_then(|repository| {
+                ops::change_password(&repository, self.other_secret, false, &self.clock()).map(drop)
+            }),
+        }
+    }
+
+    fn init(&self) -> Result<()> {
+        let options = InitOptions {
+            cipher: ops::CipherChoice::XChaCha20Poly1305,
+            chunk_size: Some(512),
+            dump_chunk_size: Some(512),
+            pack_size: Some(1 << 20),
+            ..InitOptions::default()
+        };
+        ops::init(&*Port::new(&self.world, self.client), self.secret, &options, &self.clock()).map(drop)
+    }
+
+    fn options(&self, number: u64, given: &SnapshotOptions) -> SnapshotOptions {
+        SnapshotOptions {
+            host: self.host(),
+            program: PROGRAM.into(),
+            tags: vec![material::tag(number)],
+            ..given.clone()
+        }
+    }
+
+    fn save(&self, input: SnapshotInput<'_>, number: u64, options: &SnapshotOptions) -> Result<Option<SnapshotId>> {
+        let report = ops::snapshot(&self.open()?, input, options, &self.clock(), &Silent)?;
+        if report.statistics.problems > 0 {
+            return Err(EngineError::new(ErrorKind::Invalid, format!("the source has problems: {:?}", report.problems)));
+        }
+        if let Some(id) = report.snapshot {
+            self.ledger().promises.push(Promise { id, material: number, given_up: None });
+        }
+        Ok(report.snapshot)
+    }
+
+    /// Saves these bytes as material of this number.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub fn save_stream(&self, number: u64, bytes: Vec<u8>) -> Result<Option<SnapshotId>> {
+        let options = self.options(number, &SnapshotOptions::default());
+        let mut read = bytes.as_slice();
+        let input = SnapshotInput::Stream { name: b"stream".to_vec(), read: &mut read, finish: Box::new(|| Ok(())) };
+        self.save(input, number, &options)
+    }
+
+    fn save_tree(&self, number: u64, given: &SnapshotOptions) -> Result<()> {
+        use std::os::unix::ffi::OsStrExt;
+        let number = FIRST_TREE + number % material::TREES;
+        let options = SnapshotOptions { as_path: Some(b"/data".to_vec()), ..self.options(number, given) };
+        let path = self.trees.path(number).as_os_str().as_bytes().to_vec();
+        self.save(SnapshotInput::Paths(vec![path]), number, &options).map(drop)
+    }
+
+    fn give_up(&self, id: SnapshotId) {
+        let now = self.world.now();
+        for promise in &mut self.ledger().promises {
+            if promise.id == id {
+                promise.given_up.get_or_insert(now);
+            }
+        }
+    }
+
+    fn forget(&self, position: usize) -> Result<()> {
+        let repository = self.open()?;
+        let listed = list_snapshots(&repository, &SnapshotFilter::default())?.snapshots;
+        let Some((id, _)) = listed.get(position % listed.len().max(1)) else { return Ok(()) };
+        let plan = ops::plan_named(&repository, &[id.to_hex()], &SnapshotFilter::default())?;
+        self.give_up(*id);
+        ops::forget(&repository, &plan, &self.host(), PROGRAM, &self.clock(), &Silent).map(drop)
+    }
+
+    fn undelete(&self, position: usize) -> Result<()> {
+        let repository = self.open()?;
+        let listed = ops::list_forgotten(&repository, &SnapshotFilter::default())?.snapshots;
+        let Some((id, snapshot, _)) = listed.get(position % listed.len().max(1)) else { return Ok(()) };
+        let done = ops::undelete(&repository, &[id.to_hex()], &self.host(), PROGRAM, &self.clock())?;
+        for (_, what) in done {
+            if let (Undeleted::Back(id), Some(material)) = (what, material::number_of(&snapshot.tags)) {
+                self.ledger().promises.push(Promise { id, material, given_up: None });
+            }
+        }
+        Ok(())
+    }
+
+    fn tag(&self, position: usize, tag: &str) -> Result<()> {
+        let repository = self.open()?;
+        let listed = list_snapshots(&repository, &SnapshotFilter::default())?.snapshots;
+        let Some((id, snapshot)) = listed.get(position % listed.len().max(1)) else { return Ok(()) };
+        let change = TagChange { add: vec![tag.to_owned()], ..TagChange::default() };
+        self.give_up(*id);
+        let one = [(*id, snapshot.clone())];
+        for (_, new) in ops::tag(&repository, &one, &change, &self.host(), PROGRAM, &self.clock())? {
+            if let Some(material) = material::number_of(&snapshot.tags) {
+                self.ledger().promises.push(Promise { id: new, material, given_up: None });
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_key(&self) -> Result<()> {
+        let repository = self.open()?;
+        let (slots, _) = ops::list_keys(&repository)?;
+        match slots.iter().find(|slot| !slot.current) {
+            Some(slot) => ops::remove_key(&repository, &slot.id.to_hex(), false).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// The bytes of the files of a snapshot, by path, read by the engine's `dump`.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub fn restored(&self, repository: &Repository, id: SnapshotId, paths: &[String]) -> Result<Vec<Vec<u8>>> {
+        let index = repository.load_index(&Silent)?;
+        let (_, snapshot) = find_snapshot(repository, &id.to_hex(), &SnapshotFilter::default())?;
+        let dump = |path: &String| {
+            let mut bytes = Vec::new();
+            ops::dump_file(repository, &index, &snapshot, path.as_bytes(), &mut bytes).map(|()| bytes)
+        };
+        paths.iter().map(dump).collect()
+    }
+}
+
+/// Removes a cache.
+pub fn drop_cache(cache: &Path) {
+    let _ = std::fs::remove_dir_all(cache);
+}

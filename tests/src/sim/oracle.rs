@@ -1,0 +1,171 @@
+//! What must hold whatever happened: promised snapshots restore to the byte, `check` finds no damage, and the verbs work.
+
+use std::sync::Arc;
+
+use engine::id::SnapshotId;
+use engine::monitor::Silent;
+use engine::ops::{self, CheckOptions, ReadData, SnapshotFilter, list_snapshots};
+use engine::repository::Repository;
+use engine::{ErrorKind, Result};
+
+use super::client::{Machine, Verb};
+use super::material::{self, FIRST_TREE, Trees};
+
+/// What does not hold.
+pub type Verdict = std::result::Result<(), String>;
+
+/// What a forgotten snapshot is kept for, in seconds.
+pub const GRACE: i64 = 10 * 24 * 3600;
+
+/// Material of large streams has numbers from here on.
+pub const FIRST_LARGE: u64 = 2_000_000;
+
+/// Paths and bytes of material.
+pub fn contents(number: u64) -> (Vec<String>, Vec<Vec<u8>>) {
+    match number {
+        FIRST_LARGE.. => (vec!["/stream".into()], vec![material::large_stream(number)]),
+        FIRST_TREE.. => {
+            Trees::files(number).into_iter().map(|(name, bytes)| (format!("/data/{name}"), bytes)).unzip()
+        }
+        _ => (vec!["/stream".into()], vec![material::stream(number)]),
+    }
+}
+
+/// Looks at the repository after a restart. `may_be_torn`: `check` may find objects damaged that the power cut tore; what
+/// was promised must not need them.
+///
+/// # Errors
+/// What does not hold.
+pub fn judge(machine: &Machine<'_>, may_be_torn: bool) -> Verdict {
+    let repository = open(machine)?;
+    promises_hold(machine, &repository)?;
+    listed_restore(machine, &repository)?;
+    check_is_clean(machine, &repository, may_be_torn)
+}
+
+/// As [`judge`], and the verbs work: snapshot, forget, undelete.
+///
+/// # Errors
+/// What does not hold.
+pub fn judge_all(machine: &Machine<'_>, may_be_torn: bool) -> Verdict {
+    judge(machine, may_be_torn)?;
+    verbs_work(machine)?;
+    judge(machine, may_be_torn)
+}
+
+fn open(machine: &Machine<'_>) -> std::result::Result<Repository, String> {
+    match machine.open() {
+        // The verb may have changed the secret.
+        Err(error) if error.kind() == ErrorKind::WrongPassword => {
+            let other = Machine { secret: machine.other_secret, ..share(machine) };
+            other.open().map_err(|error| format!("the repository does not open: {error}"))
+        }
+        other => other.map_err(|error| format!("the repository does not open: {error}")),
+    }
+}
+
+fn share<'a>(machine: &Machine<'a>) -> Machine<'a> {
+    Machine {
+        world: Arc::clone(&machine.world),
+        cache: machine.cache.clone(),
+        ledger: Arc::clone(&machine.ledger),
+        ..*machine
+    }
+}
+
+/// Every snapshot that a command reported restores, unless its grace time is over.
+fn promises_hold(machine: &Machine<'_>, repository: &Repository) -> Verdict {
+    let (promises, pruned) = {
+        let ledger = machine.ledger();
+        (ledger.promises.clone(), ledger.pruned)
+    };
+    for promise in promises {
+        let over = promise.given_up.is_some_and(|since| pruned.is_some_and(|pruned| pruned >= since + GRACE));
+        let result = restores(machine, repository, promise.id, promise.material);
+        if let Err(what) = result
+            && !over
+        {
+            return Err(format!("snapshot {} of {}, which was promised: {what}", short(promise.id), promise.material));
+        }
+    }
+    Ok(())
+}
+
+fn short(id: SnapshotId) -> String {
+    id.to_hex()[..8].to_owned()
+}
+
+/// Every listed snapshot restores, whoever was told of it.
+fn listed_restore(machine: &Machine<'_>, repository: &Repository) -> Verdict {
+    let listed = list_snapshots(repository, &SnapshotFilter::default()).map_err(|error| format!("list: {error}"))?;
+    for (id, snapshot) in &listed.snapshots {
+        let Some(number) = material::number_of(&snapshot.tags) else {
+            return Err(format!("snapshot {} has lost its tag", short(*id)));
+        };
+        if !machine.ledger().promises.iter().any(|promise| promise.id == *id) {
+            restores(machine, repository, *id, number).map_err(|what| format!("listed snapshot {}: {what}", short(*id)))?;
+        }
+    }
+    Ok(())
+}
+
+fn restores(machine: &Machine<'_>, repository: &Repository, id: SnapshotId, number: u64) -> Verdict {
+    let (paths, wanted) = contents(number);
+    let found = machine.restored(repository, id, &paths).map_err(|error| error.to_string())?;
+    if found == wanted { Ok(()) } else { Err("other bytes".into()) }
+}
+
+fn check_is_clean(machine: &Machine<'_>, repository: &Repository, may_be_torn: bool) -> Verdict {
+    let options = CheckOptions { read_data: ReadData::All };
+    let report = ops::check(repository, &options, &Silent).map_err(|error| format!("check: {error}"))?;
+    let torn: Vec<String> = machine.world.with_disk(|disk| disk.torn().map(|name| name.to_string()).collect());
+    for finding in report.findings.iter().filter(|finding| finding.damage) {
+        let excused = may_be_torn && torn.iter().any(|name| is_about(&finding.object, name));
+        if !excused {
+            return Err(format!("check: {}: {} ({} paths)", finding.object, finding.message, finding.cost_count));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a finding about an object is due to the damage of another one, or the same: a torn register or intent makes a
+/// session's packs findings.
+fn is_about(object: &str, torn: &str) -> bool {
+    object == torn || torn.starts_with("sessions/")
+}
+
+/// The next snapshot, forget and undelete do what they should.
+fn verbs_work(machine: &Machine<'_>) -> Verdict {
+    let machine = share(machine);
+    let other;
+    let machine = match machine.open() {
+        Err(error) if error.kind() == ErrorKind::WrongPassword => {
+            other = Machine { secret: machine.other_secret, ..machine };
+            &other
+        }
+        _ => &machine,
+    };
+    let run = |what: &str, verb: Verb| machine.run(&verb).map_err(|error| format!("{what} afterwards: {error}"));
+    let count = || -> std::result::Result<(usize, usize), String> {
+        let counted = || -> Result<(usize, usize)> {
+            let repository = machine.open()?;
+            let listed = list_snapshots(&repository, &SnapshotFilter::default())?.snapshots.len();
+            Ok((listed, ops::list_forgotten(&repository, &SnapshotFilter::default())?.snapshots.len()))
+        };
+        counted().map_err(|error| format!("list afterwards: {error}"))
+    };
+    let (listed, forgotten) = count()?;
+    run("snapshot", Verb::Stream(4242))?;
+    expect("snapshot", count()?, (listed + 1, forgotten))?;
+    run("tree", Verb::Tree(2))?;
+    expect("tree", count()?, (listed + 2, forgotten))?;
+    run("forget", Verb::Forget(listed + 1))?;
+    expect("forget", count()?, (listed + 1, forgotten + 1))?;
+    run("undelete", Verb::Undelete(forgotten))?;
+    expect("undelete", count()?, (listed + 2, forgotten + 1))
+}
+
+fn expect(what: &str, found: (usize, usize), wanted: (usize, usize)) -> Verdict {
+    if found == wanted { Ok(()) } else { Err(format!("{what} afterwards: {found:?} listed and forgotten, not {wanted:?}")) }
+}
+
