@@ -11,7 +11,7 @@ use engine::ops::{
     self, InitOptions, SnapshotFilter, SnapshotInput, SnapshotOptions, TagChange, Undeleted, find_snapshot,
     list_snapshots,
 };
-use engine::repository::Repository;
+use engine::repository::{Index, Repository};
 use engine::{EngineError, ErrorKind, Result};
 
 use super::material::{self, FIRST_TREE, Trees};
@@ -259,20 +259,24 @@ impl Machine<'_> {
             None => Ok(()),
         }
     }
+}
 
-    /// The bytes of the files of a snapshot, by path, read by the engine's `dump`.
-    ///
-    /// # Errors
-    /// The engine's.
-    pub fn restored(&self, repository: &Repository, id: SnapshotId, paths: &[String]) -> Result<Vec<Vec<u8>>> {
-        let index = repository.load_index(&Silent)?;
-        let (_, snapshot) = find_snapshot(repository, &id.to_hex(), &SnapshotFilter::default())?;
-        let dump = |path: &String| {
-            let mut bytes = Vec::new();
-            ops::dump_file(repository, &index, &snapshot, path.as_bytes(), &mut bytes).map(|()| bytes)
-        };
-        paths.iter().map(dump).collect()
-    }
+/// The bytes of the files of a snapshot, by path, read by the engine's `dump`.
+///
+/// # Errors
+/// The engine's.
+pub fn restored(
+    repository: &Repository,
+    index: &Index,
+    id: SnapshotId,
+    paths: &[String],
+) -> Result<Vec<Vec<u8>>> {
+    let (_, snapshot) = find_snapshot(repository, &id.to_hex(), &SnapshotFilter::default())?;
+    let dump = |path: &String| {
+        let mut bytes = Vec::new();
+        ops::dump_file(repository, index, &snapshot, path.as_bytes(), &mut bytes).map(|()| bytes)
+    };
+    paths.iter().map(dump).collect()
 }
 
 /// Removes a cache.

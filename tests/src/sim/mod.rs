@@ -14,4 +14,5 @@ pub mod oracle;
 pub mod port;
 pub mod random;
 pub mod schedule;
+pub mod seeds;
 pub mod world;

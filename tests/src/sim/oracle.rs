@@ -5,10 +5,10 @@ use std::sync::Arc;
 use engine::id::SnapshotId;
 use engine::monitor::Silent;
 use engine::ops::{self, CheckOptions, ReadData, SnapshotFilter, list_snapshots};
-use engine::repository::Repository;
+use engine::repository::{Index, Repository};
 use engine::{ErrorKind, Result};
 
-use super::client::{Machine, Verb};
+use super::client::{Machine, Verb, restored};
 use super::material::{self, FIRST_TREE, Trees};
 
 /// What does not hold.
@@ -38,8 +38,9 @@ pub fn contents(number: u64) -> (Vec<String>, Vec<Vec<u8>>) {
 /// What does not hold.
 pub fn judge(machine: &Machine<'_>, may_be_torn: bool) -> Verdict {
     let repository = open(machine)?;
-    promises_hold(machine, &repository)?;
-    listed_restore(machine, &repository)?;
+    let index = repository.load_index(&Silent).map_err(|error| format!("the index does not load: {error}"))?;
+    promises_hold(machine, &repository, &index)?;
+    listed_restore(machine, &repository, &index)?;
     check_is_clean(machine, &repository, may_be_torn)
 }
 
@@ -74,14 +75,14 @@ fn share<'a>(machine: &Machine<'a>) -> Machine<'a> {
 }
 
 /// Every snapshot that a command reported restores, unless its grace time is over.
-fn promises_hold(machine: &Machine<'_>, repository: &Repository) -> Verdict {
+fn promises_hold(machine: &Machine<'_>, repository: &Repository, index: &Index) -> Verdict {
     let (promises, pruned) = {
         let ledger = machine.ledger();
         (ledger.promises.clone(), ledger.pruned)
     };
     for promise in promises {
         let over = promise.given_up.is_some_and(|since| pruned.is_some_and(|pruned| pruned >= since + GRACE));
-        let result = restores(machine, repository, promise.id, promise.material);
+        let result = restores(repository, index, promise.id, promise.material);
         if let Err(what) = result
             && !over
         {
@@ -96,22 +97,22 @@ fn short(id: SnapshotId) -> String {
 }
 
 /// Every listed snapshot restores, whoever was told of it.
-fn listed_restore(machine: &Machine<'_>, repository: &Repository) -> Verdict {
+fn listed_restore(machine: &Machine<'_>, repository: &Repository, index: &Index) -> Verdict {
     let listed = list_snapshots(repository, &SnapshotFilter::default()).map_err(|error| format!("list: {error}"))?;
     for (id, snapshot) in &listed.snapshots {
         let Some(number) = material::number_of(&snapshot.tags) else {
             return Err(format!("snapshot {} has lost its tag", short(*id)));
         };
         if !machine.ledger().promises.iter().any(|promise| promise.id == *id) {
-            restores(machine, repository, *id, number).map_err(|what| format!("listed snapshot {}: {what}", short(*id)))?;
+            restores(repository, index, *id, number).map_err(|what| format!("listed snapshot {}: {what}", short(*id)))?;
         }
     }
     Ok(())
 }
 
-fn restores(machine: &Machine<'_>, repository: &Repository, id: SnapshotId, number: u64) -> Verdict {
+fn restores(repository: &Repository, index: &Index, id: SnapshotId, number: u64) -> Verdict {
     let (paths, wanted) = contents(number);
-    let found = machine.restored(repository, id, &paths).map_err(|error| error.to_string())?;
+    let found = restored(repository, index, id, &paths).map_err(|error| error.to_string())?;
     if found == wanted { Ok(()) } else { Err("other bytes".into()) }
 }
 

@@ -107,7 +107,7 @@ impl Storage for Port {
         }
         let mut found = inner.disk.list(of);
         let stale = match &mut inner.schedule {
-            Some(schedule) => schedule.random.happens(schedule.weather.stale),
+            Some(schedule) => schedule.is_stale(self.client),
             None => false,
         };
         if stale {

@@ -27,8 +27,10 @@ pub struct Weather {
 
 /// Whose turn it is.
 pub struct Schedule {
-    pub(super) random: Random,
-    pub(super) weather: Weather,
+    random: Random,
+    /// What becomes of each client's requests: of its own, since two threads of a client may come in any order.
+    luck: Vec<Random>,
+    weather: Weather,
     /// Whose thread may go on; taken by one of them.
     granted: Option<Client>,
     /// Who goes on until its next request.
@@ -47,6 +49,7 @@ impl Schedule {
     pub fn new(clients: usize, seed: u64, weather: Weather) -> Self {
         Self {
             random: Random::new(seed),
+            luck: (0..clients as u64).map(|client| Random::new(seed ^ (client + 1) << 56)).collect(),
             weather,
             granted: None,
             running: None,
@@ -66,6 +69,12 @@ impl Schedule {
         self.granted = None;
         self.waiting[client] -= 1;
         true
+    }
+
+    /// After a turn was taken: if another thread of the client waits, which nobody would wake, it is decided at once who
+    /// is next.
+    pub(super) fn go_on(&mut self, client: Client, inner: &mut Inner) -> Option<Client> {
+        if self.waiting[client] > 0 { self.decide(inner) } else { None }
     }
 
     /// A thread of a client has a request. Who is to be woken.
@@ -145,18 +154,25 @@ impl Schedule {
         }
     }
 
-    pub(super) fn fate(&mut self, request: Request) -> Fate {
+    /// Whether a client's list is a stale one.
+    pub(super) fn is_stale(&mut self, client: Client) -> bool {
+        self.luck[client].happens(self.weather.stale)
+    }
+
+    /// What becomes of a client's request.
+    pub(super) fn fate(&mut self, client: Client, request: Request) -> Fate {
         let weather = self.weather;
-        if self.random.happens(weather.dies) {
-            return if self.random.happens(500) { Fate::DiesBefore } else { Fate::DiesAfter };
+        let luck = &mut self.luck[client];
+        if luck.happens(weather.dies) {
+            return if luck.happens(500) { Fate::DiesBefore } else { Fate::DiesAfter };
         }
-        if self.random.happens(weather.fails) {
+        if luck.happens(weather.fails) {
             return Fate::Fails;
         }
-        if request.writes() && self.random.happens(weather.ack_lost) {
+        if request.writes() && luck.happens(weather.ack_lost) {
             return Fate::AckLost;
         }
-        if request.writes() && self.random.happens(weather.late) {
+        if request.writes() && luck.happens(weather.late) {
             return Fate::Late;
         }
         Fate::Good

@@ -192,6 +192,36 @@ impl World {
         self.lock().actors[client].dead
     }
 
+    /// A client that has ended begins anew, as another process. Its intents.
+    pub fn revive(&self, client: Client) -> Vec<ObjectName> {
+        let mut inner = self.lock();
+        inner.actors[client].dead = false;
+        inner.note(format!("client {client} comes back"));
+        let is_intent = |step: &&Step| {
+            step.client == client && step.request == Request::Put && matches!(step.name, ObjectName::Intent(_))
+        };
+        inner.record.iter().filter(is_intent).map(|step| step.name).collect()
+    }
+
+    /// Requests that were not answered are executed now, each by chance, or never.
+    pub fn settle(&self, random: &mut Random) {
+        let mut inner = self.lock();
+        while !inner.late.is_empty() {
+            let last = inner.late.len() - 1;
+            if random.happens(500) { inner.execute_late(last) } else { drop(inner.late.pop()) }
+        }
+    }
+
+    /// A number for requests of their kinds and fates, whatever the names are.
+    pub fn shape(&self) -> u64 {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        let mut hasher = DefaultHasher::new();
+        for step in &self.lock().record {
+            (step.client, step.request, step.fate, family(step.name)).hash(&mut hasher);
+        }
+        hasher.finish()
+    }
+
     /// Takes turns by a schedule from now on, or no longer.
     pub fn set_schedule(&self, schedule: Option<Schedule>) -> Option<Schedule> {
         std::mem::replace(&mut self.lock().schedule, schedule)
@@ -277,6 +307,9 @@ impl World {
         }
         loop {
             if inner.schedule.as_mut().is_none_or(|schedule| schedule.take(client)) {
+                if let Some(next) = inner.go_on(client) {
+                    self.wakes[next].notify_one();
+                }
                 return inner;
             }
             inner = self.wakes[client].wait(inner).expect("no holder of this lock panics");
@@ -298,7 +331,7 @@ impl Inner {
             return if plan.at == number { plan.fate } else { Fate::Good };
         }
         match &mut self.schedule {
-            Some(schedule) => schedule.fate(request),
+            Some(schedule) => schedule.fate(client, request),
             None => Fate::Good,
         }
     }
@@ -324,6 +357,13 @@ impl Inner {
     fn arrive(&mut self, client: Client) -> Option<Client> {
         let mut schedule = self.schedule.take()?;
         let next = schedule.arrive(client, self);
+        self.schedule = Some(schedule);
+        next
+    }
+
+    fn go_on(&mut self, client: Client) -> Option<Client> {
+        let mut schedule = self.schedule.take()?;
+        let next = schedule.go_on(client, self);
         self.schedule = Some(schedule);
         next
     }
