@@ -1,8 +1,10 @@
 //! What all parts of a campaign share: a repository to begin with, secrets, trees, places for caches, and threads.
 
+use std::cell::RefCell;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -40,8 +42,6 @@ impl Campaign {
             true => tempfile::Builder::new().prefix("simulator-").tempdir_in(memory),
             false => tempfile::Builder::new().prefix("simulator-").tempdir(),
         }?;
-        // Requests of several clients wait in threads of this pool: it must not run out of them.
-        let _ = rayon::ThreadPoolBuilder::new().num_threads(16).build_global();
         Ok(Self {
             secret: Secret::generate_key_file(),
             other_secret: Secret::generate_key_file(),
@@ -69,6 +69,23 @@ impl Campaign {
             ahead: 0,
         }
     }
+}
+
+thread_local! {
+    /// Pools that this thread's clients used, to be used again.
+    static POOLS: RefCell<Vec<Rc<rayon::ThreadPool>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// So many pools of one thread each: what a client does by rayon is done there, so that clients which wait for their turn
+/// don't keep others waiting, and its requests come in one order.
+pub fn pools(count: usize) -> Vec<Rc<rayon::ThreadPool>> {
+    POOLS.with_borrow_mut(|pools| {
+        while pools.len() < count {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+            pools.push(Rc::new(pool.expect("a thread can be started")));
+        }
+        pools[..count].to_vec()
+    })
 }
 
 /// Lets these sessions look as if their machine had been started anew since: their processes have certainly ended. With

@@ -8,7 +8,7 @@ use engine::crypto::Secret;
 use engine::id::SnapshotId;
 use engine::monitor::Silent;
 use engine::ops::{
-    self, InitOptions, SnapshotFilter, SnapshotInput, SnapshotOptions, TagChange, Undeleted, find_snapshot,
+    self, InitOptions, MaxUnused, PruneOptions, SnapshotFilter, SnapshotInput, SnapshotOptions, TagChange, Undeleted, find_snapshot,
     list_snapshots,
 };
 use engine::repository::{Index, Repository};
@@ -30,13 +30,20 @@ pub struct Promise {
 }
 
 /// All that was promised, as clients were told.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Ledger {
     /// Every snapshot that a command reported.
     pub promises: Vec<Promise>,
-    /// When the clock of the last prune that began stood where, in seconds since 1970.
+    /// When the last prune ended, in seconds since 1970.
     pub pruned: Option<i64>,
+    /// Whether a prune had leave to drop what was just forgotten.
+    pub pruned_at_once: bool,
 }
+
+/// What a forgotten snapshot is kept for, in seconds.
+pub const GRACE: i64 = 10 * DAY;
+/// A session that is open longer may be revoked, in seconds.
+const DAY: i64 = 24 * 3600;
 
 /// A verb and what it is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +66,13 @@ pub enum Verb {
     Undelete(usize),
     /// Tags the listed snapshot of this position, counted around.
     Tag(usize, String),
+    /// Prunes: with the grace time, or without; revoking sessions that are open, or not.
+    Prune {
+        /// Drops what was forgotten at once.
+        at_once: bool,
+        /// Revokes open sessions at once; otherwise those that are a day old.
+        revoke: bool,
+    },
     /// Adds a key.
     AddKey,
     /// Removes a key that is not in use.
@@ -145,6 +159,7 @@ impl Machine<'_> {
             Verb::Forget(position) => self.forget(*position),
             Verb::Undelete(position) => self.undelete(*position),
             Verb::Tag(position, tag) => self.tag(*position, tag),
+            Verb::Prune { at_once, revoke } => self.prune(*at_once, *revoke),
             Verb::AddKey => {
                 ops::add_key(&self.open()?, self.other_secret, "other", false, &self.clock()).map(drop)
             }
@@ -249,6 +264,29 @@ impl Machine<'_> {
             }
         }
         Ok(())
+    }
+
+    fn prune(&self, at_once: bool, revoke: bool) -> Result<()> {
+        let repository = self.open()?;
+        let options = PruneOptions {
+            dry_run: false,
+            grace_seconds: if at_once { 0 } else { GRACE },
+            max_unused: MaxUnused::Percent(5.0),
+            max_repack: None,
+            revoke_after_seconds: if revoke { 0 } else { DAY },
+            host: self.host(),
+            program: PROGRAM.into(),
+            wait: &|_| false,
+        };
+        // What is forgotten by now may go, and what is forgotten while it runs: its clock is asked later.
+        if at_once {
+            self.ledger().pruned_at_once = true;
+        }
+        let pruned = ops::prune(&repository, &options, &self.clock(), &Silent);
+        let now = self.world.now();
+        let mut ledger = self.ledger();
+        ledger.pruned = ledger.pruned.max(Some(now));
+        pruned.map(drop)
     }
 
     fn remove_key(&self) -> Result<()> {

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use engine::storage::{ObjectFamily, ObjectName};
+use engine::storage::ObjectName;
 use engine::{ErrorKind, Result};
 
 use super::campaign::{Campaign, copy_cache, in_parallel, restart, tear_cache};
-use super::client::{Ledger, Machine, Promise, Verb, drop_cache};
-use super::disk::{Disk, Power, family};
+use super::client::{Ledger, Machine, Verb, drop_cache};
+use super::disk::{Disk, Power};
 use super::oracle::{self, FIRST_LARGE};
 use super::random::Random;
 use super::world::{Bug, Fate, Plan, Request, World};
@@ -31,9 +31,22 @@ pub struct Situation {
 #[derive(Clone)]
 enum Before {
     Done(Verb),
-    /// The verb died when it was about to put an object of that family; its machine was started anew.
-    DiedPutting(Verb, ObjectFamily),
+    /// The verb died when it was about to put the last object of that kind; its machine was started anew.
+    DiedPutting(Verb, Which),
 }
+
+const AT_ONCE: Verb = Verb::Prune { at_once: true, revoke: true };
+const KEEPING: Verb = Verb::Prune { at_once: false, revoke: false };
+
+/// Which objects.
+type Which = fn(ObjectName) -> bool;
+const PACK: Which = |name| matches!(name, ObjectName::Pack(_));
+const INDEX: Which = |name| matches!(name, ObjectName::Index(_));
+const SNAPSHOT: Which = |name| matches!(name, ObjectName::Snapshot(_));
+const REGISTER: Which = |name| matches!(name, ObjectName::Register(_));
+const PLAN: Which = |name| matches!(name, ObjectName::PrunePlan(_));
+const STATE: Which = |name| matches!(name, ObjectName::PruneState(_));
+const DONE: Which = |name| matches!(name, ObjectName::PruneDone(_));
 
 /// The situations that are tried.
 pub fn situations() -> Vec<Situation> {
@@ -44,7 +57,11 @@ pub fn situations() -> Vec<Situation> {
         before.extend_from_slice(more);
         before
     };
-    let dead = |family| and(two(), &[DiedPutting(Verb::Stream(2), family)]);
+    let dead = |which| and(two(), &[DiedPutting(Verb::Stream(2), which)]);
+    // Prune copies first, and its last put of a family is the one of the sweep.
+    let half = |which| {
+        and(two(), &[Done(Verb::Stream(2)), Done(Verb::Forget(0)), Done(Verb::Forget(0)), DiedPutting(AT_ONCE, which)])
+    };
     let situation = |name, before, verb| Situation { name, before, verb };
     vec![
         situation("init", vec![], Verb::Init),
@@ -60,21 +77,44 @@ pub fn situations() -> Vec<Situation> {
         situation("undelete a tree", and(two(), &[Done(Verb::Forget(1))]), Verb::Undelete(0)),
         situation("tag", two(), Verb::Tag(0, "good".into())),
         situation("tag a second time", and(two(), &[Done(Verb::Tag(0, "good".into()))]), Verb::Tag(1, "new".into())),
+        situation("prune of nothing", two(), KEEPING),
+        situation("prune of a forgotten snapshot", and(two(), &[Done(Verb::Stream(2)), Done(Verb::Forget(0))]), AT_ONCE),
+        situation("prune within the grace time", and(two(), &[Done(Verb::Forget(0))]), KEEPING),
+        situation("prune of a replaced snapshot", and(two(), &[Done(Verb::Tag(0, "x".into()))]), AT_ONCE),
+        situation(
+            "prune a second time",
+            and(two(), &[Done(Verb::Forget(0)), Done(AT_ONCE), Done(Verb::Stream(3)), Done(Verb::Forget(0))]),
+            AT_ONCE,
+        ),
+        situation("prune of a dead session", dead(SNAPSHOT), AT_ONCE),
+        situation("prune of a dead session without index", dead(INDEX), AT_ONCE),
+        situation("prune of everything", and(vec![first(), Done(Verb::Stream(1))], &[Done(Verb::Forget(0))]), AT_ONCE),
+        situation("prune after one that copied", half(PLAN), AT_ONCE),
+        situation("prune goes on with a plan", half(STATE), AT_ONCE),
+        situation("prune goes on with a sweep", half(INDEX), AT_ONCE),
+        situation("prune goes on with removals", half(DONE), AT_ONCE),
+        situation("snapshot beside a plan", half(STATE), Verb::Stream(1)),
+        situation("tree beside a sweep", half(DONE), Verb::Tree(0)),
+        situation(
+            "undelete beside a plan",
+            and(two(), &[Done(Verb::Forget(0)), DiedPutting(AT_ONCE, STATE), Done(Verb::Forget(0))]),
+            Verb::Undelete(1),
+        ),
         situation("key add", two(), Verb::AddKey),
         situation("key remove", and(two(), &[Done(Verb::AddKey)]), Verb::RemoveKey),
         situation("key change", two(), Verb::ChangeKey),
-        situation("take over a session without packs", dead(ObjectFamily::Packs), Verb::Stream(3)),
-        situation("take over a session without index", dead(ObjectFamily::Indexes), Verb::Stream(3)),
-        situation("take over a session without snapshot", dead(ObjectFamily::Snapshots), Verb::Stream(3)),
-        situation("take over a session without register", dead(ObjectFamily::Sessions), Verb::Stream(2)),
+        situation("take over a session without packs", dead(PACK), Verb::Stream(3)),
+        situation("take over a session without index", dead(INDEX), Verb::Stream(3)),
+        situation("take over a session without snapshot", dead(SNAPSHOT), Verb::Stream(3)),
+        situation("take over a session without register", dead(REGISTER), Verb::Stream(2)),
         situation(
             "take over two sessions",
-            and(dead(ObjectFamily::Indexes), &[DiedPutting(Verb::Tree(1), ObjectFamily::Snapshots)]),
+            and(dead(INDEX), &[DiedPutting(Verb::Tree(1), SNAPSHOT)]),
             Verb::Tree(1),
         ),
         situation(
             "take over from who took over",
-            and(dead(ObjectFamily::Indexes), &[DiedPutting(Verb::Stream(3), ObjectFamily::Snapshots)]),
+            and(dead(INDEX), &[DiedPutting(Verb::Stream(3), SNAPSHOT)]),
             Verb::Stream(3),
         ),
     ]
@@ -102,7 +142,7 @@ pub struct Violation {
 struct Beginning {
     disk: Disk,
     cache: PathBuf,
-    promises: Vec<Promise>,
+    ledger: Ledger,
     requests: u64,
 }
 
@@ -143,8 +183,8 @@ fn begin(campaign: &Campaign, situation: &Situation) -> std::result::Result<Begi
         world.pass(60);
         match before {
             Before::Done(verb) => machine.run(verb).map_err(|error| format!("{verb:?}: {error}"))?,
-            Before::DiedPutting(verb, of) => {
-                die_putting(&world, &machine, verb, *of).map_err(|error| format!("{verb:?}: {error}"))?;
+            Before::DiedPutting(verb, which) => {
+                die_putting(&world, &machine, verb, *which).map_err(|error| format!("{verb:?}: {error}"))?;
             }
         }
     }
@@ -158,20 +198,17 @@ fn begin(campaign: &Campaign, situation: &Situation) -> std::result::Result<Begi
     let machine = campaign.machine(&copy, 0, cache_copy.clone(), &Arc::default());
     machine.run(&situation.verb).map_err(|error| format!("{:?}: {error}", situation.verb))?;
     drop_cache(&cache_copy);
-    let promises = ledger.lock().expect("no holder of this lock panics").promises.clone();
-    Ok(Beginning { disk, cache, promises, requests: copy.requests(0) })
+    let ledger = ledger.lock().expect("no holder of this lock panics").clone();
+    Ok(Beginning { disk, cache, ledger, requests: copy.requests(0) })
 }
 
-/// Finds the first put of a family by doing the verb in a copy, then does it and dies there.
-fn die_putting(world: &Arc<World>, machine: &Machine<'_>, verb: &Verb, of: ObjectFamily) -> Result<()> {
+/// Finds the last put of a kind by doing the verb in a copy, then does it and dies there.
+fn die_putting(world: &Arc<World>, machine: &Machine<'_>, verb: &Verb, which: Which) -> Result<()> {
     let copy = World::new(1, world.disk());
     Machine { world: Arc::clone(&copy), ledger: Arc::default(), cache: machine.cache.clone(), ..*machine }.run(verb)?;
-    let is_it = |step: &super::world::Step| {
-        let intent = matches!(step.name, ObjectName::Intent(_));
-        step.request == Request::Put && family(step.name) == of && !intent
-    };
+    let is_it = |step: &super::world::Step| step.request == Request::Put && which(step.name);
     let record = copy.record();
-    // A session that takes over puts registers and index objects of its own before: it is the last put that counts.
+    // A session that takes over puts registers and index objects before: it is the last put that counts.
     let at = record.iter().rposition(is_it).unwrap_or(record.len());
     world.plan(0, Some(Plan { at: at as u64, fate: Fate::DiesBefore }));
     let _ = machine.run(verb);
@@ -210,8 +247,7 @@ impl Run<'_> {
 
     fn stop_and_judge(&self, world: &Arc<World>, cache: &PathBuf, number: u64) -> oracle::Verdict {
         let told = |error: std::io::Error| error.to_string();
-        let ledger =
-            Arc::new(Mutex::new(Ledger { promises: self.beginning.promises.clone(), pruned: None }));
+        let ledger = Arc::new(Mutex::new(self.beginning.ledger.clone()));
         let machine = self.campaign.machine(world, 0, cache.clone(), &ledger);
         // Each other time the index is built anew.
         if number.is_multiple_of(2) {

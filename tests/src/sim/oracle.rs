@@ -8,14 +8,11 @@ use engine::ops::{self, CheckOptions, ReadData, SnapshotFilter, list_snapshots};
 use engine::repository::{Index, Repository};
 use engine::{ErrorKind, Result};
 
-use super::client::{Machine, Verb, restored};
+use super::client::{GRACE, Machine, Verb, restored};
 use super::material::{self, FIRST_TREE, Trees};
 
 /// What does not hold.
 pub type Verdict = std::result::Result<(), String>;
-
-/// What a forgotten snapshot is kept for, in seconds.
-pub const GRACE: i64 = 10 * 24 * 3600;
 
 /// Material of large streams has numbers from here on.
 pub const FIRST_LARGE: u64 = 2_000_000;
@@ -50,7 +47,7 @@ pub fn judge(machine: &Machine<'_>, may_be_torn: bool) -> Verdict {
 /// What does not hold.
 pub fn judge_all(machine: &Machine<'_>, may_be_torn: bool) -> Verdict {
     judge(machine, may_be_torn)?;
-    verbs_work(machine)?;
+    verbs_work(machine, may_be_torn)?;
     judge(machine, may_be_torn)
 }
 
@@ -76,12 +73,12 @@ fn share<'a>(machine: &Machine<'a>) -> Machine<'a> {
 
 /// Every snapshot that a command reported restores, unless its grace time is over.
 fn promises_hold(machine: &Machine<'_>, repository: &Repository, index: &Index) -> Verdict {
-    let (promises, pruned) = {
+    let (promises, pruned, grace) = {
         let ledger = machine.ledger();
-        (ledger.promises.clone(), ledger.pruned)
+        (ledger.promises.clone(), ledger.pruned, if ledger.pruned_at_once { 0 } else { GRACE })
     };
     for promise in promises {
-        let over = promise.given_up.is_some_and(|since| pruned.is_some_and(|pruned| pruned >= since + GRACE));
+        let over = promise.given_up.is_some_and(|since| pruned.is_some_and(|pruned| pruned >= since + grace));
         let result = restores(repository, index, promise.id, promise.material);
         if let Err(what) = result
             && !over
@@ -136,7 +133,7 @@ fn is_about(object: &str, torn: &str) -> bool {
 }
 
 /// The next snapshot, forget and undelete do what they should.
-fn verbs_work(machine: &Machine<'_>) -> Verdict {
+fn verbs_work(machine: &Machine<'_>, may_be_torn: bool) -> Verdict {
     let machine = share(machine);
     let other;
     let machine = match machine.open() {
@@ -163,7 +160,18 @@ fn verbs_work(machine: &Machine<'_>) -> Verdict {
     run("forget", Verb::Forget(listed + 1))?;
     expect("forget", count()?, (listed + 1, forgotten + 1))?;
     run("undelete", Verb::Undelete(forgotten))?;
-    expect("undelete", count()?, (listed + 2, forgotten + 1))
+    expect("undelete", count()?, (listed + 2, forgotten + 1))?;
+    // What lies around goes, and nothing else.
+    let pruned = machine.run(&Verb::Prune { at_once: false, revoke: true });
+    match pruned {
+        // What the power cut tore is damage, beside which nothing is removed.
+        Err(error) if may_be_torn && error.kind() == ErrorKind::Damaged => {}
+        other => other.map_err(|error| format!("prune afterwards: {error}"))?,
+    }
+    match count()?.0 {
+        now if now == listed + 2 => Ok(()),
+        now => Err(format!("prune afterwards: {now} of {} snapshots", listed + 2)),
+    }
 }
 
 fn expect(what: &str, found: (usize, usize), wanted: (usize, usize)) -> Verdict {

@@ -189,8 +189,6 @@ fn example(of: ObjectFamily) -> ObjectName {
         ObjectFamily::Snapshots => ObjectName::Snapshot(SnapshotId::new([0; 32])),
         ObjectFamily::Sessions => ObjectName::Intent(SessionId::new([0; 16])),
         ObjectFamily::Forgotten => ObjectName::Forgotten(SnapshotId::new([0; 32])),
-        ObjectFamily::Prune => ObjectName::parse("prune/00000000000000000000000000000000/plan")
-            .or_else(|| ObjectName::parse("prune/0000000000000000/plan"))
-            .expect("a plan's name"),
+        ObjectFamily::Prune => ObjectName::parse("prune/0000000000000001/plan").expect("a plan's name"),
     }
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use engine::repository::Repository;
 
-use super::campaign::{Campaign, restart};
+use super::campaign::{Campaign, pools, restart};
 use super::client::{Ledger, Machine, Promise, Verb, drop_cache};
 use super::crash::Violation;
 use super::disk::{Disk, Power};
@@ -72,7 +72,7 @@ impl<'a> Seeds<'a> {
         let scripts: Vec<Vec<Verb>> = (0..clients).map(|_| script(&mut random)).collect();
         let weather = weather(&mut random);
         let world = World::new(clients, disk.clone());
-        let ledger = Arc::new(Mutex::new(Ledger { promises: promises.clone(), pruned: None }));
+        let ledger = Arc::new(Mutex::new(Ledger { promises: promises.clone(), ..Ledger::default() }));
         let caches: Vec<_> = (0..clients).map(|_| self.campaign.new_cache()).collect();
         let machines: Vec<Machine<'_>> =
             (0..clients).map(|client| self.campaign.machine(&world, client, caches[client].clone(), &ledger)).collect();
@@ -83,11 +83,12 @@ impl<'a> Seeds<'a> {
         world.plan(0, None);
         world.plant(bug);
         world.set_schedule(Some(Schedule::new(clients, random.next(), weather)));
+        let pools = pools(clients);
         std::thread::scope(|scope| {
-            for (machine, script) in machines.iter().zip(&scripts) {
+            for ((machine, script), pool) in machines.iter().zip(&scripts).zip(&pools) {
                 let mut random = Random::new(random.next());
-                let keys = &keys;
-                scope.spawn(move || follow(machine, script, keys, &mut random));
+                let (keys, pool) = (&keys, &**pool);
+                scope.spawn(move || pool.install(|| follow(machine, script, keys, &mut random)));
             }
         });
         world.set_schedule(None);
@@ -148,7 +149,8 @@ fn script(random: &mut Random) -> Vec<Verb> {
 
 fn verb(random: &mut Random) -> Verb {
     let number = random.below(8) as u64;
-    match random.below(10) {
+    match random.below(14) {
+        10..=13 => Verb::Prune { at_once: random.happens(300), revoke: random.happens(300) },
         0..=2 => Verb::Stream(number),
         3 | 4 => Verb::Tree(number),
         5 => Verb::TreeIfChanged(number),
