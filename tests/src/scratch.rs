@@ -153,6 +153,15 @@ impl Scratch {
         self.run_words([OsStr::new("snapshot"), OsStr::new("--json"), path.as_os_str()]).ok().snapshot_id()
     }
 
+    /// Adds more index objects than a command keeps in memory: the next one writes the local database.
+    #[track_caller]
+    pub fn fill_index(&self) {
+        for number in 0..9_u64 {
+            self.run_with_input("snapshot --stdin filler --label filler", &crate::tree::noise(7_000 + number, 100))
+                .ok();
+        }
+    }
+
     /// Restores what is at `path` in a snapshot to a new directory.
     #[track_caller]
     pub fn restore(&self, snapshot: &str, path: &Path, target: &Path) -> Run {

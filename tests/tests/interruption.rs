@@ -183,6 +183,7 @@ fn many_processes_share_a_cache() {
     let source = tree::small(&scratch.tree("source"), 1);
     tree::crowd(&source.join("crowd"), 300);
     let first = scratch.snapshot(&source);
+    scratch.fill_index();
     for round in 0..3 {
         // Each round begins without a cache, so that all of them build it.
         fs::remove_dir_all(scratch.cache()).expect("removed");

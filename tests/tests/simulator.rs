@@ -30,9 +30,14 @@ fn try_seeds() {
         match seeds.run(seed, None) {
             Ok(ran) => {
                 requests += ran.requests;
-                if count > 1 && seed % 4 == 0 { differing += u64::from(seeds.run(seed, None).map_or(0, |again| again.shape) != ran.shape); }
+                if count > 1 && seed % 4 == 0 {
+                    differing += u64::from(seeds.run(seed, None).map_or(0, |again| again.shape) != ran.shape);
+                }
             }
-            Err(violation) => { bad += 1; println!("{}\n{}", violation.what, if count == 1 { violation.record } else { String::new() }); }
+            Err(violation) => {
+                bad += 1;
+                println!("{}\n{}", violation.what, if count == 1 { violation.record } else { String::new() });
+            }
         }
     }
     println!("{requests} requests, {bad} bad, {differing} differ, {:?}", begun.elapsed());

@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::Index;
-use super::store::SegmentExtent;
+use super::rows::SegmentExtent;
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::id::{ChunkId, PackId};
 use crate::model::ChunkKind;
@@ -92,12 +92,8 @@ impl Census {
         let mut known: HashMap<PackId, u32> = HashMap::new();
         let mut bases = Vec::new();
         for store in index.listing_stores() {
-            let mut lengths = Vec::new();
-            Index::store_result(store.packs(&mut |_, len| lengths.push(len)))?;
-            let mut lengths = lengths.into_iter();
             let mut numbers: Vec<u32> = Vec::new();
-            Index::store_result(store.numbered_packs(&mut |number, id| {
-                let len = lengths.next().unwrap_or_default();
+            Index::store_result(store.packs(&mut |number, id, len| {
                 let next = self.packs.len() as u32;
                 let here = *known.entry(id).or_insert(next);
                 if here == next {

@@ -1,26 +1,17 @@
-//! Which chunk is where: the local redb database, brought up to date from index objects.
-//!
-//! The database in the cache directory is shared: whoever needs it updates it under a lock, then opens it
-//! read-only. While other processes read, it can't be updated; what it lacks then goes into a private database
-//! that is unlinked as soon as it is open, so that it ends with the process however that ends. A database that is
-//! not byte for byte what its last writer left (its hash is kept beside it), does not open, has another schema, or
-//! holds index objects that don't count any more is deleted and built again.
+//! Which chunk is where, and what index objects and footers say.
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use super::store::{SegmentRowView, Store, StoreResult};
+use super::rows::{Rows, SegmentView, StoreResult};
+use super::store::Store;
 use super::{Repository, SessionTable, object_error};
-use crate::crypto::{hash, random_bytes};
+use crate::crypto::hash;
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::format::{self, IndexObject, TAIL_BYTES};
-use crate::id::{ChunkId, IndexId, PackId, hex};
+use crate::id::{ChunkId, IndexId, PackId};
 use crate::limits;
 use crate::model::{ChunkKind, PackRow};
-use crate::monitor::Monitor;
-use crate::os::durable;
-use crate::os::lock::{FileLock, hash_file, remove_cached, write_cached};
 use crate::storage::{ObjectFamily, ObjectName};
 
 /// Tells the segments of one loaded index apart: which database, and which row.
@@ -31,7 +22,7 @@ pub type SegmentKey = (u8, u32);
 pub struct SegmentPlace {
     /// Tells segments of one loaded index apart.
     pub key: SegmentKey,
-    view: SegmentRowView,
+    view: SegmentView,
 }
 
 impl SegmentPlace {
@@ -60,7 +51,7 @@ impl SegmentPlace {
         self.view.kind
     }
 
-    pub(super) fn view(&self) -> &SegmentRowView {
+    pub(super) fn view(&self) -> &SegmentView {
         &self.view
     }
 }
@@ -78,210 +69,19 @@ pub struct Place {
 
 /// A loaded index.
 pub struct Index {
-    stores: Vec<Store>,
+    pub(super) stores: Vec<Box<dyn Rows>>,
     /// From footers of packs that no index object lists; made when a chunk is found nowhere else.
     recovered: OnceLock<Option<Store>>,
-    sessions: SessionTable,
-    damaged: Vec<(IndexId, EngineError)>,
+    pub(super) sessions: SessionTable,
+    pub(super) damaged: Vec<(IndexId, EngineError)>,
     /// Index objects that others, which count, take the place of.
-    replaced: HashSet<IndexId>,
+    pub(super) replaced: HashSet<IndexId>,
 }
 
 /// The private store, past any that a loaded index has.
 const RECOVERED: u8 = u8::MAX;
 
 impl Repository {
-    /// Brings the local index up to date and opens it.
-    ///
-    /// An index object that can't be read is left out and remembered ([`Index::damaged`]): chunks that only it
-    /// lists are found through the packs' footers when they are needed.
-    ///
-    /// # Errors
-    /// `Io`, `Damaged` if sessions can't be listed or read.
-    pub fn load_index(&self, monitor: &dyn Monitor) -> Result<Index> {
-        let (listed, mut index) = self.empty_index()?;
-        if let Some(problem) = self.cache_problem() {
-            monitor.note(&format!("{problem}; going on without a cache"));
-        }
-        let shared = self.update_shared(&listed, &mut index, monitor);
-        let (store, held) = match shared {
-            Ok(Some(found)) => found,
-            Ok(None) => (None, HashSet::new()),
-            Err(error) => {
-                monitor.note(&format!("local index: {error}; going on without it"));
-                (None, HashSet::new())
-            }
-        };
-        index.stores.extend(store);
-        let missing: Vec<IndexId> = listed.difference(&held).copied().collect();
-        let known_bad: HashSet<IndexId> = index.damaged.iter().map(|(id, _)| *id).collect();
-        let missing: Vec<IndexId> =
-            missing.into_iter().filter(|id| !known_bad.contains(id) && !index.skips(id)).collect();
-        if missing.is_empty() {
-            return Ok(index);
-        }
-        let mut private = self.private_store()?;
-        let outdated = self.import(&mut private, &missing, &mut index, false, monitor)?;
-        index.stores.push(private);
-        if outdated || index.replaced.iter().any(|id| held.contains(id)) {
-            // Which objects are replaced is known now: begin anew, with those that count.
-            self.import_all(&listed, &mut index, monitor)?;
-        }
-        Ok(index)
-    }
-
-    /// Reads every index object, whatever the cache says: for those who are to judge the objects themselves.
-    ///
-    /// # Errors
-    /// As [`Self::load_index`].
-    pub fn load_index_anew(&self, monitor: &dyn Monitor) -> Result<Index> {
-        let (listed, mut index) = self.empty_index()?;
-        if self.import_all(&listed, &mut index, monitor)? {
-            self.import_all(&listed, &mut index, monitor)?;
-        }
-        Ok(index)
-    }
-
-    /// An index of nothing, and the objects that there are.
-    fn empty_index(&self) -> Result<(HashSet<IndexId>, Index)> {
-        let sessions = SessionTable::load(self)?;
-        let mut listed = HashSet::new();
-        self.storage().list(ObjectFamily::Indexes, &mut |name, _| {
-            if let ObjectName::Index(id) = name {
-                listed.insert(id);
-            }
-        })?;
-        let index = Index {
-            stores: Vec::new(),
-            recovered: OnceLock::new(),
-            sessions,
-            damaged: Vec::new(),
-            replaced: HashSet::new(),
-        };
-        Ok((listed, index))
-    }
-
-    /// Makes the index anew, in a private store. Whether an object turned out to be replaced too late.
-    fn import_all(&self, listed: &HashSet<IndexId>, index: &mut Index, monitor: &dyn Monitor) -> Result<bool> {
-        index.stores.clear();
-        index.damaged.clear();
-        let mut all = self.private_store()?;
-        let ids: Vec<IndexId> = listed.iter().copied().collect();
-        let outdated = self.import(&mut all, &ids, index, false, monitor)?;
-        index.stores.push(all);
-        Ok(outdated)
-    }
-
-    /// Updates the shared database if nobody reads it, then opens it for reading. `None` if it can't be had.
-    fn update_shared(
-        &self,
-        listed: &HashSet<IndexId>,
-        index: &mut Index,
-        monitor: &dyn Monitor,
-    ) -> Result<Option<(Option<Store>, HashSet<IndexId>)>> {
-        let path = self.shared_path();
-        let lock = self.cache_directory().join("index.lock");
-        let _lock = FileLock::exclusive(&lock).map_err(|error| EngineError::io("lock", &lock, error))?;
-        match self.bring_up_to_date(listed, index, monitor) {
-            Ok(()) => {}
-            // Somebody is reading it: it is good, only perhaps not complete.
-            Err(Update::InUse) => {}
-            Err(Update::Broken) => {
-                monitor.note("local index: damaged, building it again");
-                remove_cached(&path).map_err(|error| EngineError::io("remove", &path, error))?;
-                index.damaged.clear();
-                match self.bring_up_to_date(listed, index, monitor) {
-                    Ok(()) => {}
-                    Err(Update::InUse | Update::Broken) => return Ok(None),
-                    Err(Update::Failed(error)) => return Err(error),
-                }
-            }
-            Err(Update::Failed(error)) => return Err(error),
-        }
-        let opened = Store::open_shared(&path).and_then(|store| Ok((store.objects()?, store)));
-        match opened {
-            Ok((held, store)) if held.is_subset(listed) => Ok(Some((Some(store), held))),
-            // It holds what does not count any more, and can't be rebuilt while others read it.
-            Ok(_) => Ok(None),
-            Err(_) => Ok(None),
-        }
-    }
-
-    fn bring_up_to_date(
-        &self,
-        listed: &HashSet<IndexId>,
-        index: &mut Index,
-        monitor: &dyn Monitor,
-    ) -> Result<(), Update> {
-        let path = self.shared_path();
-        if path.exists() {
-            // A disk that flips a bit, or a writer that was killed: redb would not notice everywhere.
-            if !is_sealed(&path) {
-                return Err(Update::Broken);
-            }
-            // Most commands find nothing to do, and need not open it for writing.
-            match Store::open_shared(&path).and_then(|store| store.objects()) {
-                Ok(held) if held.is_subset(listed) && listed.iter().all(|id| held.contains(id) || index.skips(id)) => {
-                    return Ok(());
-                }
-                Ok(held) if !held.is_subset(listed) => return Err(Update::Broken),
-                _ => {}
-            }
-        }
-        let mut store = Store::open_own(&path).map_err(Update::from)?;
-        let held = store.objects().map_err(Update::from)?;
-        let missing: Vec<IndexId> = listed.difference(&held).filter(|id| !index.skips(id)).copied().collect();
-        let outdated = self.import(&mut store, &missing, index, true, monitor).map_err(Update::Failed)?;
-        drop(store);
-        seal(&path).map_err(|error| Update::Failed(EngineError::io("write", &path, error)))?;
-        if outdated { Err(Update::Broken) } else { Ok(()) }
-    }
-
-    fn shared_path(&self) -> PathBuf {
-        self.cache_directory().join("index.redb")
-    }
-
-    /// A database that nobody else sees and that is gone when it is closed.
-    pub(super) fn private_store(&self) -> Result<Store> {
-        let path = self.cache_directory().join(format!("private-{}.redb", hex(&random_bytes::<8>())));
-        let store = Store::open_own(&path).map_err(store_error)?;
-        remove_cached(&path).map_err(|error| EngineError::io("unlink", &path, error))?;
-        Ok(store)
-    }
-
-    /// Reads index objects and takes those in that count, some hundred thousand chunks at a time. Whether one of
-    /// them replaces another that is in already: then the store must be made anew, now that this is known.
-    fn import(
-        &self,
-        store: &mut Store,
-        ids: &[IndexId],
-        index: &mut Index,
-        durable: bool,
-        monitor: &dyn Monitor,
-    ) -> Result<bool> {
-        monitor.stage("reading index", Some(ids.len() as u64), None);
-        let mut taken = store.objects().map_err(store_error)?;
-        let mut outdated = false;
-        let mut import = store.import(durable).map_err(store_error)?;
-        for id in ids {
-            match self.read_index(*id) {
-                Ok(object) if index.sessions.is_committed(object.session) => {
-                    outdated |= object.replaces.iter().any(|old| taken.contains(old) && !index.replaced.contains(old));
-                    index.replaced.extend(object.replaces.iter().copied());
-                    let object = if index.replaced.contains(id) { IndexObject::empty(object.session) } else { object };
-                    taken.insert(*id);
-                    import.add(*id, &object).map_err(store_error)?;
-                }
-                Ok(_) => index.sessions.mark_uncommitted(*id),
-                Err(error) if error.kind() == ErrorKind::Io => return Err(error),
-                Err(error) => index.damaged.push((*id, error)),
-            }
-            monitor.advance(1, 0);
-        }
-        import.finish().map_err(store_error)?;
-        Ok(outdated)
-    }
-
     /// Reads and opens an index object.
     ///
     /// # Errors
@@ -340,53 +140,17 @@ impl Repository {
     }
 }
 
-/// Where the hash of a database is kept.
-fn seal_path(database: &Path) -> PathBuf {
-    database.with_extension("hash")
-}
-
-/// Notes what a database that was closed well looks like.
-fn seal(database: &Path) -> std::io::Result<()> {
-    write_cached(&seal_path(database), &hash_file(database)?)
-}
-
-fn is_sealed(database: &Path) -> bool {
-    let expected = durable::read_file(&seal_path(database), None, 32);
-    matches!((expected, hash_file(database)), (Ok(expected), Ok(found)) if expected == found)
-}
-
-/// Why the shared database could not be brought up to date.
-enum Update {
-    InUse,
-    Broken,
-    Failed(EngineError),
-}
-
-impl From<redb::Error> for Update {
-    fn from(error: redb::Error) -> Self {
-        match error {
-            redb::Error::DatabaseAlreadyOpen => Self::InUse,
-            redb::Error::Io(error)
-                if matches!(
-                    error.kind(),
-                    std::io::ErrorKind::StorageFull
-                        | std::io::ErrorKind::PermissionDenied
-                        | std::io::ErrorKind::ReadOnlyFilesystem
-                ) =>
-            {
-                Self::Failed(EngineError::with_source(ErrorKind::Io, "local index", error))
-            }
-            _ => Self::Broken,
-        }
-    }
-}
-
 /// The error for a local database that fails in use.
 pub(super) fn store_error(error: redb::Error) -> EngineError {
     EngineError::with_source(ErrorKind::Io, "local index (remove it with `repo cache clear`)", error)
 }
 
 impl Index {
+    /// Of nothing.
+    pub(super) fn empty(sessions: SessionTable) -> Self {
+        Self { stores: Vec::new(), recovered: OnceLock::new(), sessions, damaged: Vec::new(), replaced: HashSet::new() }
+    }
+
     /// Index objects that could not be read.
     pub fn damaged(&self) -> &[(IndexId, EngineError)] {
         &self.damaged
@@ -397,18 +161,19 @@ impl Index {
         &self.sessions
     }
 
-    fn skips(&self, id: &IndexId) -> bool {
+    /// Whether it belongs to a session that did not commit.
+    pub(super) fn skips(&self, id: &IndexId) -> bool {
         self.sessions.is_uncommitted_index(id)
     }
 
     /// The stores that hold what index objects list.
-    pub(super) fn listing_stores(&self) -> &[Store] {
-        &self.stores
+    pub(super) fn listing_stores(&self) -> impl Iterator<Item = &dyn Rows> {
+        self.stores.iter().map(Box::as_ref)
     }
 
-    fn stores(&self) -> impl Iterator<Item = (u8, &Store)> {
-        let recovered = self.recovered.get().and_then(Option::as_ref).map(|store| (RECOVERED, store));
-        (0u8..).zip(&self.stores).chain(recovered)
+    fn stores(&self) -> impl Iterator<Item = (u8, &dyn Rows)> {
+        let recovered = self.recovered.get().and_then(Option::as_ref).map(|store| (RECOVERED, store as &dyn Rows));
+        (0u8..).zip(self.stores.iter().map(Box::as_ref)).chain(recovered)
     }
 
     /// Where a chunk is, if an index object lists it.
@@ -458,8 +223,8 @@ impl Index {
     /// `Io` if the local database fails or is damaged.
     pub fn segment(&self, key: SegmentKey) -> Result<SegmentPlace> {
         let store = match key.0 {
-            RECOVERED => self.recovered.get().and_then(Option::as_ref),
-            number => self.stores.get(usize::from(number)),
+            RECOVERED => self.recovered.get().and_then(Option::as_ref).map(|store| store as &dyn Rows),
+            number => self.stores.get(usize::from(number)).map(Box::as_ref),
         };
         let store = store.expect("places come from this index");
         Ok(SegmentPlace { key, view: store.segment(key.1).map_err(store_error)? })
@@ -483,7 +248,7 @@ impl Index {
     /// # Errors
     /// `Io`.
     pub fn packs(&self, each: &mut dyn FnMut(PackId, u64)) -> Result<()> {
-        self.stores().try_for_each(|(_, store)| store.packs(each).map_err(store_error))
+        self.stores().try_for_each(|(_, store)| store.packs(&mut |_, id, len| each(id, len)).map_err(store_error))
     }
 
     /// How many chunks it lists.
@@ -500,11 +265,10 @@ impl Index {
     /// `Io`.
     pub fn chunks(&self, each: &mut dyn FnMut([u8; 16], Place)) -> Result<()> {
         for (number, store) in self.stores() {
-            store
-                .chunks(&mut |id, row| {
-                    each(id, Place { segment: (number, row.segment), offset: row.offset, len: row.len });
-                })
-                .map_err(store_error)?;
+            for row in store.chunk_rows().map_err(store_error)? {
+                let (id, row) = row.map_err(store_error)?;
+                each(id, Place { segment: (number, row.segment), offset: row.offset, len: row.len });
+            }
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::store::Store;
+use super::rows::Rows;
 use super::{Index, Plans};
 use crate::error::Result;
 use crate::id::ChunkId;
@@ -21,9 +21,9 @@ impl<'a> KnownChunks<'a> {
     /// # Errors
     /// `Io`.
     pub(super) fn new(index: &'a Index, plans: &Plans) -> Result<Self> {
-        let condemned_in = |store: &Store| {
+        let condemned_in = |store: &dyn Rows| {
             let mut condemned = HashSet::new();
-            Index::store_result(store.numbered_packs(&mut |number, id| {
+            Index::store_result(store.packs(&mut |number, id, _| {
                 if plans.condemns(&id) {
                     condemned.insert(number);
                 }
@@ -33,7 +33,7 @@ impl<'a> KnownChunks<'a> {
         let condemned = if plans.open().is_empty() {
             None
         } else {
-            Some(index.listing_stores().iter().map(condemned_in).collect::<Result<Vec<_>>>()?)
+            Some(index.listing_stores().map(condemned_in).collect::<Result<Vec<_>>>()?)
         };
         Ok(Self { index, is_empty: index.chunk_count()? == 0, condemned })
     }
@@ -47,9 +47,9 @@ impl<'a> KnownChunks<'a> {
             _ if self.is_empty => Ok(false),
             None => self.index.contains(id),
             Some(condemned) => Index::store_result((|| {
-                for (store, condemned) in self.index.listing_stores().iter().zip(condemned) {
+                for (store, condemned) in self.index.listing_stores().zip(condemned) {
                     for row in store.copies(id)? {
-                        if !condemned.contains(&store.pack_of(row.segment)?) {
+                        if !condemned.contains(&store.segment_extent(row.segment)?.pack) {
                             return Ok(true);
                         }
                     }

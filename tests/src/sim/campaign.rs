@@ -57,7 +57,13 @@ impl Campaign {
     }
 
     /// A machine that uses a world.
-    pub fn machine(&self, world: &Arc<World>, client: usize, cache: PathBuf, ledger: &Arc<Mutex<Ledger>>) -> Machine<'_> {
+    pub fn machine(
+        &self,
+        world: &Arc<World>,
+        client: usize,
+        cache: PathBuf,
+        ledger: &Arc<Mutex<Ledger>>,
+    ) -> Machine<'_> {
         Machine {
             world: Arc::clone(world),
             client,

@@ -8,8 +8,8 @@ use engine::crypto::Secret;
 use engine::id::SnapshotId;
 use engine::monitor::Silent;
 use engine::ops::{
-    self, InitOptions, MaxUnused, PruneOptions, SnapshotFilter, SnapshotInput, SnapshotOptions, TagChange, Undeleted, find_snapshot,
-    list_snapshots,
+    self, InitOptions, MaxUnused, PruneOptions, SnapshotFilter, SnapshotInput, SnapshotOptions, TagChange, Undeleted,
+    find_snapshot, list_snapshots,
 };
 use engine::repository::{Index, Repository};
 use engine::{EngineError, ErrorKind, Result};
@@ -160,9 +160,7 @@ impl Machine<'_> {
             Verb::Undelete(position) => self.undelete(*position),
             Verb::Tag(position, tag) => self.tag(*position, tag),
             Verb::Prune { at_once, revoke } => self.prune(*at_once, *revoke),
-            Verb::AddKey => {
-                ops::add_key(&self.open()?, self.other_secret, "other", false, &self.clock()).map(drop)
-            }
+            Verb::AddKey => ops::add_key(&self.open()?, self.other_secret, "other", false, &self.clock()).map(drop),
             Verb::RemoveKey => self.remove_key(),
             Verb::ChangeKey => self.open().and_then(|repository| {
                 ops::change_password(&repository, self.other_secret, false, &self.clock()).map(drop)
@@ -193,7 +191,10 @@ impl Machine<'_> {
     fn save(&self, input: SnapshotInput<'_>, number: u64, options: &SnapshotOptions) -> Result<Option<SnapshotId>> {
         let report = ops::snapshot(&self.open()?, input, options, &self.clock(), &Silent)?;
         if report.statistics.problems > 0 {
-            return Err(EngineError::new(ErrorKind::Invalid, format!("the source has problems: {:?}", report.problems)));
+            return Err(EngineError::new(
+                ErrorKind::Invalid,
+                format!("the source has problems: {:?}", report.problems),
+            ));
         }
         if let Some(id) = report.snapshot {
             self.ledger().promises.push(Promise { id, material: number, given_up: None });
@@ -303,12 +304,7 @@ impl Machine<'_> {
 ///
 /// # Errors
 /// The engine's.
-pub fn restored(
-    repository: &Repository,
-    index: &Index,
-    id: SnapshotId,
-    paths: &[String],
-) -> Result<Vec<Vec<u8>>> {
+pub fn restored(repository: &Repository, index: &Index, id: SnapshotId, paths: &[String]) -> Result<Vec<Vec<u8>>> {
     let (_, snapshot) = find_snapshot(repository, &id.to_hex(), &SnapshotFilter::default())?;
     let dump = |path: &String| {
         let mut bytes = Vec::new();

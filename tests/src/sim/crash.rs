@@ -78,7 +78,11 @@ pub fn situations() -> Vec<Situation> {
         situation("tag", two(), Verb::Tag(0, "good".into())),
         situation("tag a second time", and(two(), &[Done(Verb::Tag(0, "good".into()))]), Verb::Tag(1, "new".into())),
         situation("prune of nothing", two(), KEEPING),
-        situation("prune of a forgotten snapshot", and(two(), &[Done(Verb::Stream(2)), Done(Verb::Forget(0))]), AT_ONCE),
+        situation(
+            "prune of a forgotten snapshot",
+            and(two(), &[Done(Verb::Stream(2)), Done(Verb::Forget(0))]),
+            AT_ONCE,
+        ),
         situation("prune within the grace time", and(two(), &[Done(Verb::Forget(0))]), KEEPING),
         situation("prune of a replaced snapshot", and(two(), &[Done(Verb::Tag(0, "x".into()))]), AT_ONCE),
         situation(
@@ -107,11 +111,7 @@ pub fn situations() -> Vec<Situation> {
         situation("take over a session without index", dead(INDEX), Verb::Stream(3)),
         situation("take over a session without snapshot", dead(SNAPSHOT), Verb::Stream(3)),
         situation("take over a session without register", dead(REGISTER), Verb::Stream(2)),
-        situation(
-            "take over two sessions",
-            and(dead(INDEX), &[DiedPutting(Verb::Tree(1), SNAPSHOT)]),
-            Verb::Tree(1),
-        ),
+        situation("take over two sessions", and(dead(INDEX), &[DiedPutting(Verb::Tree(1), SNAPSHOT)]), Verb::Tree(1)),
         situation(
             "take over from who took over",
             and(dead(INDEX), &[DiedPutting(Verb::Stream(3), SNAPSHOT)]),

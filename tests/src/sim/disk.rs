@@ -101,7 +101,8 @@ impl Disk {
     /// Objects of a family with their lengths, in the order in which they were put.
     pub fn list(&self, of: ObjectFamily) -> Vec<(ObjectName, u64)> {
         let of_family = self.objects.iter().filter(|(name, _)| family(**name) == of);
-        let mut found: Vec<_> = of_family.map(|(name, object)| (object.born, *name, object.bytes.len() as u64)).collect();
+        let mut found: Vec<_> =
+            of_family.map(|(name, object)| (object.born, *name, object.bytes.len() as u64)).collect();
         found.sort_unstable();
         found.into_iter().map(|(_, name, length)| (name, length)).collect()
     }

@@ -75,9 +75,8 @@ impl Trees {
 
     /// What files a tree has.
     pub fn files(number: u64) -> Vec<(String, Vec<u8>)> {
-        let mut files: Vec<(String, Vec<u8>)> = (0..2)
-            .map(|file| (format!("same/{file}"), Random::new(500 + file).bytes(1500)))
-            .collect();
+        let mut files: Vec<(String, Vec<u8>)> =
+            (0..2).map(|file| (format!("same/{file}"), Random::new(500 + file).bytes(1500))).collect();
         files.push(("own/file".into(), Random::new(number).bytes(900)));
         files.push(("own/piece".into(), Random::new(number % PIECES).bytes(PIECE_BYTES)));
         files

@@ -21,9 +21,7 @@ pub const FIRST_LARGE: u64 = 2_000_000;
 pub fn contents(number: u64) -> (Vec<String>, Vec<Vec<u8>>) {
     match number {
         FIRST_LARGE.. => (vec!["/stream".into()], vec![material::large_stream(number)]),
-        FIRST_TREE.. => {
-            Trees::files(number).into_iter().map(|(name, bytes)| (format!("/data/{name}"), bytes)).unzip()
-        }
+        FIRST_TREE.. => Trees::files(number).into_iter().map(|(name, bytes)| (format!("/data/{name}"), bytes)).unzip(),
         _ => (vec!["/stream".into()], vec![material::stream(number)]),
     }
 }
@@ -101,7 +99,8 @@ fn listed_restore(machine: &Machine<'_>, repository: &Repository, index: &Index)
             return Err(format!("snapshot {} has lost its tag", short(*id)));
         };
         if !machine.ledger().promises.iter().any(|promise| promise.id == *id) {
-            restores(repository, index, *id, number).map_err(|what| format!("listed snapshot {}: {what}", short(*id)))?;
+            restores(repository, index, *id, number)
+                .map_err(|what| format!("listed snapshot {}: {what}", short(*id)))?;
         }
     }
     Ok(())
@@ -175,6 +174,9 @@ fn verbs_work(machine: &Machine<'_>, may_be_torn: bool) -> Verdict {
 }
 
 fn expect(what: &str, found: (usize, usize), wanted: (usize, usize)) -> Verdict {
-    if found == wanted { Ok(()) } else { Err(format!("{what} afterwards: {found:?} listed and forgotten, not {wanted:?}")) }
+    if found == wanted {
+        Ok(())
+    } else {
+        Err(format!("{what} afterwards: {found:?} listed and forgotten, not {wanted:?}"))
+    }
 }
-

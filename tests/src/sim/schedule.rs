@@ -100,9 +100,8 @@ impl Schedule {
     fn decide(&mut self, inner: &mut Inner) -> Option<Client> {
         self.disturb(inner);
         self.asleep.iter_mut().for_each(|left| *left = left.saturating_sub(1));
-        let again = self.running.filter(|client| {
-            self.waiting[*client] > 0 && !self.left[*client] && self.asleep[*client] == 0
-        });
+        let again =
+            self.running.filter(|client| self.waiting[*client] > 0 && !self.left[*client] && self.asleep[*client] == 0);
         let next = match again {
             Some(client) if !self.random.happens(self.weather.switch) => Some(client),
             _ => self.another(),
@@ -114,9 +113,7 @@ impl Schedule {
 
     fn another(&mut self) -> Option<Client> {
         let ready = |schedule: &Self| -> Vec<Client> {
-            (0..schedule.left.len())
-                .filter(|client| !schedule.left[*client] && schedule.asleep[*client] == 0)
-                .collect()
+            (0..schedule.left.len()).filter(|client| !schedule.left[*client] && schedule.asleep[*client] == 0).collect()
         };
         let mut clients = ready(self);
         if clients.is_empty() {

@@ -281,7 +281,12 @@ impl World {
     }
 
     /// Waits for the client's turn, counts the request and says what is to become of it.
-    pub(super) fn enter(&self, client: Client, request: Request, name: ObjectName) -> Result<(MutexGuard<'_, Inner>, Fate)> {
+    pub(super) fn enter(
+        &self,
+        client: Client,
+        request: Request,
+        name: ObjectName,
+    ) -> Result<(MutexGuard<'_, Inner>, Fate)> {
         let mut inner = self.wait_for_turn(self.lock(), client);
         if inner.actors[client].dead {
             return Err(failed("the client has ended"));

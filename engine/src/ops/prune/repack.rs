@@ -56,7 +56,7 @@ pub(super) fn copy(
         std::thread::scope(|scope| {
             let threads: Vec<_> = (0..rayon::current_num_threads()).map(|_| scope.spawn(work)).collect();
             let panicked = |_| Err(EngineError::new(ErrorKind::Io, "a thread that copies panicked"));
-            threads.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).collect::<Result<()>>()
+            threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(panicked))
         })
     })?;
     Ok(failed.into_inner().expect("no holder of this lock panics"))

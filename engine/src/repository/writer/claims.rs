@@ -7,7 +7,8 @@ use std::sync::{Mutex, MutexGuard, RwLock};
 use crate::error::Result;
 use crate::format::IndexObject;
 use crate::id::{ChunkId, IndexId};
-use crate::repository::store::{Store, short_id};
+use crate::repository::rows::{Rows, short_id};
+use crate::repository::store::Store;
 use crate::repository::{Index, Repository};
 
 /// New ids that are kept in memory; more go into a private database with the next index object. Sets double when they

@@ -1,0 +1,330 @@
+//! Loads the index: from the local redb database, and from index objects.
+//!
+//! The database in the cache directory is shared: whoever finds that it lacks much updates it under a lock, then opens
+//! it read-only. What came since, if it is little, is read into memory by each command. While other processes read, it can't be updated; what it lacks then goes into a private database
+//! that is unlinked as soon as it is open, so that it ends with the process however that ends. A database that is
+//! not byte for byte what its last writer left (its hash is kept beside it), does not open, has another schema, or
+//! holds index objects that don't count any more is deleted and built again.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use super::index::{Index, store_error};
+use super::recent::Recent;
+use super::rows::{Rows, StoreResult};
+use super::store::Store;
+use super::{Repository, SessionTable};
+use crate::crypto::random_bytes;
+use crate::error::{EngineError, ErrorKind, Result};
+use crate::format::IndexObject;
+use crate::id::{IndexId, hex};
+use crate::monitor::Monitor;
+use crate::os::durable;
+use crate::os::lock::{FileLock, hash_file, remove_cached, write_cached};
+use crate::storage::{ObjectFamily, ObjectName};
+
+/// The index objects that there are, and their lengths in bytes.
+struct Listed(HashMap<IndexId, u64>);
+
+impl Listed {
+    fn has_all(&self, held: &HashSet<IndexId>) -> bool {
+        held.iter().all(|id| self.0.contains_key(id))
+    }
+
+    /// What a store that holds `held` lacks, without what does not count.
+    fn missing(&self, held: &HashSet<IndexId>, index: &Index) -> Vec<IndexId> {
+        self.0.keys().filter(|id| !held.contains(id) && !index.skips(id)).copied().collect()
+    }
+}
+
+/// Index objects that are kept in memory instead of writing them into the database, at most.
+const RECENT_OBJECTS: usize = 8;
+/// Their bytes together, at most: some 250,000 chunks.
+const RECENT_BYTES: u64 = 8 << 20;
+
+impl Repository {
+    /// Opens the local index, with what it lacks: a little is only kept in memory, for more it is brought up to date.
+    ///
+    /// An index object that can't be read is left out and remembered ([`Index::damaged`]): chunks that only it
+    /// lists are found through the packs' footers when they are needed.
+    ///
+    /// # Errors
+    /// `Io`, `Damaged` if sessions can't be listed or read.
+    pub fn load_index(&self, monitor: &dyn Monitor) -> Result<Index> {
+        let (listed, mut index) = self.empty_index()?;
+        if let Some(problem) = self.cache_problem() {
+            monitor.note(&format!("{problem}; going on without a cache"));
+        }
+        if !self.load_as_it_is(&listed, &mut index, monitor)? {
+            // Also forget what is replaced: only who learns it anew sees that the database has it.
+            index.stores.clear();
+            index.damaged.clear();
+            index.replaced.clear();
+            self.load_up_to_date(&listed, &mut index, monitor)?;
+        }
+        Ok(index)
+    }
+
+    /// Opens the shared database as it is, and reads the few objects that it lacks into memory. `false` if they are
+    /// not few, or it isn't good.
+    fn load_as_it_is(&self, listed: &Listed, index: &mut Index, monitor: &dyn Monitor) -> Result<bool> {
+        let Some((store, held)) = self.open_as_it_is(listed) else { return Ok(false) };
+        let missing = listed.missing(&held, index);
+        let bytes: u64 = missing.iter().map(|id| listed.0[id]).sum();
+        if missing.len() > RECENT_OBJECTS || bytes > RECENT_BYTES {
+            return Ok(false);
+        }
+        index.stores.extend(store.map(|store| Box::new(store) as Box<dyn Rows>));
+        if missing.is_empty() {
+            return Ok(true);
+        }
+        let mut recent = Recent::default();
+        let mut add = |id, object: &IndexObject| {
+            recent.add(id, object);
+            Ok(())
+        };
+        if self.take_in(&missing, held, index, &mut add, monitor)? {
+            return Ok(false);
+        }
+        recent.sort();
+        index.stores.push(Box::new(recent));
+        Ok(true)
+    }
+
+    /// The shared database, if there is one, and what it holds. `None` if it isn't good.
+    fn open_as_it_is(&self, listed: &Listed) -> Option<(Option<Store>, HashSet<IndexId>)> {
+        let path = self.shared_path();
+        // Against somebody who is writing it.
+        let _lock = FileLock::exclusive(&self.cache_directory().join("index.lock")).ok()?;
+        if !path.exists() {
+            return Some((None, HashSet::new()));
+        }
+        if !is_sealed(&path) {
+            return None;
+        }
+        let store = Store::open_shared(&path).ok()?;
+        let held = store.objects().ok()?;
+        listed.has_all(&held).then_some((Some(store), held))
+    }
+
+    /// Brings the shared database up to date and opens it; what it can't take goes into a private one.
+    fn load_up_to_date(&self, listed: &Listed, index: &mut Index, monitor: &dyn Monitor) -> Result<()> {
+        let (store, held) = match self.update_shared(listed, index, monitor) {
+            Ok(Some(found)) => found,
+            Ok(None) => (None, HashSet::new()),
+            Err(error) => {
+                monitor.note(&format!("local index: {error}; going on without it"));
+                (None, HashSet::new())
+            }
+        };
+        index.stores.extend(store.map(|store| Box::new(store) as Box<dyn Rows>));
+        let known_bad: HashSet<IndexId> = index.damaged.iter().map(|(id, _)| *id).collect();
+        let missing: Vec<IndexId> =
+            listed.missing(&held, index).into_iter().filter(|id| !known_bad.contains(id)).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let mut private = self.private_store()?;
+        let outdated = self.import(&mut private, &missing, index, false, monitor)?;
+        index.stores.push(Box::new(private));
+        if outdated || index.replaced.iter().any(|id| held.contains(id)) {
+            // Which objects are replaced is known now: begin anew, with those that count.
+            self.import_all(listed, index, monitor)?;
+        }
+        Ok(())
+    }
+
+    /// Reads every index object, whatever the cache says: for those who are to judge the objects themselves.
+    ///
+    /// # Errors
+    /// As [`Self::load_index`].
+    pub fn load_index_anew(&self, monitor: &dyn Monitor) -> Result<Index> {
+        let (listed, mut index) = self.empty_index()?;
+        if self.import_all(&listed, &mut index, monitor)? {
+            self.import_all(&listed, &mut index, monitor)?;
+        }
+        Ok(index)
+    }
+
+    /// An index of nothing, and the objects that there are.
+    fn empty_index(&self) -> Result<(Listed, Index)> {
+        let sessions = SessionTable::load(self)?;
+        let mut listed = Listed(HashMap::new());
+        self.storage().list(ObjectFamily::Indexes, &mut |name, len| {
+            if let ObjectName::Index(id) = name {
+                listed.0.insert(id, len);
+            }
+        })?;
+        Ok((listed, Index::empty(sessions)))
+    }
+
+    /// Makes the index anew, in a private store. Whether an object turned out to be replaced too late.
+    fn import_all(&self, listed: &Listed, index: &mut Index, monitor: &dyn Monitor) -> Result<bool> {
+        index.stores.clear();
+        index.damaged.clear();
+        let mut all = self.private_store()?;
+        let ids: Vec<IndexId> = listed.0.keys().copied().collect();
+        let outdated = self.import(&mut all, &ids, index, false, monitor)?;
+        index.stores.push(Box::new(all));
+        Ok(outdated)
+    }
+
+    /// Updates the shared database if nobody reads it, then opens it for reading. `None` if it can't be had.
+    fn update_shared(
+        &self,
+        listed: &Listed,
+        index: &mut Index,
+        monitor: &dyn Monitor,
+    ) -> Result<Option<(Option<Store>, HashSet<IndexId>)>> {
+        let path = self.shared_path();
+        let lock = self.cache_directory().join("index.lock");
+        let _lock = FileLock::exclusive(&lock).map_err(|error| EngineError::io("lock", &lock, error))?;
+        match self.bring_up_to_date(listed, index, monitor) {
+            Ok(()) => {}
+            // Somebody is reading it: it is good, only perhaps not complete.
+            Err(Update::InUse) => {}
+            Err(Update::Broken) => {
+                monitor.note("local index: damaged, building it again");
+                remove_cached(&path).map_err(|error| EngineError::io("remove", &path, error))?;
+                index.damaged.clear();
+                match self.bring_up_to_date(listed, index, monitor) {
+                    Ok(()) => {}
+                    Err(Update::InUse | Update::Broken) => return Ok(None),
+                    Err(Update::Failed(error)) => return Err(error),
+                }
+            }
+            Err(Update::Failed(error)) => return Err(error),
+        }
+        let opened = Store::open_shared(&path).and_then(|store| Ok((store.objects()?, store)));
+        match opened {
+            Ok((held, store)) if listed.has_all(&held) => Ok(Some((Some(store), held))),
+            // It holds what does not count any more, and can't be rebuilt while others read it.
+            Ok(_) => Ok(None),
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn bring_up_to_date(&self, listed: &Listed, index: &mut Index, monitor: &dyn Monitor) -> Result<(), Update> {
+        let path = self.shared_path();
+        if path.exists() {
+            // A disk that flips a bit, or a writer that was killed: redb would not notice everywhere.
+            if !is_sealed(&path) {
+                return Err(Update::Broken);
+            }
+            // Most commands find nothing to do, and need not open it for writing.
+            match Store::open_shared(&path).and_then(|store| store.objects()) {
+                Ok(held) if listed.has_all(&held) && listed.missing(&held, index).is_empty() => {
+                    return Ok(());
+                }
+                Ok(held) if !listed.has_all(&held) => return Err(Update::Broken),
+                _ => {}
+            }
+        }
+        let mut store = Store::open_own(&path).map_err(Update::from)?;
+        let held = store.objects().map_err(Update::from)?;
+        let missing = listed.missing(&held, index);
+        let outdated = self.import(&mut store, &missing, index, true, monitor).map_err(Update::Failed)?;
+        drop(store);
+        seal(&path).map_err(|error| Update::Failed(EngineError::io("write", &path, error)))?;
+        if outdated { Err(Update::Broken) } else { Ok(()) }
+    }
+
+    fn shared_path(&self) -> PathBuf {
+        self.cache_directory().join("index.redb")
+    }
+
+    /// A database that nobody else sees and that is gone when it is closed.
+    pub(super) fn private_store(&self) -> Result<Store> {
+        let path = self.cache_directory().join(format!("private-{}.redb", hex(&random_bytes::<8>())));
+        let store = Store::open_own(&path).map_err(store_error)?;
+        remove_cached(&path).map_err(|error| EngineError::io("unlink", &path, error))?;
+        Ok(store)
+    }
+
+    /// Imports index objects into a database: as [`Self::take_in`].
+    fn import(
+        &self,
+        store: &mut Store,
+        ids: &[IndexId],
+        index: &mut Index,
+        durable: bool,
+        monitor: &dyn Monitor,
+    ) -> Result<bool> {
+        let taken = store.objects().map_err(store_error)?;
+        let mut import = store.import(durable).map_err(store_error)?;
+        let outdated = self.take_in(ids, taken, index, &mut |id, object| import.add(id, object), monitor)?;
+        import.finish().map_err(store_error)?;
+        Ok(outdated)
+    }
+
+    /// Reads index objects and hands those out that count, besides those that are `taken` already. Whether one of them
+    /// replaces one of these: then all must be taken in anew, now that this is known.
+    fn take_in(
+        &self,
+        ids: &[IndexId],
+        mut taken: HashSet<IndexId>,
+        index: &mut Index,
+        add: &mut dyn FnMut(IndexId, &IndexObject) -> StoreResult<()>,
+        monitor: &dyn Monitor,
+    ) -> Result<bool> {
+        monitor.stage("reading index", Some(ids.len() as u64), None);
+        let mut outdated = false;
+        for id in ids {
+            match self.read_index(*id) {
+                Ok(object) if index.sessions.is_committed(object.session) => {
+                    outdated |= object.replaces.iter().any(|old| taken.contains(old) && !index.replaced.contains(old));
+                    index.replaced.extend(object.replaces.iter().copied());
+                    let object = if index.replaced.contains(id) { IndexObject::empty(object.session) } else { object };
+                    taken.insert(*id);
+                    add(*id, &object).map_err(store_error)?;
+                }
+                Ok(_) => index.sessions.mark_uncommitted(*id),
+                Err(error) if error.kind() == ErrorKind::Io => return Err(error),
+                Err(error) => index.damaged.push((*id, error)),
+            }
+            monitor.advance(1, 0);
+        }
+        Ok(outdated)
+    }
+}
+
+/// Where the hash of a database is kept.
+fn seal_path(database: &Path) -> PathBuf {
+    database.with_extension("hash")
+}
+
+/// Notes what a database that was closed well looks like.
+fn seal(database: &Path) -> std::io::Result<()> {
+    write_cached(&seal_path(database), &hash_file(database)?)
+}
+
+fn is_sealed(database: &Path) -> bool {
+    let expected = durable::read_file(&seal_path(database), None, 32);
+    matches!((expected, hash_file(database)), (Ok(expected), Ok(found)) if expected == found)
+}
+
+/// Why the shared database could not be brought up to date.
+enum Update {
+    InUse,
+    Broken,
+    Failed(EngineError),
+}
+
+impl From<redb::Error> for Update {
+    fn from(error: redb::Error) -> Self {
+        match error {
+            redb::Error::DatabaseAlreadyOpen => Self::InUse,
+            redb::Error::Io(error)
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::StorageFull
+                        | std::io::ErrorKind::PermissionDenied
+                        | std::io::ErrorKind::ReadOnlyFilesystem
+                ) =>
+            {
+                Self::Failed(EngineError::with_source(ErrorKind::Io, "local index", error))
+            }
+            _ => Self::Broken,
+        }
+    }
+}
