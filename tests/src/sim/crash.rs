@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex};
 use engine::storage::ObjectName;
 use engine::{ErrorKind, Result};
 
-use super::campaign::{Campaign, copy_cache, in_parallel, restart, tear_cache};
+use super::campaign::{Campaign, copy_cache, in_parallel, pools, restart, tear_cache};
 use super::client::{Ledger, Machine, Verb, drop_cache};
 use super::disk::{Disk, Power};
 use super::oracle::{self, FIRST_LARGE};
 use super::random::Random;
-use super::world::{Bug, Fate, Plan, Request, World};
+use super::world::{BEGINNING, Bug, Fate, Plan, Request, World};
 
 /// What happens to the request at which a verb is stopped.
 pub const MOMENTS: [Fate; 3] = [Fate::DiesBefore, Fate::DiesAfter, Fate::AckLost];
@@ -143,6 +143,8 @@ struct Beginning {
     disk: Disk,
     cache: PathBuf,
     ledger: Ledger,
+    /// Seconds after the world's beginning.
+    age: i64,
     requests: u64,
 }
 
@@ -166,7 +168,7 @@ pub fn try_situation(
         let power = Power::ALL[number % Power::ALL.len()];
         runs.fetch_add(1, Ordering::Relaxed);
         let run = Run { campaign, situation, beginning: &beginning, bug, at, fate, power };
-        run.judge(number as u64)
+        pools(1)[0].install(|| run.judge(number as u64))
     });
     drop_cache(&beginning.cache);
     tried.map(|()| Tried { points: points.len() as u64, runs: runs.into_inner() })
@@ -193,13 +195,15 @@ fn begin(campaign: &Campaign, situation: &Situation) -> std::result::Result<Begi
     let disk = world.disk();
     // How many requests there are: the verb is done once, in a copy.
     let copy = World::new(1, disk.clone());
+    copy.pass(world.now() - BEGINNING);
     let cache_copy = campaign.new_cache();
     copy_cache(&cache, &cache_copy).map_err(|error| error.to_string())?;
     let machine = campaign.machine(&copy, 0, cache_copy.clone(), &Arc::default());
     machine.run(&situation.verb).map_err(|error| format!("{:?}: {error}", situation.verb))?;
     drop_cache(&cache_copy);
     let ledger = ledger.lock().expect("no holder of this lock panics").clone();
-    Ok(Beginning { disk, cache, ledger, requests: copy.requests(0) })
+    let age = world.now() - BEGINNING;
+    Ok(Beginning { disk, cache, ledger, age, requests: copy.requests(0) })
 }
 
 /// Finds the last put of a kind by doing the verb in a copy, then does it and dies there.
@@ -255,7 +259,7 @@ impl Run<'_> {
         }
         world.plan(0, Some(Plan { at: self.at, fate: self.fate }));
         world.plant(self.bug);
-        world.pass(60);
+        world.pass(self.beginning.age);
         let result = machine.run(&self.situation.verb);
         world.plant(None);
         world.note(format!("{:?}: {:?}", self.situation.verb, result.as_ref().err().map(ToString::to_string)));

@@ -1,0 +1,226 @@
+//! All that is tried against data loss, by one command: `campaign [--share] [--seeds N] [--from N] [--states N]`.
+//!
+//! States of the model, crash points, runs by seed, flipped bits; with `--share` a part of each that takes minutes.
+//! Prints a table as it goes, and the same as Markdown into the file that `--report` names. Exits with 1 if something
+//! does not hold. `--seed N` repeats one run and tells it step by step.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use repo_tests::model::{broken, explore, holding};
+use repo_tests::sim::campaign::{Campaign, in_parallel};
+use repo_tests::sim::crash::{Violation, situations, try_situation};
+use repo_tests::sim::flips::flip_all;
+use repo_tests::sim::planted::{PLANTED, is_found};
+use repo_tests::sim::seeds::Seeds;
+
+/// What is asked for.
+struct Arguments {
+    share: bool,
+    states: usize,
+    seeds: u64,
+    from: u64,
+    one: Option<u64>,
+    report: Option<String>,
+    command: String,
+}
+
+impl Arguments {
+    fn read() -> Self {
+        let words: Vec<String> = std::env::args().skip(1).collect();
+        let after = |name: &str| words.iter().skip_while(|word| *word != name).nth(1).cloned();
+        let number = |name: &str| after(name).map(|text| text.parse::<u64>().expect("a number"));
+        let share = words.iter().any(|word| word == "--share");
+        Self {
+            share,
+            states: number("--states").unwrap_or(if share { 20_000 } else { 4_000_000 }) as usize,
+            seeds: number("--seeds").unwrap_or(if share { 2_000 } else { 100_000 }),
+            from: number("--from").unwrap_or(0),
+            one: number("--seed"),
+            report: after("--report"),
+            command: format!("./dev campaign {}", words.join(" ")).trim().to_owned(),
+        }
+    }
+}
+
+/// The lines of the report.
+#[derive(Default)]
+struct Report {
+    rows: Vec<(String, u64, String)>,
+    details: String,
+    violations: Vec<Violation>,
+}
+
+impl Report {
+    /// A part of the campaign: its name, how many of what, and how long it took.
+    fn row(&mut self, name: &str, count: u64, begun: Instant) {
+        let seconds = format!("{:.0}", begun.elapsed().as_secs_f64());
+        let _ = writeln!(std::io::stdout(), "{name:<58}{count:>12}{seconds:>8} s");
+        self.rows.push((name.to_owned(), count, seconds));
+    }
+
+    fn violation(&mut self, violation: Violation) {
+        let _ = writeln!(std::io::stdout(), "VIOLATION: {}\n{}", violation.what, violation.record);
+        self.violations.push(violation);
+    }
+
+    /// The report as Markdown.
+    fn markdown(&self, arguments: &Arguments) -> String {
+        let mut text = String::from("# What was tried against data loss\n\n");
+        let days = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs() / 86_400);
+        let (year, month, day) = date(days as i64);
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let _ = write!(
+            text,
+            "Written by `{}` on {year}-{month:02}-{day:02}, {} with {processors} processors. What each line means is in \
+             `tests/src/sim/` and `tests/src/model/`.\n\n| | count | seconds |\n|---|---:|---:|\n",
+            arguments.command,
+            std::env::consts::ARCH,
+        );
+        for (name, count, seconds) in &self.rows {
+            let _ = writeln!(text, "| {name} | {count} | {seconds} |");
+        }
+        let _ = writeln!(text, "| **violations** | **{}** | |", self.violations.len());
+        if !self.violations.is_empty() {
+            text.push_str("\n## Violations\n\n");
+            for violation in &self.violations {
+                let _ = writeln!(text, "- {}", violation.what);
+            }
+        }
+        let _ = write!(text, "\n## Crash points\n\n| situation | points | runs |\n|---|---:|---:|\n{}", self.details);
+        text
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::read();
+    let campaign = Campaign::new().expect("a scratch directory");
+    if let Some(seed) = arguments.one {
+        return repeat(&campaign, seed);
+    }
+    let mut report = Report::default();
+    model(&mut report, arguments.states);
+    crash_points(&mut report, &campaign, if arguments.share { 5 } else { 1 });
+    seeds(&mut report, &campaign, &arguments);
+    flips(&mut report, &campaign, if arguments.share { 41 } else { 1 });
+    planted(&mut report, &campaign);
+    // Kills of the real program and incidents: a line each, here.
+    let _ = writeln!(std::io::stdout(), "{} violations", report.violations.len());
+    if let Some(path) = &arguments.report {
+        std::fs::write(path, report.markdown(&arguments)).expect("the report can be written");
+    }
+    if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn model(report: &mut Report, states: usize) {
+    let begun = Instant::now();
+    let mut total = 0;
+    for scenario in holding() {
+        let explored = explore(&scenario.model, states, scenario.stopping);
+        total += explored.states as u64;
+        if let Some(violation) = explored.violation {
+            let record = violation.trace.join("\n");
+            report.violation(Violation { what: format!("model, {}: {}", scenario.name, violation.what), record });
+        }
+    }
+    report.row("states of the model of the protocol", total, begun);
+    let begun = Instant::now();
+    let mut found = 0;
+    for scenario in broken() {
+        match explore(&scenario.model, 6_000_000, scenario.stopping).violation {
+            Some(_) => found += 1,
+            None => {
+                let what = format!("model, {}: nothing found without this rule", scenario.name);
+                report.violation(Violation { what, record: String::new() });
+            }
+        }
+    }
+    report.row("broken variants of the protocol that the model finds", found, begun);
+}
+
+fn crash_points(report: &mut Report, campaign: &Campaign, stride: usize) {
+    let begun = Instant::now();
+    let (mut points, mut runs) = (0, 0);
+    for situation in situations() {
+        match try_situation(campaign, &situation, None, stride) {
+            Ok(tried) => {
+                points += tried.points;
+                runs += tried.runs;
+                let _ = writeln!(report.details, "| {} | {} | {} |", situation.name, tried.points, tried.runs);
+            }
+            Err(violation) => report.violation(violation),
+        }
+    }
+    report.row("crash points: requests of verbs × before, after, ack lost", points, begun);
+    report.row("crash points × kinds of power cut", runs, begun);
+}
+
+fn seeds(report: &mut Report, campaign: &Campaign, arguments: &Arguments) {
+    let begun = Instant::now();
+    let seeds = Seeds::new(campaign).expect("repositories to begin with");
+    let (done, requests) = (AtomicU64::new(0), AtomicU64::new(0));
+    let ran = in_parallel(arguments.seeds as usize, |number| {
+        let ran = seeds.run(arguments.from + number as u64, None)?;
+        done.fetch_add(1, Ordering::Relaxed);
+        requests.fetch_add(ran.requests, Ordering::Relaxed);
+        Ok(())
+    });
+    if let Err(violation) = ran {
+        report.violation(violation);
+    }
+    let first = arguments.from;
+    report.row(&format!("runs of several clients, by seeds from {first} on"), done.into_inner(), begun);
+    report.row("requests in these runs", requests.into_inner(), begun);
+}
+
+fn flips(report: &mut Report, campaign: &Campaign, stride: usize) {
+    let begun = Instant::now();
+    match flip_all(campaign, stride) {
+        Ok(count) => report.row("bits flipped and found", count, begun),
+        Err(violation) => report.violation(violation),
+    }
+}
+
+/// The campaign itself: what is planted must be found.
+fn planted(report: &mut Report, campaign: &Campaign) {
+    let begun = Instant::now();
+    let mut found = 0;
+    for bug in PLANTED {
+        match is_found(campaign, bug) {
+            Ok(_) => found += 1,
+            Err(what) => report.violation(Violation { what, record: String::new() }),
+        }
+    }
+    report.row("planted faults that the simulator finds", found, begun);
+}
+
+fn repeat(campaign: &Campaign, seed: u64) -> ExitCode {
+    let seeds = Seeds::new(campaign).expect("repositories to begin with");
+    let mut out = std::io::stdout();
+    match seeds.run(seed, None) {
+        Ok(ran) => {
+            let _ = writeln!(out, "seed {seed}: {} requests, shape {:016x}", ran.requests, ran.shape);
+            ExitCode::SUCCESS
+        }
+        Err(violation) => {
+            let _ = writeln!(out, "{}\n{}", violation.what, violation.record);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Year, month and day of a number of days since 1970-01-01.
+fn date(days: i64) -> (i64, i64, i64) {
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
