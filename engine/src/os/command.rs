@@ -121,6 +121,6 @@ mod tests {
         let mut command = StreamCommand::spawn(&["sleep".into(), "1000".into()]).expect("there is `sleep`");
         let process_id = command.child.as_mut().expect("it runs").id();
         drop(command);
-        assert!(!process_is_alive(process_id));
+        assert!(!process_is_alive(process_id.into()));
     }
 }

@@ -13,7 +13,6 @@ pub mod directory;
 pub mod durable;
 pub mod file;
 pub mod host;
-pub mod identity;
 pub mod lock;
 pub mod names;
 pub mod pinned;

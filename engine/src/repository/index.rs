@@ -96,6 +96,20 @@ impl Repository {
         Ok(index)
     }
 
+    /// Seals an index object and puts it, durably; its id and its length in bytes. The packs that it names must be durable.
+    /// With `dry_run` it is not put.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(super) fn put_index(&self, index: &IndexObject, dry_run: bool) -> Result<(IndexId, u64)> {
+        let bytes = format::encode_index(index, self.domain(), 0);
+        let id = IndexId::new(hash(&bytes));
+        if !dry_run {
+            self.storage().write_new(ObjectName::Index(id), &[&bytes])?;
+        }
+        Ok((id, bytes.len() as u64))
+    }
+
     /// Reads and opens the footer of a pack of `len` bytes.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use super::index::{Index, store_error};
 use super::recent::Recent;
 use super::rows::{Rows, StoreResult};
 use super::store::Store;
-use super::{Repository, SessionTable};
+use super::{Repository, Session, SessionTable};
 use crate::crypto::random_bytes;
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::format::IndexObject;
@@ -42,6 +42,14 @@ const RECENT_OBJECTS: usize = 8;
 /// Their bytes together, at most: some 250,000 chunks.
 const RECENT_BYTES: u64 = 8 << 20;
 
+/// Whether so many index objects are kept in memory.
+fn is_little(objects: usize, bytes: u64) -> bool {
+    objects <= RECENT_OBJECTS && bytes <= RECENT_BYTES
+}
+
+/// How often an index is loaded anew because objects went away meanwhile. Each time means that another prune came by.
+const LOADS: usize = 8;
+
 impl Repository {
     /// Opens the local index, with what it lacks: a little is only kept in memory, for more it is brought up to date.
     ///
@@ -51,7 +59,34 @@ impl Repository {
     /// # Errors
     /// `Io`, `Damaged` if sessions can't be listed or read.
     pub fn load_index(&self, monitor: &dyn Monitor) -> Result<Index> {
-        let (listed, mut index) = self.empty_index()?;
+        self.load_settled(&[], monitor)
+    }
+
+    /// As [`Self::load_index`], for a session that has begun: what it took over is listed, too (W3).
+    ///
+    /// # Errors
+    /// As [`Self::load_index`].
+    pub fn load_index_of(&self, session: &Session, monitor: &dyn Monitor) -> Result<Index> {
+        self.load_settled(session.adopted(), monitor)
+    }
+
+    /// Begins anew if index objects go away meanwhile: a prune, or whoever takes over a dead session, first puts others
+    /// in their place.
+    fn load_settled(&self, own: &[IndexId], monitor: &dyn Monitor) -> Result<Index> {
+        let mut index = self.load_once(own, monitor)?;
+        for _ in 0..LOADS {
+            if !index.damaged.iter().any(|(_, error)| error.kind() == ErrorKind::Missing) {
+                break;
+            }
+            index = self.load_once(own, monitor)?;
+        }
+        Ok(index)
+    }
+
+    /// `own`: index objects that count though their session is not committed, because it is the one that asks.
+    fn load_once(&self, own: &[IndexId], monitor: &dyn Monitor) -> Result<Index> {
+        let (mut listed, mut index) = self.empty_index()?;
+        let own_bytes = own.iter().filter_map(|id| listed.0.remove(id)).sum();
         if let Some(problem) = self.cache_problem() {
             monitor.note(&format!("{problem}; going on without a cache"));
         }
@@ -62,7 +97,29 @@ impl Repository {
             index.replaced.clear();
             self.load_up_to_date(&listed, &mut index, monitor)?;
         }
+        if !own.is_empty() {
+            index.stores.push(self.load_own(own, own_bytes)?);
+        }
         Ok(index)
+    }
+
+    /// Index objects that only the one who asks may use: never in a store that others see.
+    fn load_own(&self, own: &[IndexId], bytes: u64) -> Result<Box<dyn Rows>> {
+        if is_little(own.len(), bytes) {
+            let mut recent = Recent::default();
+            for id in own {
+                recent.add(*id, &self.read_index(*id)?);
+            }
+            recent.sort();
+            return Ok(Box::new(recent));
+        }
+        let mut private = self.private_store()?;
+        let mut import = private.import(false).map_err(store_error)?;
+        for id in own {
+            import.add(*id, &self.read_index(*id)?).map_err(store_error)?;
+        }
+        import.finish().map_err(store_error)?;
+        Ok(Box::new(private))
     }
 
     /// Opens the shared database as it is, and reads the few objects that it lacks into memory. `false` if they are
@@ -71,7 +128,7 @@ impl Repository {
         let Some((store, held)) = self.open_as_it_is(listed) else { return Ok(false) };
         let missing = listed.missing(&held, index);
         let bytes: u64 = missing.iter().map(|id| listed.0[id]).sum();
-        if missing.len() > RECENT_OBJECTS || bytes > RECENT_BYTES {
+        if !is_little(missing.len(), bytes) {
             return Ok(false);
         }
         index.stores.extend(store.map(|store| Box::new(store) as Box<dyn Rows>));
@@ -271,14 +328,14 @@ impl Repository {
         let mut outdated = false;
         for id in ids {
             match self.read_index(*id) {
-                Ok(object) if index.sessions.is_committed(object.session) => {
+                Ok(object) if index.sessions.is_committed_by_now(self, object.session)? => {
                     outdated |= object.replaces.iter().any(|old| taken.contains(old) && !index.replaced.contains(old));
                     index.replaced.extend(object.replaces.iter().copied());
                     let object = if index.replaced.contains(id) { IndexObject::empty(object.session) } else { object };
                     taken.insert(*id);
                     add(*id, &object).map_err(store_error)?;
                 }
-                Ok(_) => index.sessions.mark_uncommitted(*id),
+                Ok(object) => index.sessions.mark_uncommitted(*id, object.session),
                 Err(error) if error.kind() == ErrorKind::Io => return Err(error),
                 Err(error) => index.damaged.push((*id, error)),
             }

@@ -1,5 +1,6 @@
 //! An opened repository: keys, config, index, and the ways in and out for chunks. It has no verbs; `ops` does.
 
+mod adoption;
 mod census;
 mod content;
 mod directory;
@@ -25,7 +26,8 @@ pub use sessions::{Session, SessionTable};
 pub use snapshots::{SnapshotSet, read_snapshots};
 pub use writer::{PlainSegment, SegmentBuilder, SessionWriter, WriterStatistics};
 
-pub(crate) use sessions::{adopt_dead_sessions, has_died, read_intent, revoke};
+pub(crate) use adoption::adopt_dead_sessions;
+pub(crate) use sessions::{has_died, read_intent, revoke, revoke_session, writer_of};
 pub(crate) use snapshots::{put_record, read_record, read_snapshot};
 pub(crate) use writer::write_snapshot;
 

@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use super::{Plans, Repository, object_error, read_snapshot};
 use crate::clock::Clock;
-use crate::crypto::{SessionKeys, hash};
+use crate::crypto::SessionKeys;
 use crate::error::{EngineError, ErrorKind, Result};
-use crate::format::{self, IndexObject, Intent, Register, SessionState};
+use crate::format::{self, Intent, Register, SessionState};
 use crate::id::{DomainId, IndexId, SessionId, SnapshotId};
 use crate::limits;
-use crate::model::{PackRow, Snapshot};
-use crate::monitor::Silent;
-use crate::os::identity::ProcessIdentity;
+use crate::model::Snapshot;
+use crate::os::host::ProcessIdentity;
 use crate::storage::{ObjectFamily, ObjectName, Outcome};
 
 /// Chunks in packs that wait for an index object, at most, and those of one more pack. A hundred bytes each while the
@@ -24,8 +23,10 @@ pub(super) const INDEX_CHUNKS: usize = 100_000;
 pub struct SessionTable {
     states: HashMap<SessionId, SessionState>,
     open: HashSet<SessionId>,
-    uncommitted_indexes: HashSet<IndexId>,
+    uncommitted_indexes: HashMap<IndexId, SessionId>,
     damaged: Vec<(SessionId, String)>,
+    /// Sessions whose registers were looked for again.
+    looked_again: HashSet<SessionId>,
 }
 
 impl SessionTable {
@@ -57,6 +58,11 @@ impl SessionTable {
     /// Whether what a session stored counts.
     pub fn is_committed(&self, session: SessionId) -> bool {
         matches!(self.states.get(&session), Some(SessionState::Committed(_)))
+    }
+
+    /// How a session ended; `None` if it has no register that can be read.
+    pub fn end_of(&self, session: SessionId) -> Option<SessionState> {
+        self.states.get(&session).copied()
     }
 
     /// The snapshot that a session committed.
@@ -98,12 +104,49 @@ impl SessionTable {
         &self.damaged
     }
 
-    pub(super) fn mark_uncommitted(&mut self, index: IndexId) {
-        self.uncommitted_indexes.insert(index);
+    /// The open sessions alone: one list, and no register is read.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(super) fn list_open(repository: &Repository) -> Result<Vec<SessionId>> {
+        let (mut open, mut ended) = (Vec::new(), HashSet::new());
+        repository.storage().list(ObjectFamily::Sessions, &mut |name, _| match name {
+            ObjectName::Intent(id) => open.push(id),
+            ObjectName::Register(id) => drop(ended.insert(id)),
+            _ => {}
+        })?;
+        open.retain(|id| !ended.contains(id));
+        open.sort();
+        Ok(open)
+    }
+
+    /// Whether what a session stored counts, also if it committed after this was loaded: prune takes index objects away
+    /// that such a session replaced.
+    pub(super) fn is_committed_by_now(&mut self, repository: &Repository, session: SessionId) -> Result<bool> {
+        if !self.states.contains_key(&session) && self.looked_again.insert(session) {
+            match read_register(repository, session) {
+                Ok(Some(state)) => {
+                    self.open.remove(&session);
+                    self.states.insert(session, state);
+                }
+                Err(error) if error.kind() == ErrorKind::Io => return Err(error),
+                Ok(None) | Err(_) => {}
+            }
+        }
+        Ok(self.is_committed(session))
+    }
+
+    pub(super) fn mark_uncommitted(&mut self, index: IndexId, session: SessionId) {
+        self.uncommitted_indexes.insert(index, session);
     }
 
     pub(super) fn is_uncommitted_index(&self, index: &IndexId) -> bool {
-        self.uncommitted_indexes.contains(index)
+        self.uncommitted_indexes.contains_key(index)
+    }
+
+    /// The index objects of some sessions, as far as an index that was loaded met them.
+    pub(super) fn uncommitted_indexes(&self, of: &HashSet<SessionId>) -> Vec<IndexId> {
+        self.uncommitted_indexes.iter().filter(|(_, session)| of.contains(session)).map(|(id, _)| *id).collect()
     }
 }
 
@@ -126,6 +169,8 @@ pub struct Session {
     keys: Arc<SessionKeys>,
     plans: Plans,
     is_announced: bool,
+    /// Index objects of its own that list what it took over.
+    adopted: Vec<IndexId>,
 }
 
 impl Session {
@@ -152,7 +197,7 @@ impl Session {
         }
         // Only now: a prune whose plan this does not see yet sees the intent.
         match heeded_plans(repository) {
-            Ok(plans) => Ok(Self { keys: Arc::new(keys), plans, is_announced: true }),
+            Ok(plans) => Ok(Self { keys: Arc::new(keys), plans, is_announced: true, adopted: Vec::new() }),
             Err(error) => {
                 let _ = repository.storage().remove(name);
                 Err(error)
@@ -166,7 +211,7 @@ impl Session {
     /// `Io`.
     pub fn unwritten(repository: &Repository) -> Result<Self> {
         let keys = Arc::new(repository.keys().new_session(DomainId::SHARED));
-        Ok(Self { keys, plans: Plans::load(repository)?, is_announced: false })
+        Ok(Self { keys, plans: Plans::load(repository)?, is_announced: false, adopted: Vec::new() })
     }
 
     /// What prunes were planning when it began: it uses nothing that is condemned there.
@@ -192,6 +237,15 @@ impl Session {
         }
     }
 
+    pub(super) fn note_adopted(&mut self, index: IndexId) {
+        self.adopted.push(index);
+    }
+
+    /// Index objects of its own that list what it took over.
+    pub(super) fn adopted(&self) -> &[IndexId] {
+        &self.adopted
+    }
+
     /// Its id.
     pub fn id(&self) -> SessionId {
         self.keys.session()
@@ -208,11 +262,11 @@ impl Session {
     /// `SessionRevoked` if someone ended the session before; `Io`, and then whether it is committed is not known.
     pub fn commit(self, repository: &Repository, snapshot: Option<SnapshotId>) -> Result<()> {
         let wanted = SessionState::Committed(snapshot);
-        let found = put_register(repository, self.id(), wanted)?;
-        if found != wanted {
+        // An acknowledgement may have been lost, and the register be this one's own.
+        if put_register(repository, self.id(), wanted)?.state != wanted {
             return Err(EngineError::new(
                 ErrorKind::SessionRevoked,
-                format!("session {} was ended by another process", self.id()),
+                format!("the session was revoked, and nothing that it stored counts (session {})", self.id()),
             ));
         }
         // Only tidiness: a register says all that an intent could. Append-only storages keep it.
@@ -236,15 +290,49 @@ fn heeded_plans(repository: &Repository) -> Result<Plans> {
     Ok(plans)
 }
 
+/// How a session ended, and who decided that.
+pub(super) struct Decided {
+    pub(super) state: SessionState,
+    /// The put that was just made did.
+    pub(super) is_mine: bool,
+}
+
 /// Writes a register unless there is one; how the session ended, then.
-fn put_register(repository: &Repository, session: SessionId, state: SessionState) -> Result<SessionState> {
+pub(super) fn put_register(repository: &Repository, session: SessionId, state: SessionState) -> Result<Decided> {
     let object = format::encode_register(&Register { session, state }, repository.keys());
-    match repository.storage().write_new(ObjectName::Register(session), &[&object])? {
-        Outcome::Written => Ok(state),
-        Outcome::Existed => read_register(repository, session)?.ok_or_else(|| {
-            EngineError::damaged(format!("object {} is there and is not", ObjectName::Register(session)))
-        }),
+    // Without put-if-absent a register has one writer only (PROTOCOL.md, chapter 8), and reading before is enough.
+    if !repository.storage().capabilities().put_if_absent
+        && let Some(state) = read_register(repository, session)?
+    {
+        return Ok(Decided { state, is_mine: false });
     }
+    match repository.storage().write_new(ObjectName::Register(session), &[&object])? {
+        Outcome::Written => Ok(Decided { state, is_mine: true }),
+        Outcome::Existed => {
+            let state = read_register(repository, session)?.ok_or_else(|| {
+                EngineError::damaged(format!("object {} is there and is not", ObjectName::Register(session)))
+            })?;
+            Ok(Decided { state, is_mine: false })
+        }
+    }
+}
+
+/// Ends an open session, so that nothing that it stored will ever count. Whether it was open until now.
+///
+/// # Errors
+/// `Invalid` if it is committed; `Damaged` or `Unsupported` if its register can't be read; `Io`.
+pub(crate) fn revoke_session(repository: &Repository, session: SessionId) -> Result<bool> {
+    let decided = put_register(repository, session, SessionState::Revoked)?;
+    if let SessionState::Committed(_) = decided.state {
+        let text = format!("session {session} is committed: what it stored counts");
+        return Err(EngineError::new(ErrorKind::Invalid, text));
+    }
+    Ok(decided.is_mine)
+}
+
+/// The process that wrote an intent.
+pub(crate) fn writer_of(intent: &Intent) -> ProcessIdentity {
+    ProcessIdentity { process: intent.process, boot: intent.boot.clone() }
 }
 
 /// Ends a session of somebody else, unless it has ended: what it stored never counts. How it ended.
@@ -276,70 +364,4 @@ pub(crate) fn read_intent(repository: &Repository, session: SessionId) -> Result
         return Err(EngineError::damaged(format!("object {name} belongs to another session")).about(name));
     }
     Ok(intent)
-}
-
-/// Takes over what interrupted writers of this machine left behind: a session whose process has certainly
-/// ended is committed without a snapshot, so that its chunks count. How many there were.
-///
-/// This is safe at any time: index objects name only durable packs, and a writer that is alive after all finds
-/// its register taken and fails, which loses nothing.
-///
-/// # Errors
-/// `Io`.
-pub(crate) fn adopt_dead_sessions(repository: &Repository, host: &str) -> Result<u64> {
-    let me = ProcessIdentity::current();
-    let mut adopted = 0;
-    for session in SessionTable::load(repository)?.open() {
-        let name = ObjectName::Intent(session);
-        let Ok(intent) = read_intent(repository, session) else { continue };
-        let writer = ProcessIdentity { process: intent.process, boot: intent.boot };
-        if intent.host != host || !me.knows_ended(&writer) {
-            continue;
-        }
-        index_leftovers(repository, session)?;
-        let found = put_register(repository, session, SessionState::Committed(None))?;
-        if found == SessionState::Committed(None) {
-            adopted += 1;
-        }
-        let _ = repository.storage().remove(name);
-    }
-    Ok(adopted)
-}
-
-/// Writes the index objects that a dead session did not get to: of every pack of its own, from the packs' footers. A
-/// pack that it did list is listed twice then, which does no harm.
-fn index_leftovers(repository: &Repository, session: SessionId) -> Result<()> {
-    let index = repository.load_index(&Silent)?;
-    let mut listed = Vec::new();
-    repository.storage().list(ObjectFamily::Packs, &mut |name, len| {
-        if let ObjectName::Pack(id) = name {
-            listed.push((id, len));
-        }
-    })?;
-    let mut pending = IndexObject::empty(session);
-    let mut chunks = 0;
-    for (id, len) in listed {
-        if index.has_pack(&id)? {
-            continue;
-        }
-        // What can't be read was not finished, or is damaged: check tells.
-        let Ok(footer) = repository.read_footer(id, len) else { continue };
-        if footer.sessions.iter().any(|record| record.session() != session) {
-            continue;
-        }
-        chunks += footer.segments.iter().map(|segment| segment.chunks.len()).sum::<usize>();
-        pending.sessions = footer.sessions;
-        pending.packs.push(PackRow { id, len, segments: footer.segments });
-        if chunks >= INDEX_CHUNKS {
-            write_index(repository, &std::mem::replace(&mut pending, IndexObject::empty(session)))?;
-            chunks = 0;
-        }
-    }
-    if pending.packs.is_empty() { Ok(()) } else { write_index(repository, &pending) }
-}
-
-fn write_index(repository: &Repository, index: &IndexObject) -> Result<()> {
-    let bytes = format::encode_index(index, repository.domain(), 0);
-    repository.storage().write_new(ObjectName::Index(IndexId::new(hash(&bytes))), &[&bytes])?;
-    Ok(())
 }

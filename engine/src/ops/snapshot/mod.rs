@@ -124,7 +124,7 @@ pub fn snapshot(
     refuse_own_directory(repository, &input)?;
     require_a_path(&input)?;
     let (resumed_sessions, session) = begin(repository, options, clock)?;
-    let index = repository.load_index(monitor)?;
+    let index = repository.load_index_of(&session, monitor)?;
     let existing = read_snapshots(repository, index.sessions())?;
     let parent = match choose_parent(&existing, session.plans(), options, &paths) {
         Ok(parent) => parent,
@@ -190,8 +190,10 @@ fn begin(repository: &Repository, options: &SnapshotOptions, clock: &dyn Clock) 
     if options.dry_run {
         return Ok((0, Session::unwritten(repository)?));
     }
-    let resumed = adopt_dead_sessions(repository, &options.host)?;
-    Ok((resumed, Session::begin(repository, &options.host, &options.program, clock)?))
+    let mut session = Session::begin(repository, &options.host, &options.program, clock)?;
+    // Only now, when the plans are known: PROTOCOL.md, chapter 3.
+    let resumed = adopt_dead_sessions(repository, &mut session, &options.host)?;
+    Ok((resumed, session))
 }
 
 /// Reads the source and stores it.

@@ -10,12 +10,12 @@ fn number(number: u64) -> PruneId {
 }
 
 impl Bench {
-    fn packs(&self) -> Vec<PackId> {
+    pub(super) fn packs(&self) -> Vec<PackId> {
         let names = self.objects(ObjectFamily::Packs).into_iter();
         names.map(|name| if let ObjectName::Pack(id) = name { id } else { panic!("{name}") }).collect()
     }
 
-    fn plan(&self, of: u64, mut condemned: Vec<PackId>, mut dropped: Vec<SnapshotId>) {
+    pub(super) fn plan(&self, of: u64, mut condemned: Vec<PackId>, mut dropped: Vec<SnapshotId>) {
         condemned.sort();
         dropped.sort();
         let program = PROGRAM.to_owned();
@@ -47,7 +47,7 @@ impl Bench {
     }
 
     /// Snapshots the same content without a parent: every chunk is looked up.
-    fn stored_again(&self) -> u64 {
+    pub(super) fn stored_again(&self) -> u64 {
         let options = SnapshotOptions { force: true, ..options() };
         self.snapshot_with(&options, &Silent).expect("snapshot").statistics.chunks_new
     }

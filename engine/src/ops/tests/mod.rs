@@ -1,5 +1,6 @@
 //! The verbs on a storage in memory: what sessions promise, and how many requests a verb makes.
 
+mod adoption;
 mod beside_prune;
 
 use std::fs;
@@ -30,6 +31,8 @@ fn clock() -> FixedClock {
 struct Recording {
     below: MemoryStorage,
     calls: Mutex<Vec<String>>,
+    /// What somebody else puts just before the object of that name is put.
+    before_register: Mutex<Option<(ObjectName, Vec<u8>)>>,
 }
 
 impl Recording {
@@ -65,6 +68,10 @@ impl Storage for Arc<Recording> {
 
     fn write_new(&self, name: ObjectName, parts: &[&[u8]]) -> Result<Outcome> {
         self.note(format!("write {name}"));
+        let first = self.before_register.lock().expect("lock").take_if(|(of, _)| *of == name);
+        if let Some((_, bytes)) = first {
+            self.below.write_new(name, &[&bytes])?;
+        }
         self.below.write_new(name, parts)
     }
 
@@ -359,7 +366,7 @@ fn chunks_of_a_session_without_register_are_not_built_upon_until_it_is_adopted()
         started: clock().now(),
         host: "here".into(),
         process: u64::MAX,
-        boot: crate::os::identity::ProcessIdentity::current().boot,
+        boot: crate::os::host::ProcessIdentity::current().boot,
         program: PROGRAM.into(),
     };
     // A third session that wrote the same chunks and died: its intent is all that is left of it.
@@ -370,7 +377,8 @@ fn chunks_of_a_session_without_register_are_not_built_upon_until_it_is_adopted()
     let resumed = bench.snapshot();
     assert_eq!(resumed.resumed_sessions, 1);
     let sessions = SessionTable::load(&bench.repository).expect("sessions");
-    assert!(sessions.is_committed(keys.session()));
+    assert!(!sessions.is_committed(keys.session()), "nobody commits a session but its writer");
+    assert!(sessions.open().next().is_none());
     assert!(!sessions.is_committed(id));
 }
 

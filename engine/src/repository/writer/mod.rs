@@ -25,8 +25,8 @@ use super::sessions::INDEX_CHUNKS;
 use super::{Index, Repository, Session};
 use crate::crypto::{SessionKeyRecord, hash};
 use crate::error::{EngineError, ErrorKind, Result};
-use crate::format::{IndexObject, encode_index};
-use crate::id::{ChunkId, IndexId, SnapshotId};
+use crate::format::IndexObject;
+use crate::id::{ChunkId, SnapshotId};
 use crate::model::{ChunkKind, PackRow, SegmentRow};
 use crate::storage::{ObjectName, Outcome};
 
@@ -300,12 +300,8 @@ impl<'a> SessionWriter<'a> {
             packs: pending.packs,
             replaces: Vec::new(),
         };
-        let bytes = encode_index(&object, self.repository.domain(), 0);
-        let id = IndexId::new(hash(&bytes));
-        self.statistics.bytes_added.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        if !self.dry_run {
-            self.repository.storage().write_new(ObjectName::Index(id), &[&bytes])?;
-        }
+        let (id, len) = self.repository.put_index(&object, self.dry_run)?;
+        self.statistics.bytes_added.fetch_add(len, Ordering::Relaxed);
         self.claims.spill(self.repository, id, object)
     }
 

@@ -1,0 +1,160 @@
+//! Taking over what interrupted writers of this machine stored: PROTOCOL.md, chapter 3, A1 to A4.
+
+use std::collections::{HashMap, HashSet};
+
+use super::sessions::{INDEX_CHUNKS, SessionTable, put_register, read_intent, writer_of};
+use super::{Index, Repository, Session};
+use crate::crypto::SessionKeyRecord;
+use crate::error::{ErrorKind, Result};
+use crate::format::{IndexObject, SessionState};
+use crate::id::{IndexId, PackId, SessionId};
+use crate::model::PackRow;
+use crate::monitor::Silent;
+use crate::os::host::ProcessIdentity;
+use crate::storage::{ObjectFamily, ObjectName};
+
+/// Takes over what dead writers of this machine stored: from now on it belongs to `session`, which has just begun and
+/// has not loaded its index. How many writers there were.
+///
+/// Each of them is revoked first. One that is alive after all finds that out when it commits, fails, and is run again.
+///
+/// # Errors
+/// `Io`.
+pub(crate) fn adopt_dead_sessions(repository: &Repository, session: &mut Session, host: &str) -> Result<u64> {
+    let candidates = dead_sessions(repository, host)?;
+    if candidates.is_empty() {
+        return Ok(0);
+    }
+    // Which packs no index object names that counts; the session loads an index of its own after this.
+    let index = repository.load_index(&Silent)?;
+    let mut dead = HashSet::new();
+    for id in candidates {
+        if revoke(repository, id)? {
+            dead.insert(id);
+        }
+    }
+    let mut adoption = Adoption {
+        repository,
+        session,
+        found: packs_that_are_there(repository)?,
+        pending: HashMap::new(),
+        packs: Vec::new(),
+        chunks: 0,
+    };
+    let listed = index.sessions().uncommitted_indexes(&dead);
+    for id in &listed {
+        adoption.take_listed(*id)?;
+    }
+    adoption.take_orphans(&index, &dead)?;
+    adoption.put()?;
+    // Nothing of a revoked session ever counts. Where removing is not allowed, a prune sees to it.
+    let indexes = listed.into_iter().map(ObjectName::Index);
+    for name in dead.iter().map(|id| ObjectName::Intent(*id)).chain(indexes) {
+        let _ = repository.storage().remove(name);
+    }
+    Ok(dead.len() as u64)
+}
+
+/// The open sessions whose process has certainly ended on this machine.
+fn dead_sessions(repository: &Repository, host: &str) -> Result<Vec<SessionId>> {
+    let me = ProcessIdentity::current();
+    let mut dead = Vec::new();
+    for id in SessionTable::list_open(repository)? {
+        // Machines that were cloned may share all but their name.
+        if read_intent(repository, id).is_ok_and(|intent| intent.host == host && me.knows_ended(&writer_of(&intent))) {
+            dead.push(id);
+        }
+    }
+    Ok(dead)
+}
+
+/// A1. Whether this put was the one that decided: what a prune revoked may be about to be swept.
+fn revoke(repository: &Repository, session: SessionId) -> Result<bool> {
+    match put_register(repository, session, SessionState::Revoked) {
+        Ok(decided) => Ok(decided.is_mine),
+        Err(error) if error.kind() == ErrorKind::Io => Err(error),
+        Err(_) => Ok(false),
+    }
+}
+
+fn packs_that_are_there(repository: &Repository) -> Result<HashMap<PackId, u64>> {
+    let mut found = HashMap::new();
+    repository.storage().list(ObjectFamily::Packs, &mut |name, len| {
+        if let ObjectName::Pack(id) = name {
+            found.insert(id, len);
+        }
+    })?;
+    Ok(found)
+}
+
+/// Packs on their way from dead sessions to a living one.
+struct Adoption<'a> {
+    repository: &'a Repository,
+    session: &'a mut Session,
+    /// Packs that are there and not taken yet, with their lengths in bytes.
+    found: HashMap<PackId, u64>,
+    /// For the next index object: the keys of those who sealed the segments, and the packs.
+    pending: HashMap<SessionId, SessionKeyRecord>,
+    packs: Vec<PackRow>,
+    chunks: usize,
+}
+
+impl Adoption<'_> {
+    /// A2, the packs that an index object of a dead session names.
+    fn take_listed(&mut self, id: IndexId) -> Result<()> {
+        match self.repository.read_index(id) {
+            Ok(object) => {
+                let mut packs = object.packs.into_iter();
+                packs.try_for_each(|pack| self.take(pack, &object.sessions))
+            }
+            Err(error) if error.kind() == ErrorKind::Io => Err(error),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// A2, the packs that nobody lists and whose footers name a dead session.
+    fn take_orphans(&mut self, index: &Index, dead: &HashSet<SessionId>) -> Result<()> {
+        for (id, len) in self.found.clone() {
+            if !self.found.contains_key(&id) || index.has_pack(&id)? {
+                continue;
+            }
+            // What can't be read was not finished, or is damaged: check tells.
+            let Ok(footer) = self.repository.read_footer(id, len) else { continue };
+            let is_theirs = |record: &SessionKeyRecord| dead.contains(&record.session());
+            if !footer.sessions.is_empty() && footer.sessions.iter().all(is_theirs) {
+                self.take(PackRow { id, len, segments: footer.segments }, &footer.sessions)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a pack that is there and not condemned, once.
+    fn take(&mut self, pack: PackRow, keys: &[SessionKeyRecord]) -> Result<()> {
+        if self.session.plans().condemns(&pack.id) || self.found.get(&pack.id) != Some(&pack.len) {
+            return Ok(());
+        }
+        self.found.remove(&pack.id);
+        let used = |record: &&SessionKeyRecord| pack.segments.iter().any(|row| row.session == record.session());
+        self.pending.extend(keys.iter().filter(used).map(|record| (record.session(), record.clone())));
+        self.chunks += pack.segments.iter().map(|segment| segment.chunks.len()).sum::<usize>();
+        self.packs.push(pack);
+        if self.chunks >= INDEX_CHUNKS { self.put() } else { Ok(()) }
+    }
+
+    /// A3: an index object in the name of the session that adopts.
+    fn put(&mut self) -> Result<()> {
+        if self.packs.is_empty() {
+            return Ok(());
+        }
+        let object = IndexObject {
+            session: self.session.id(),
+            sessions: std::mem::take(&mut self.pending).into_values().collect(),
+            packs: std::mem::take(&mut self.packs),
+            replaces: Vec::new(),
+        };
+        self.chunks = 0;
+        let (id, _) = self.repository.put_index(&object, false)?;
+        self.session.note_adopted(id);
+        Ok(())
+    }
+}
