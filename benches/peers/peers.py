@@ -108,7 +108,7 @@ class Repo:
     def check(s): return [s.bin, "check", "-q", "--read-data"]
     def prune(s):
         known = subprocess.run([s.bin, "forget", "--help"], stdin=subprocess.DEVNULL, capture_output=True).returncode == 0
-        return [s.bin, "forget", "-q", "--keep-last", "1", "--prune"] if known else None
+        return [s.bin, "forget", "-q", "--keep-last", "1", "--prune", "--grace", "0", "--max-unused", "5%"] if known else None
 
 TOOLS = {c.name: c for c in (Limit, Restic, Rustic, Borg, Bupstash, Repo)}
 

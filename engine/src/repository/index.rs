@@ -218,6 +218,11 @@ impl Index {
         self.find(id)?.ok_or_else(|| EngineError::new(ErrorKind::Missing, format!("no pack holds chunk {id}")))
     }
 
+    /// Whether a chunk was asked for that no index object lists.
+    pub fn needed_footers(&self) -> bool {
+        self.recovered.get().is_some()
+    }
+
     /// Whether an index object that counts lists the chunk: only then may a writer build on it.
     ///
     /// # Errors

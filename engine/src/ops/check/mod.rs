@@ -102,6 +102,8 @@ struct Check<'a> {
     monitor: &'a dyn Monitor,
     report: CheckReport,
     damage: Damage,
+    /// Findings about packs that no index object lists, of sessions that are committed.
+    unlisted: Vec<usize>,
 }
 
 impl Check<'_> {
@@ -135,7 +137,8 @@ impl Check<'_> {
 /// `Io`, `Interrupted`. Damage is a finding, not an error.
 pub fn check(repository: &Repository, options: &CheckOptions, monitor: &dyn Monitor) -> Result<CheckReport> {
     let index = repository.load_index_anew(monitor)?;
-    let mut check = Check { repository, monitor, report: CheckReport::default(), damage: Damage::default() };
+    let mut check =
+        Check { repository, monitor, report: CheckReport::default(), damage: Damage::default(), unlisted: Vec::new() };
     check.report.chunks = index.chunk_count()?;
     check.keys()?;
     check.sessions(&index);
@@ -146,6 +149,7 @@ pub fn check(repository: &Repository, options: &CheckOptions, monitor: &dyn Moni
     let chosen = data::choose(&packs, options.read_data, &resized)?;
     check.read_packs(&index, &chosen)?;
     check.walk_trees(&index, &snapshots)?;
+    check.judge_unlisted(&index);
     if check.report.is_damaged() {
         check.attribute(&index, &snapshots)?;
     }

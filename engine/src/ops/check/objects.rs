@@ -91,7 +91,9 @@ impl Check<'_> {
                 } else if !committed {
                     self.find(name, "belongs to no committed session; prune will remove it", false);
                 } else if index.damaged().is_empty() {
-                    self.find(name, "is in no index object: one is missing; its chunks are found through it", true);
+                    // A prune that could not remove it, or a lost index object: the walk shows whether it is needed.
+                    let finding = self.find(name, "is in no index object, and not needed; prune will remove it", false);
+                    self.unlisted.push(finding);
                 }
                 false
             }
@@ -100,6 +102,15 @@ impl Check<'_> {
                 self.find(name, format!("is in no index object, and unreadable: {error}"), true);
                 true
             }
+        }
+    }
+
+    /// Packs that no index object lists are damage if something was found through their footers only.
+    pub(super) fn judge_unlisted(&mut self, index: &Index) {
+        for finding in std::mem::take(&mut self.unlisted).into_iter().filter(|_| index.needed_footers()) {
+            let finding = &mut self.report.findings[finding];
+            finding.damage = true;
+            finding.message = "is in no index object: one is missing; its chunks are found through it".into();
         }
     }
 
