@@ -340,7 +340,7 @@ pub(crate) fn writer_of(intent: &Intent) -> ProcessIdentity {
 /// # Errors
 /// `Damaged`, `Unsupported` if it has a register that can't be read; `Io`.
 pub(crate) fn revoke(repository: &Repository, session: SessionId) -> Result<SessionState> {
-    put_register(repository, session, SessionState::Revoked)
+    put_register(repository, session, SessionState::Revoked).map(|decided| decided.state)
 }
 
 /// Whether the process of a session has certainly ended: it ran on this machine, and is not there any more.
