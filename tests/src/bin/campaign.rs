@@ -1,4 +1,4 @@
-//! All that is tried against data loss, by one command: `campaign [--share] [--seeds N] [--from N] [--states N]`.
+//! All that is tried against data loss, by one command: `campaign [--share] [--seeds N] [--from N] [--states N] [--only PART]`.
 //!
 //! States of the model, crash points, runs by seed, flipped bits; with `--share` a part of each that takes minutes.
 //! Prints a table as it goes, and the same as Markdown into the file that `--report` names. Exits with 1 if something
@@ -20,6 +20,10 @@ use repo_tests::sim::seeds::Seeds;
 /// What is asked for.
 struct Arguments {
     share: bool,
+    /// One part only: `model`, `crash`, `seeds`, `flips`, `planted`.
+    only: Option<String>,
+    /// Situations with this in their names only.
+    situation: String,
     states: usize,
     seeds: u64,
     from: u64,
@@ -36,6 +40,8 @@ impl Arguments {
         let share = words.iter().any(|word| word == "--share");
         Self {
             share,
+            only: after("--only"),
+            situation: after("--situation").unwrap_or_default(),
             states: number("--states").unwrap_or(if share { 20_000 } else { 4_000_000 }) as usize,
             seeds: number("--seeds").unwrap_or(if share { 2_000 } else { 100_000 }),
             from: number("--from").unwrap_or(0),
@@ -102,11 +108,22 @@ fn main() -> ExitCode {
         return repeat(&campaign, seed);
     }
     let mut report = Report::default();
-    model(&mut report, arguments.states);
-    crash_points(&mut report, &campaign, if arguments.share { 5 } else { 1 });
-    seeds(&mut report, &campaign, &arguments);
-    flips(&mut report, &campaign, if arguments.share { 41 } else { 1 });
-    planted(&mut report, &campaign);
+    let wanted = |part: &str| arguments.only.as_deref().is_none_or(|only| only == part);
+    if wanted("model") {
+        model(&mut report, arguments.states);
+    }
+    if wanted("crash") {
+        crash_points(&mut report, &campaign, if arguments.share { 5 } else { 1 }, &arguments.situation);
+    }
+    if wanted("seeds") {
+        seeds(&mut report, &campaign, &arguments);
+    }
+    if wanted("flips") {
+        flips(&mut report, &campaign, if arguments.share { 41 } else { 1 });
+    }
+    if wanted("planted") {
+        planted(&mut report, &campaign);
+    }
     // Kills of the real program and incidents: a line each, here.
     let _ = writeln!(std::io::stdout(), "{} violations", report.violations.len());
     if let Some(path) = &arguments.report {
@@ -141,11 +158,11 @@ fn model(report: &mut Report, states: usize) {
     report.row("broken variants of the protocol that the model finds", found, begun);
 }
 
-fn crash_points(report: &mut Report, campaign: &Campaign, stride: usize) {
+fn crash_points(report: &mut Report, campaign: &Campaign, stride: usize, name: &str) {
     let begun = Instant::now();
     let (mut points, mut runs) = (0, 0);
-    for situation in situations() {
-        match try_situation(campaign, &situation, None, stride) {
+    for situation in situations().iter().filter(|situation| situation.name.contains(name)) {
+        match try_situation(campaign, situation, None, stride) {
             Ok(tried) => {
                 points += tried.points;
                 runs += tried.runs;

@@ -117,7 +117,8 @@ fn check_is_clean(machine: &Machine<'_>, repository: &Repository, may_be_torn: b
     let report = ops::check(repository, &options, &Silent).map_err(|error| format!("check: {error}"))?;
     let torn: Vec<String> = machine.world.with_disk(|disk| disk.torn().map(|name| name.to_string()).collect());
     for finding in report.findings.iter().filter(|finding| finding.damage) {
-        let excused = may_be_torn && (finding.cost_count == 0 || torn.iter().any(|name| is_about(&finding.object, name)));
+        let excused =
+            may_be_torn && (finding.cost_count == 0 || torn.iter().any(|name| is_about(&finding.object, name)));
         if !excused {
             return Err(format!("check: {}: {} ({} paths)", finding.object, finding.message, finding.cost_count));
         }
