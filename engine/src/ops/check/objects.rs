@@ -2,9 +2,10 @@
 
 use super::{Check, ListedPack, index_pack_lengths};
 use crate::error::{ErrorKind, Result};
+use crate::format::PruneVerdict;
 use crate::id::SnapshotId;
 use crate::model::Snapshot;
-use crate::repository::{Index, SessionTable, read_intent, read_snapshots};
+use crate::repository::{Index, OpenPlan, Plans, SessionTable, read_intent, read_snapshots};
 use crate::storage::{ObjectFamily, ObjectName};
 
 impl Check<'_> {
@@ -151,7 +152,12 @@ impl Check<'_> {
         self.report.snapshots = set.snapshots.len() as u64;
         self.report.forgotten = set.forgotten.len() as u64;
         // What is not listed is checked all the same: it can be restored until a prune drops it.
-        Ok(set.snapshots.into_iter().chain(set.replaced).chain(set.forgotten).collect())
+        // But what an unfinished sweep drops is gone, as far as anybody was promised anything: parts of it may be.
+        let plans = Plans::load(self.repository)?;
+        let is_swept = |plan: &OpenPlan| matches!(plan.verdict(), Some(PruneVerdict::Sweep { .. }));
+        let dropped = |id: SnapshotId| plans.open().iter().any(|plan| is_swept(plan) && plan.drops(&id));
+        let all = set.snapshots.into_iter().chain(set.replaced).chain(set.forgotten);
+        Ok(all.filter(|(id, _)| !dropped(*id)).collect())
     }
 
     /// A finding about whatever object an error names.
