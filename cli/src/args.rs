@@ -10,6 +10,7 @@ pub(crate) mod keys;
 pub(crate) mod prune;
 pub(crate) mod restore;
 pub(crate) mod select;
+pub(crate) mod session;
 pub(crate) mod snapshot;
 pub(crate) mod upkeep;
 pub(crate) mod values;
@@ -106,6 +107,7 @@ pub(crate) enum Command {
     Forget(Box<forget::Forget>),
     Undelete(forget::Undelete),
     Prune(prune::Prune),
+    Session(session::Session),
     Key(keys::Key),
     Cache(upkeep::Cache),
     Completions(upkeep::Completions),
@@ -134,6 +136,7 @@ impl Command {
             Self::Forget(_) => "forget",
             Self::Undelete(_) => "undelete",
             Self::Prune(_) => "prune",
+            Self::Session(_) => "session",
             Self::Key(_) => "key",
             Self::Cache(_) => "cache",
             Self::Completions(_) => "completions",
@@ -244,6 +247,8 @@ mod tests {
             "repo forget --keep-last 1 --group-by hour",
             "repo forget --keep-last 1 --prune",
             "repo undelete",
+            "repo session",
+            "repo session revoke",
             "repo snapshots --forgotten 4bba301e",
         ] {
             let error = parse_line(line).err().unwrap_or_else(|| panic!("{line} parsed"));

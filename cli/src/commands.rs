@@ -15,6 +15,7 @@ mod ls;
 mod man;
 mod prune;
 mod restore;
+mod session;
 mod snapshot;
 mod snapshots;
 mod stats;
@@ -54,6 +55,7 @@ pub(crate) fn run(context: &Context, command: &Command) -> Result<Outcome, Failu
         Command::Forget(arguments) => forget::run(context, arguments),
         Command::Undelete(arguments) => undelete::run(context, arguments),
         Command::Prune(arguments) => prune::run(context, arguments),
+        Command::Session(arguments) => session::run(context, arguments),
         Command::Key(arguments) => key::run(context, arguments),
         Command::Cache(arguments) => cache::run(context, arguments),
         Command::Completions(arguments) => completions::run(context, arguments),

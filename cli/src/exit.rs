@@ -133,6 +133,8 @@ fn hint_of(error: &EngineError, verb: &str) -> Option<&'static str> {
         (ErrorKind::Damaged | ErrorKind::Missing, _) => {
             Some("`repo check --read-data` says what it costs; other snapshots and paths can still be restored")
         }
+        (ErrorKind::NotFound, "session") => Some("list the sessions: repo session list --all"),
+        (ErrorKind::InUse, "session") => Some("stop that process; or, if that is meant, say --force"),
         (ErrorKind::NotFound, "key") => Some("list the keys: repo key list"),
         (ErrorKind::NotFound, _) => {
             Some("list the snapshots: repo snapshots; and what is in them: repo ls SNAPSHOT:PATH")

@@ -117,6 +117,10 @@ pub(crate) enum Message<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         kdf: Option<KdfFields>,
     },
+    /// One writer's work.
+    Session(SessionFields<'a>),
+    /// A session was revoked.
+    SessionChange { action: &'static str, id: String },
     /// A key slot was added, removed or replaced.
     KeyChange { action: &'static str, id: String },
     /// A recovery code, shown this once.
@@ -195,6 +199,27 @@ pub(crate) enum Summary {
     Prune(PruneSummary),
 }
 
+/// One writer's work, as far as it is known.
+#[derive(Debug, Serialize)]
+pub(crate) struct SessionFields<'a> {
+    pub(crate) id: String,
+    pub(crate) state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) snapshot_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) started: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) hostname: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) process: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) program_version: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) alive: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) problem: Option<&'a str>,
+}
+
 /// What a snapshot stored. Names as restic's where the meaning is the same.
 #[derive(Debug, Serialize)]
 pub(crate) struct SnapshotSummary {
@@ -264,6 +289,9 @@ pub(crate) struct CheckSummary {
     pub(crate) damaged: bool,
     pub(crate) num_errors: u64,
     pub(crate) num_leftovers: u64,
+    pub(crate) open_sessions: u64,
+    pub(crate) unfinished_prunes: u64,
+    pub(crate) orphan_packs: u64,
     pub(crate) snapshots: u64,
     pub(crate) forgotten: u64,
     pub(crate) trees: u64,

@@ -114,6 +114,7 @@ const CAT_EXAMPLES: &str = "Examples:
   repo cat config
   repo cat snapshot latest
   repo cat pack 1f0c
+  repo cat prune 3
   repo cat chunk 5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8 > chunk.bin";
 
 /// Show an object of the repository
@@ -128,7 +129,8 @@ pub(crate) struct Cat {
 
     /// Its id, or the first digits of it
     #[arg(value_name = "ID", required_if_eq_any = [
-        ("kind", "snapshot"), ("kind", "index"), ("kind", "pack"), ("kind", "session"), ("kind", "key"), ("kind", "chunk"),
+        ("kind", "snapshot"), ("kind", "index"), ("kind", "pack"), ("kind", "session"), ("kind", "prune"), ("kind", "record"),
+        ("kind", "key"), ("kind", "chunk"),
     ])]
     pub(crate) id: Option<String>,
 
@@ -149,6 +151,10 @@ pub(crate) enum CatKind {
     Pack,
     /// A writer's session
     Session,
+    /// Plan, state and end of a prune; its id is its number
+    Prune,
+    /// The record of a forgotten snapshot; its id is the snapshot's
+    Record,
     /// A key slot
     Key,
     /// The bytes of a chunk

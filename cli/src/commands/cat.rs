@@ -25,6 +25,8 @@ pub(super) fn run(context: &Context, arguments: &Cat) -> Result<Outcome, Failure
         CatKind::Index => CatObject::Index(id),
         CatKind::Pack => CatObject::Pack(id),
         CatKind::Session => CatObject::Session(id),
+        CatKind::Prune => CatObject::Prune(id),
+        CatKind::Record => CatObject::Record(id),
         CatKind::Key => CatObject::Key(id),
         CatKind::Chunk => CatObject::Chunk(id),
     };

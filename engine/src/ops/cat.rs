@@ -3,12 +3,13 @@
 use std::fmt::Write as _;
 
 use super::list::{SnapshotFilter, find_snapshot};
+use crate::clock::Timestamp;
 use crate::error::{EngineError, ErrorKind, Result};
-use crate::format;
-use crate::id::{ChunkId, hex};
+use crate::format::{self, PruneVerdict, WhyForgotten};
+use crate::id::{ChunkId, PruneId, hex};
 use crate::limits;
 use crate::model::{ChunkRef, Content, Snapshot};
-use crate::repository::{ChunkReader, Index, Repository, object_error};
+use crate::repository::{ChunkReader, Index, Repository, object_error, read_done, read_plan, read_record, read_state};
 use crate::storage::{ObjectFamily, ObjectName};
 
 /// Which object. Ids by their first digits.
@@ -24,6 +25,10 @@ pub enum CatObject {
     Pack(String),
     /// A session's intent and register.
     Session(String),
+    /// Plan, state and end of a prune, by its number, in decimal or as in their names.
+    Prune(String),
+    /// The record of a forgotten snapshot, by the first digits of the snapshot's id.
+    Record(String),
     /// A key slot, without its secrets.
     Key(String),
     /// A chunk's bytes; the whole id.
@@ -73,6 +78,8 @@ pub fn cat(repository: &Repository, index: Option<&Index>, object: &CatObject) -
             pack(repository, name, &mut json)?;
         }
         CatObject::Session(prefix) => session(repository, prefix, &mut json)?,
+        CatObject::Prune(number) => prune(repository, number, &mut json)?,
+        CatObject::Record(prefix) => record(repository, prefix, &mut json)?,
         CatObject::Key(prefix) => key(repository, prefix, &mut json)?,
         CatObject::Chunk(id) => return chunk(repository, index, id).map(CatOutput::Bytes),
     }
@@ -256,6 +263,76 @@ fn session(repository: &Repository, prefix: &str, json: &mut Json) -> Result<()>
                     }
                 }
             }
+        }
+    }
+    Ok(())
+}
+
+fn prune(repository: &Repository, number: &str, json: &mut Json) -> Result<()> {
+    let id = number.parse().ok().and_then(PruneId::new).or_else(|| PruneId::from_hex(number).ok());
+    let id = id.ok_or_else(|| EngineError::new(ErrorKind::Invalid, format!("{number:?} is no number of a prune")))?;
+    let missing_as_none = |error: EngineError| if error.kind() == ErrorKind::Missing { Ok(()) } else { Err(error) };
+    json.number("number", id.number());
+    let empty = json.fields.len();
+    match read_plan(repository, id) {
+        Ok(plan) => {
+            let mut shown = Json::default();
+            shown.number("time", plan.time.seconds);
+            shown.text("program", &plan.program);
+            shown.raw("condemned", &array(plan.condemned.iter().map(|id| quote(&id.to_hex()))));
+            shown.raw("dropped", &array(plan.dropped.iter().map(|id| quote(&id.to_hex()))));
+            json.raw("plan", &shown.finish());
+        }
+        Err(error) => missing_as_none(error)?,
+    }
+    match read_state(repository, id) {
+        Ok(PruneVerdict::Cancelled) => json.text("state", "cancelled"),
+        Ok(PruneVerdict::Sweep { rescued }) => {
+            json.text("state", "sweep");
+            json.raw("rescued", &array(rescued.iter().map(|id| quote(&id.to_hex()))));
+        }
+        Err(error) => missing_as_none(error)?,
+    }
+    match read_done(repository, id) {
+        Ok(done) => {
+            let noticed = |id: String, time: Timestamp| {
+                let mut noticed = Json::default();
+                noticed.text("id", &id);
+                noticed.number("time", time.seconds);
+                noticed.finish()
+            };
+            let mut shown = Json::default();
+            shown.number("time", done.time.seconds);
+            shown.raw("sessions", &array(done.sessions.iter().map(|(id, time)| noticed(id.to_hex(), *time))));
+            shown.raw("records", &array(done.records.iter().map(|(id, time)| noticed(id.to_hex(), *time))));
+            shown.number("freed_bytes", done.freed_bytes);
+            json.raw("done", &shown.finish());
+        }
+        Err(error) => missing_as_none(error)?,
+    }
+    if json.fields.len() == empty {
+        return Err(EngineError::new(ErrorKind::NotFound, format!("nothing is left of prune {}", id.number())));
+    }
+    Ok(())
+}
+
+fn record(repository: &Repository, prefix: &str, json: &mut Json) -> Result<()> {
+    let ObjectName::Forgotten(id) = find_object(repository, ObjectFamily::Forgotten, prefix)? else {
+        unreachable!("the family holds nothing else")
+    };
+    let record = read_record(repository, id)?;
+    json.text("snapshot", &record.snapshot.to_hex());
+    json.number("time", record.time.seconds);
+    json.text(
+        "why",
+        match record.why {
+            WhyForgotten::Forgotten => "forgotten",
+            WhyForgotten::Replaced => "replaced",
+        },
+    );
+    for (name, text) in [("host", &record.host), ("program", &record.program)] {
+        if let Some(text) = text {
+            json.text(name, text);
         }
     }
     Ok(())

@@ -12,7 +12,7 @@ use std::collections::{HashMap, HashSet};
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::id::{PackId, SnapshotId};
 use crate::monitor::Monitor;
-use crate::repository::{Index, Repository};
+use crate::repository::{Index, Plans, Repository};
 
 /// How many paths a finding names; the rest is counted.
 const COSTS_LISTED: usize = 100;
@@ -69,6 +69,12 @@ pub struct CheckReport {
     pub snapshots: u64,
     /// Snapshots that are forgotten and still there; they are checked like the others.
     pub forgotten: u64,
+    /// Sessions that are open: running, or interrupted.
+    pub open_sessions: u64,
+    /// Prunes that have not finished.
+    pub unfinished_prunes: u64,
+    /// Packs that no index object that counts lists, as far as that is no damage.
+    pub orphan_packs: u64,
     /// Packs in the storage.
     pub packs: u64,
     /// Chunks that the index lists.
@@ -102,6 +108,7 @@ struct Check<'a> {
     monitor: &'a dyn Monitor,
     report: CheckReport,
     damage: Damage,
+    plans: Plans,
     /// Findings about packs that no index object lists, of sessions that are committed.
     unlisted: Vec<usize>,
 }
@@ -137,11 +144,13 @@ impl Check<'_> {
 /// `Io`, `Interrupted`. Damage is a finding, not an error.
 pub fn check(repository: &Repository, options: &CheckOptions, monitor: &dyn Monitor) -> Result<CheckReport> {
     let index = repository.load_index_anew(monitor)?;
+    let (report, damage) = (CheckReport::default(), Damage::default());
     let mut check =
-        Check { repository, monitor, report: CheckReport::default(), damage: Damage::default(), unlisted: Vec::new() };
+        Check { repository, monitor, report, damage, plans: Plans::load(repository)?, unlisted: Vec::new() };
     check.report.chunks = index.chunk_count()?;
     check.keys()?;
     check.sessions(&index);
+    check.prunes()?;
     let packs = check.packs(&index)?;
     let snapshots = check.snapshots(&index)?;
 

@@ -2,10 +2,9 @@
 
 use super::{Check, ListedPack, index_pack_lengths};
 use crate::error::{ErrorKind, Result};
-use crate::format::PruneVerdict;
 use crate::id::SnapshotId;
 use crate::model::Snapshot;
-use crate::repository::{Index, OpenPlan, Plans, SessionTable, read_intent, read_snapshots};
+use crate::repository::{Index, SessionTable, read_done, read_intent, read_plan, read_snapshots, read_state};
 use crate::storage::{ObjectFamily, ObjectName};
 
 impl Check<'_> {
@@ -27,7 +26,12 @@ impl Check<'_> {
         for session in index.sessions().open() {
             let name = ObjectName::Intent(session).to_string();
             match read_intent(self.repository, session) {
-                Ok(_) => self.find(name, "session is open: running, or interrupted", false),
+                Ok(intent) => {
+                    self.report.open_sessions += 1;
+                    let text =
+                        format!("is open: process {} on {} runs, or was interrupted", intent.process, intent.host);
+                    self.find(name, text, false)
+                }
                 // Gone since it was listed: the session has just ended.
                 Err(error) if error.kind() == ErrorKind::Missing => continue,
                 Err(error) => self.find(name, error.to_string(), true),
@@ -37,6 +41,34 @@ impl Check<'_> {
             let text = format!("{error}; its chunks are found through their packs");
             self.find(ObjectName::Index(*id).to_string(), text, true);
         }
+    }
+
+    /// Plans, states and ends of prunes.
+    pub(super) fn prunes(&mut self) -> Result<()> {
+        for name in self.plans.objects().to_vec() {
+            let read = match name {
+                ObjectName::PrunePlan(number) => read_plan(self.repository, number).map(drop),
+                ObjectName::PruneState(number) => read_state(self.repository, number).map(drop),
+                ObjectName::PruneDone(number) => read_done(self.repository, number).map(drop),
+                _ => Ok(()),
+            };
+            match read {
+                Ok(()) => {}
+                // Over since it was listed, and tidied up.
+                Err(error) if error.kind() == ErrorKind::Missing => {}
+                Err(error) if error.kind() == ErrorKind::Io => return Err(error),
+                Err(error) => drop(self.find(name.to_string(), error.to_string(), true)),
+            }
+        }
+        for plan in self.plans.open().to_vec() {
+            self.report.unfinished_prunes += 1;
+            let decided = if plan.verdict().is_some() { "is carried out" } else { "is not decided" };
+            let condemned = plan.plan().map_or(0, |plan| plan.condemned.len());
+            let text =
+                format!("a prune has not finished: its plan of {condemned} packs {decided}; the next prune goes on");
+            self.find(ObjectName::PrunePlan(plan.number()).to_string(), text, false);
+        }
+        Ok(())
     }
 
     /// Packs that are there against packs that the index lists.
@@ -90,9 +122,14 @@ impl Check<'_> {
                 if footer.sessions.iter().any(|record| self.is_lost(index, record.session())) {
                     self.find(name, "belongs to a session whose register is lost; it can be read, not built on", true);
                 } else if !committed {
+                    self.report.orphan_packs += 1;
                     self.find(name, "belongs to no committed session; prune will remove it", false);
+                } else if self.plans.condemns(&id) {
+                    self.report.orphan_packs += 1;
+                    self.find(name, "is in no index object any more; prune will remove it", false);
                 } else if index.damaged().is_empty() {
                     // A prune that could not remove it, or a lost index object: the walk shows whether it is needed.
+                    self.report.orphan_packs += 1;
                     let finding = self.find(name, "is in no index object, and not needed; prune will remove it", false);
                     self.unlisted.push(finding);
                 }
@@ -152,12 +189,11 @@ impl Check<'_> {
         self.report.snapshots = set.snapshots.len() as u64;
         self.report.forgotten = set.forgotten.len() as u64;
         // What is not listed is checked all the same: it can be restored until a prune drops it.
-        // But what an unfinished sweep drops is gone, as far as anybody was promised anything: parts of it may be.
-        let plans = Plans::load(self.repository)?;
-        let is_swept = |plan: &OpenPlan| matches!(plan.verdict(), Some(PruneVerdict::Sweep { .. }));
-        let dropped = |id: SnapshotId| plans.open().iter().any(|plan| is_swept(plan) && plan.drops(&id));
         let all = set.snapshots.into_iter().chain(set.replaced).chain(set.forgotten);
-        Ok(all.filter(|(id, _)| !dropped(*id)).collect())
+        // But of one that an open prune is about to drop, some may be gone already.
+        let is_going =
+            |id: &SnapshotId| self.plans.open().iter().any(|open| open.verdict().is_some() && open.drops(id));
+        Ok(all.filter(|(id, _)| !is_going(id)).collect())
     }
 
     /// A finding about whatever object an error names.

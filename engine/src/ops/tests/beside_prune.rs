@@ -199,3 +199,56 @@ fn nothing_is_built_on_a_snapshot_that_a_plan_drops() {
     assert_eq!(sessions.open().count(), 0);
     assert!(bench.restores(&bench.latest().1));
 }
+
+/// Neither of these is damage, and a prune that was interrupted must not look like it.
+#[test]
+fn check_reports_unfinished_prunes_and_cat_shows_them() {
+    let bench = Bench::new();
+    bench.write("a", 1, 100_000);
+    bench.snapshot();
+    let packs = bench.packs();
+    bench.plan(1, packs.clone(), vec![]);
+    let report = bench.check();
+    assert_eq!((report.unfinished_prunes, report.open_sessions, report.is_damaged()), (1, 0, false));
+    bench.state(1, PruneVerdict::Sweep { rescued: vec![packs[0]] }).expect("state");
+    assert_eq!(bench.check().unfinished_prunes, 1);
+    let shown = |number: &str| match cat(&bench.repository, None, &CatObject::Prune(number.into())) {
+        Ok(CatOutput::Json(text)) => Ok(text),
+        Ok(other) => panic!("{other:?}"),
+        Err(error) => Err(error.kind()),
+    };
+    let text = shown("1").expect("it is there");
+    let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!((&json["number"], &json["state"]), (&1.into(), &"sweep".into()));
+    assert_eq!(json["plan"]["condemned"].as_array().map(Vec::len), Some(packs.len()));
+    assert_eq!(json["rescued"][0], packs[0].to_hex());
+    assert_eq!(shown("0000000000000001").as_deref(), Ok(text.as_str()));
+    bench.done(1);
+    assert!(shown("1").expect("it is there").contains("freed_bytes"));
+    assert_eq!((bench.check().unfinished_prunes, bench.check().is_damaged()), (0, false));
+    assert_eq!((shown("2"), shown("x")), (Err(ErrorKind::NotFound), Err(ErrorKind::Invalid)));
+    bench.spoil(ObjectName::PruneDone(number(1)));
+    assert!(bench.check().is_damaged());
+}
+
+/// The index objects of a prune's second half count, and the packs are not deleted yet, or may not be.
+#[test]
+fn packs_that_a_prune_did_not_delete_are_no_damage() {
+    let bench = Bench::new();
+    bench.write("a", 1, 3 << 20);
+    bench.snapshot();
+    bench.write("a", 2, 3 << 20);
+    bench.snapshot();
+    let index = bench.objects(ObjectFamily::Indexes)[0];
+    let orphaned = {
+        let ObjectName::Index(id) = index else { panic!("{index}") };
+        bench.repository.read_index(id).expect("whole").packs.iter().map(|pack| pack.id).collect::<Vec<_>>()
+    };
+    bench.storage.below.remove(index).expect("remove");
+    assert!(bench.check().is_damaged(), "without a prune an index object is missing");
+    bench.plan(1, orphaned.clone(), vec![]);
+    let report = bench.check();
+    assert_eq!((report.orphan_packs, report.unfinished_prunes), (orphaned.len() as u64, 1));
+    bench.done(1);
+    assert_eq!(bench.check().orphan_packs, orphaned.len() as u64);
+}
