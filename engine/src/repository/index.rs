@@ -101,7 +101,7 @@ impl Repository {
     ///
     /// # Errors
     /// `Io`.
-    pub(super) fn put_index(&self, index: &IndexObject, dry_run: bool) -> Result<(IndexId, u64)> {
+    pub(crate) fn put_index(&self, index: &IndexObject, dry_run: bool) -> Result<(IndexId, u64)> {
         let bytes = format::encode_index(index, self.domain(), 0);
         let id = IndexId::new(hash(&bytes));
         if !dry_run {

@@ -8,9 +8,9 @@ use rayon::prelude::*;
 
 use super::Run;
 use super::plan::Noticed;
-use crate::crypto::{hash, random_bytes};
+use crate::crypto::random_bytes;
 use crate::error::{EngineError, ErrorKind, Result};
-use crate::format::{IndexObject, PruneDone, PrunePlan, encode_index};
+use crate::format::{IndexObject, PruneDone, PrunePlan};
 use crate::id::{IndexId, PackId, PruneId, SessionId};
 use crate::limits::MIB;
 use crate::monitor::Problem;
@@ -165,9 +165,7 @@ impl Run<'_> {
     }
 
     fn put_index(&self, object: &IndexObject) -> Result<()> {
-        let bytes = encode_index(object, self.repository.domain(), 0);
-        self.repository.storage().write_new(ObjectName::Index(IndexId::new(hash(&bytes))), &[&bytes])?;
-        Ok(())
+        self.repository.put_index(object, false).map(drop)
     }
 
     /// G10: says that a plan is over, then clears away what nobody needs of earlier ones and of this one.
