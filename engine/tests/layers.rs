@@ -72,7 +72,7 @@ const PURE: [&str; 12] = [
 const PRINTING: [&str; 5] = ["print", "println", "eprint", "eprintln", "dbg"];
 
 /// Objects leave a storage in these files only: a session's own intent, what a dead session left that was taken over, key
-/// slots that a person takes away, and what a prune sweeps: of packs, index objects and snapshots that is the only place.
+/// slots that a person takes away, and what a prune sweeps: of packs and snapshots that is the only place.
 const REMOVING: [&str; 4] = ["repository/sessions.rs", "repository/adoption.rs", "ops/keys.rs", "ops/prune/sweep.rs"];
 
 #[test]

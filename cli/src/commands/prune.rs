@@ -10,6 +10,7 @@ use engine::repository::Repository;
 use crate::args::prune::{How, Prune};
 use crate::context::{Context, PROGRAM, SystemClock};
 use crate::exit::{Failure, Outcome};
+use crate::memory;
 use crate::messages::{Message, PruneSummary, Summary};
 use crate::text;
 
@@ -24,6 +25,7 @@ pub(super) fn run(context: &Context, arguments: &Prune) -> Result<Outcome, Failu
 
 /// Prunes and shows what was done.
 pub(super) fn prune(context: &Context, repository: &Repository, how: &How, dry_run: bool) -> Result<Outcome, Failure> {
+    memory::give_back_early();
     let progress = context.progress(true);
     let until = Instant::now() + Duration::from_secs(how.wait.unsigned_abs());
     let wait = |sessions: &[SessionId]| {

@@ -240,13 +240,14 @@ impl Repository {
             Ok(()) => {}
             // Somebody is reading it: it is good, only perhaps not complete.
             Err(Update::InUse) => {}
-            Err(Update::Broken) => {
-                monitor.note("local index: damaged, building it again");
+            Err(broken @ (Update::Broken | Update::Outdated)) => {
+                let why = if matches!(broken, Update::Outdated) { "a prune changed the index" } else { "damaged" };
+                monitor.note(&format!("local index: {why}, building it again"));
                 remove_cached(&path).map_err(|error| EngineError::io("remove", &path, error))?;
                 index.damaged.clear();
                 match self.bring_up_to_date(listed, index, monitor) {
                     Ok(()) => {}
-                    Err(Update::InUse | Update::Broken) => return Ok(None),
+                    Err(Update::InUse | Update::Broken | Update::Outdated) => return Ok(None),
                     Err(Update::Failed(error)) => return Err(error),
                 }
             }
@@ -273,7 +274,7 @@ impl Repository {
                 Ok(held) if listed.has_all(&held) && listed.missing(&held, index).is_empty() => {
                     return Ok(());
                 }
-                Ok(held) if !listed.has_all(&held) => return Err(Update::Broken),
+                Ok(held) if !listed.has_all(&held) => return Err(Update::Outdated),
                 _ => {}
             }
         }
@@ -364,6 +365,8 @@ fn is_sealed(database: &Path) -> bool {
 enum Update {
     InUse,
     Broken,
+    /// It holds index objects that are gone.
+    Outdated,
     Failed(EngineError),
 }
 

@@ -27,7 +27,7 @@ pub use snapshots::{SnapshotSet, read_snapshots};
 pub use writer::{PlainSegment, SegmentBuilder, SessionWriter, WriterStatistics};
 
 pub(crate) use adoption::adopt_dead_sessions;
-pub(crate) use sessions::{has_died, read_intent, revoke, revoke_session, writer_of};
+pub(crate) use sessions::{end_session, has_died, read_intent, revoke_session, writer_of};
 pub(crate) use snapshots::{put_record, read_record, read_snapshot};
 pub(crate) use writer::write_snapshot;
 

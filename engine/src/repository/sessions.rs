@@ -335,20 +335,17 @@ pub(crate) fn writer_of(intent: &Intent) -> ProcessIdentity {
     ProcessIdentity { process: intent.process, boot: intent.boot.clone() }
 }
 
-/// Ends a session of somebody else, unless it has ended: what it stored never counts. How it ended.
+/// Ends a session, unless it has ended. Whether it is this call that did.
 ///
 /// # Errors
 /// `Damaged`, `Unsupported` if it has a register that can't be read; `Io`.
-pub(crate) fn revoke(repository: &Repository, session: SessionId) -> Result<SessionState> {
-    put_register(repository, session, SessionState::Revoked).map(|decided| decided.state)
+pub(crate) fn end_session(repository: &Repository, session: SessionId) -> Result<bool> {
+    Ok(put_register(repository, session, SessionState::Revoked)?.is_mine)
 }
 
 /// Whether the process of a session has certainly ended: it ran on this machine, and is not there any more.
 pub(crate) fn has_died(repository: &Repository, session: SessionId) -> bool {
-    read_intent(repository, session).is_ok_and(|intent| {
-        let writer = ProcessIdentity { process: intent.process, boot: intent.boot };
-        ProcessIdentity::current().knows_ended(&writer)
-    })
+    read_intent(repository, session).is_ok_and(|intent| ProcessIdentity::current().knows_ended(&writer_of(&intent)))
 }
 
 /// Reads an intent.

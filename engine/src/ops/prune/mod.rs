@@ -3,9 +3,10 @@
 //!
 //! One look at everything (`survey.rs`) gives a proposal (`plan.rs`, pure). What is needed of packs that have little of
 //! it is copied (`repack.rs`), then the plan is put, sessions are resolved, what turned out to be needed is rescued, and
-//! the rest goes (`sweep.rs`). Whoever finds a plan open goes on with it, from wherever it stands.
+//! the rest goes (`sweep.rs`). Where nothing can have become unused since the last look, a memo says so (`memo.rs`). Whoever finds a plan open goes on with it, from wherever it stands.
 
 mod mark;
+mod memo;
 mod plan;
 mod repack;
 mod survey;
@@ -17,6 +18,7 @@ use std::collections::HashSet;
 
 pub use plan::{MaxUnused, PruneProposal};
 
+use self::memo::Memo;
 use self::plan::Bounds;
 use self::survey::Survey;
 use crate::clock::Clock;
@@ -25,7 +27,7 @@ use crate::format::{PrunePlan, PruneState, PruneVerdict};
 use crate::id::{PackId, PruneId, SessionId, SnapshotId};
 use crate::monitor::{Monitor, Problem, ProblemLog};
 use crate::repository::{
-    OpenPlan, Plans, Repository, Session, SessionTable, SessionWriter, has_died, put_plan, put_state, revoke,
+    OpenPlan, Plans, Repository, Session, SessionTable, SessionWriter, end_session, has_died, put_plan, put_state,
 };
 use crate::storage::Outcome;
 
@@ -199,25 +201,36 @@ impl Run<'_> {
         self.carry_out(session, &plans, looked)
     }
 
-    /// The scan, and what follows from it.
-    fn look(&mut self, plans: &Plans) -> Result<(Survey, bool)> {
+    /// The scan, and what follows from it; no survey if there is nothing to do.
+    fn look(&mut self, plans: &Plans) -> Result<(Option<Survey>, bool)> {
         let now = self.clock.now();
         let sessions = SessionTable::load(self.repository)?;
         let (before, noticed) = self.notice(plans, &sessions)?;
-        let survey = self.scan(&noticed, now)?;
-        let orphans = self.orphans(&survey)?;
+        let has_news = noticed.is_news_to(&before);
+        let inventory = self.take_stock(&noticed, now)?;
         let bounds = Bounds {
             max_unused: if self.may_copy { self.options.max_unused } else { MaxUnused::Unlimited },
             max_repack: self.options.max_repack,
             pack_size: self.repository.config().pack_size,
         };
+        if let Some(nothing) = Memo::load(self.repository).and_then(|memo| memo.proposal(&inventory, &bounds)) {
+            self.report.proposal = nothing;
+            return Ok((None, has_news));
+        }
+        let existing = inventory.snapshots.existing().map(|(id, _)| *id).collect();
+        let survey = self.survey(inventory)?;
+        let orphans = self.orphans(&survey)?;
         let dropped: Vec<SnapshotId> = survey.dropped.iter().copied().collect();
         self.report.proposal = plan::plan(survey.census.packs(), orphans, dropped, &bounds);
-        Ok((survey, noticed.is_news_to(&before)))
+        if self.report.proposal.is_empty() {
+            Memo::new(existing, &survey.packs, &self.report.proposal).save(self.repository);
+            return Ok((None, has_news));
+        }
+        Ok((Some(survey), has_news))
     }
 
     /// From G2 on.
-    fn carry_out(&mut self, session: Session, plans: &Plans, looked: (Survey, bool)) -> Result<Round> {
+    fn carry_out(&mut self, session: Session, plans: &Plans, looked: (Option<Survey>, bool)) -> Result<Round> {
         let (survey, has_news) = looked;
         let mut number = plans.next_number()?;
         if has_news {
@@ -228,11 +241,11 @@ impl Run<'_> {
             }
             number = number.next().ok_or_else(|| EngineError::damaged("there are no more numbers for plans"))?;
         }
-        if self.report.proposal.is_empty() {
+        let Some(survey) = survey else {
             self.end(session)?;
             self.tidy()?;
             return Ok(Round::Ended);
-        }
+        };
         let mut condemned: HashSet<PackId> = self.report.proposal.condemned().into_iter().collect();
         if self.report.proposal.repack.is_empty() {
             self.end(session)?;
@@ -377,8 +390,7 @@ impl Run<'_> {
             for session in open.iter().filter(|_| may_revoke) {
                 let is_idle = before.is_idle(session, now, after);
                 if is_idle || self.own.contains(session) || has_died(self.repository, *session) {
-                    revoke(self.repository, *session)?;
-                    if !self.own.contains(session) {
+                    if end_session(self.repository, *session)? && !self.own.contains(session) {
                         self.report.revoked.push(*session);
                     }
                 }

@@ -25,7 +25,7 @@ pub enum MaxUnused {
 
 impl MaxUnused {
     /// The bytes that may be unused if `used` bytes are not.
-    fn bytes(self, used: u64) -> u64 {
+    pub(super) fn bytes(self, used: u64) -> u64 {
         match self {
             // So much of used and unused together.
             Self::Percent(percent) if percent >= 100.0 => u64::MAX,

@@ -14,6 +14,16 @@ use crate::repository::{
 };
 use crate::storage::{ObjectFamily, ObjectName};
 
+/// What there is, before it is known what is needed of it. All of it is as it must be.
+pub(super) struct Inventory {
+    pub(super) index: Index,
+    pub(super) snapshots: SnapshotSet,
+    /// Every pack that is there, with its length.
+    pub(super) packs: HashMap<PackId, u64>,
+    /// The snapshots that are there and go.
+    pub(super) dropped: BTreeSet<SnapshotId>,
+}
+
 /// What a look at everything showed.
 pub(super) struct Survey {
     pub(super) index: Index,
@@ -57,9 +67,9 @@ impl Run<'_> {
         Ok((before, now))
     }
 
-    /// G3: what there is, and what is needed of it when the snapshots are gone whose time is over.
-    pub(super) fn scan(&self, noticed: &Noticed, now: Timestamp) -> Result<Survey> {
-        self.survey(&mut |set, sessions| {
+    /// G3: what there is, and whose time is over.
+    pub(super) fn take_stock(&self, noticed: &Noticed, now: Timestamp) -> Result<Inventory> {
+        self.inventory(&mut |set, sessions| {
             self.record_replaced(set, now)?;
             let grace = self.options.grace_seconds;
             let is_expired = |id: &SnapshotId| {
@@ -76,16 +86,17 @@ impl Run<'_> {
 
     /// G6: which condemned packs hold what is needed, after all.
     pub(super) fn rescue(&self, plan: &PrunePlan) -> Result<Vec<PackId>> {
-        let survey = self.survey(&mut |_, _| Ok(plan.dropped.iter().copied().collect()))?;
+        let inventory = self.inventory(&mut |_, _| Ok(plan.dropped.iter().copied().collect()))?;
+        let survey = self.survey(inventory)?;
         let lost = |pack: &PackId| plan.condemned.binary_search(pack).is_ok();
         survey.census.missed(&survey.index, &lost)
     }
 
-    /// Lists and reads everything but data, and marks what is needed by all snapshots but those that `drops` names.
-    fn survey(
+    /// Lists and reads everything but trees and data. `drops` says which snapshots go.
+    fn inventory(
         &self,
         drops: &mut dyn FnMut(&mut SnapshotSet, &SessionTable) -> Result<BTreeSet<SnapshotId>>,
-    ) -> Result<Survey> {
+    ) -> Result<Inventory> {
         let repository = self.repository;
         let index = repository.load_index(self.monitor)?;
         if let Some((session, why)) = index.sessions().damaged().first() {
@@ -114,10 +125,16 @@ impl Run<'_> {
         if let Some(id) = missing {
             return Err(refused(format!("object {} is missing", ObjectName::Pack(id))));
         }
+        Ok(Inventory { index, snapshots: set, packs, dropped })
+    }
+
+    /// Marks what is needed by all snapshots but those that go.
+    pub(super) fn survey(&self, inventory: Inventory) -> Result<Survey> {
+        let Inventory { index, snapshots: set, packs, dropped } = inventory;
         let census = Census::new(&index)?;
         let needed: Vec<_> = set.existing().filter(|(id, _)| !dropped.contains(id)).collect();
         self.monitor.stage("finding what is needed", Some(needed.len() as u64), None);
-        mark(repository, &index, &census, needed.into_iter(), self.monitor)?;
+        mark(self.repository, &index, &census, needed.into_iter(), self.monitor)?;
         Ok(Survey { index, census, packs, dropped })
     }
 

@@ -10,7 +10,7 @@ use super::Run;
 use super::plan::Noticed;
 use crate::crypto::random_bytes;
 use crate::error::{EngineError, ErrorKind, Result};
-use crate::format::{IndexObject, PruneDone, PrunePlan};
+use crate::format::{IndexObject, ObjectKind, PruneDone, PrunePlan};
 use crate::id::{IndexId, PackId, PruneId, SessionId};
 use crate::limits::MIB;
 use crate::monitor::Problem;
@@ -232,7 +232,7 @@ impl Run<'_> {
         })?;
         if !found {
             let blocks = RESERVE_BYTES / 4096;
-            let mut bytes = Vec::with_capacity(RESERVE_BYTES);
+            let mut bytes = ObjectKind::PruneReserve.header().to_vec();
             (0..blocks).for_each(|_| bytes.extend_from_slice(&random_bytes::<4096>()));
             let _ = self.repository.storage().write_new(ObjectName::PruneReserve, &[&bytes]);
         }

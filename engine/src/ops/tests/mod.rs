@@ -2,6 +2,7 @@
 
 mod adoption;
 mod beside_prune;
+mod pruning;
 
 use std::fs;
 use std::ops::Range;
@@ -88,6 +89,7 @@ impl Storage for Arc<Recording> {
 struct Bench {
     storage: Arc<Recording>,
     scratch: tempfile::TempDir,
+    secret: Secret,
     repository: Repository,
 }
 
@@ -100,7 +102,7 @@ impl Bench {
         let repository = Repository::open(Arc::new(Arc::clone(&storage)), &secret, &scratch.path().join("cache"));
         let repository = repository.expect("open");
         fs::create_dir(scratch.path().join("source")).expect("source");
-        Self { storage, scratch, repository }
+        Self { storage, scratch, secret, repository }
     }
 
     fn source(&self) -> std::path::PathBuf {
@@ -130,12 +132,16 @@ impl Bench {
     }
 
     fn restores(&self, snapshot: &Snapshot) -> bool {
-        let index = self.repository.load_index(&Silent).expect("index");
+        self.restores_from(&self.repository, snapshot)
+    }
+
+    fn restores_from(&self, repository: &Repository, snapshot: &Snapshot) -> bool {
+        let index = repository.load_index(&Silent).expect("index");
         let target = self.scratch.path().join("target");
         let _ = fs::remove_dir_all(&target);
         let path = self.source();
         let report = restore(
-            &self.repository,
+            repository,
             &index,
             snapshot,
             b"/data",
@@ -504,7 +510,7 @@ fn a_storage_that_fails_fails_the_snapshot_and_loses_nothing() {
     let full = Arc::new(Full(Arc::clone(&storage)));
     let repository = Repository::open(full, &secret, &scratch.path().join("cache")).expect("open");
     fs::create_dir(scratch.path().join("source")).expect("source");
-    let bench = Bench { storage, scratch, repository };
+    let bench = Bench { storage, scratch, secret, repository };
     bench.write("large", 3, 40 << 20);
     let error = bench.snapshot_with(&options(), &Silent).expect_err("full");
     assert_eq!(error.to_string(), "no space left");

@@ -1,0 +1,178 @@
+//! A prune that dies at each of its requests, and the one that comes after it.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use super::*;
+use crate::repository::Plans;
+
+/// Dies at a request that changes something: from then on, every one fails.
+struct Mortal {
+    below: Arc<Recording>,
+    /// Changes that are left.
+    left: AtomicI64,
+    /// Whether the last change is made, and only its answer lost.
+    made: bool,
+}
+
+impl Mortal {
+    fn change<T>(&self, change: impl FnOnce() -> Result<T>) -> Result<T> {
+        let left = self.left.fetch_sub(1, Ordering::SeqCst);
+        if left > 0 {
+            return change();
+        }
+        if left == 0 && self.made {
+            change()?;
+        }
+        Err(dead())
+    }
+
+    fn ask<T>(&self, ask: impl FnOnce() -> Result<T>) -> Result<T> {
+        if self.left.load(Ordering::SeqCst) < 0 { Err(dead()) } else { ask() }
+    }
+}
+
+fn dead() -> EngineError {
+    EngineError::new(ErrorKind::Io, "dead")
+}
+
+impl Storage for Mortal {
+    fn list(&self, family: ObjectFamily, each: &mut dyn FnMut(ObjectName, u64)) -> Result<()> {
+        self.ask(|| self.below.list(family, each))
+    }
+    fn read(&self, name: ObjectName, range: Option<Range<u64>>, max: u64) -> Result<Vec<u8>> {
+        self.ask(|| self.below.read(name, range, max))
+    }
+    fn write_new(&self, name: ObjectName, parts: &[&[u8]]) -> Result<Outcome> {
+        self.change(|| self.below.write_new(name, parts))
+    }
+    fn remove(&self, name: ObjectName) -> Result<()> {
+        self.change(|| self.below.remove(name))
+    }
+    fn capabilities(&self) -> Capabilities {
+        self.below.capabilities()
+    }
+}
+
+/// A copy of all objects.
+fn copy_of(storage: &Recording) -> Arc<Recording> {
+    let copy = Recording::default();
+    for family in ObjectFamily::ALL {
+        let mut names = Vec::new();
+        storage.below.list(family, &mut |name, _| names.push(name)).expect("list");
+        for name in names {
+            let bytes = storage.below.read(name, None, u64::MAX).expect("read");
+            copy.below.write_new(name, &[&bytes]).expect("write");
+        }
+    }
+    Arc::new(copy)
+}
+
+fn pack_bytes(storage: &Recording) -> u64 {
+    let mut bytes = 0;
+    storage.below.list(ObjectFamily::Packs, &mut |_, len| bytes += len).expect("list");
+    bytes
+}
+
+fn now() -> PruneOptions<'static> {
+    PruneOptions {
+        dry_run: false,
+        grace_seconds: 0,
+        max_unused: MaxUnused::Bytes(0),
+        max_repack: None,
+        revoke_after_seconds: 0,
+        host: "here".into(),
+        program: PROGRAM.into(),
+        wait: &|_| false,
+    }
+}
+
+/// Forgets all snapshots but the latest.
+fn forget_old(repository: &Repository) {
+    let list = list_snapshots(repository, &SnapshotFilter::default()).expect("list");
+    let old: Vec<String> = list.snapshots.iter().rev().skip(1).map(|(id, _)| id.to_hex()).collect();
+    let plan = plan_named(repository, &old, &SnapshotFilter::default()).expect("plan");
+    forget(repository, &plan, "here", PROGRAM, &clock(), &Silent).expect("forget");
+}
+
+#[test]
+fn a_prune_that_dies_at_any_request_is_finished_by_the_next() {
+    let bench = Bench::new();
+    (0..30).for_each(|i| bench.write(&format!("d{}/f{i}", i % 3), i, 60_000));
+    bench.snapshot();
+    (0..30).step_by(2).for_each(|i| bench.write(&format!("d{}/f{i}", i % 3), 100 + i, 50_000));
+    bench.snapshot();
+    forget_old(&bench.repository);
+    let open = |storage: Box<dyn FnOnce() -> Arc<dyn Storage>>| {
+        let cache = tempfile::tempdir().expect("scratch");
+        (Repository::open(storage(), &bench.secret, cache.path()).expect("open"), cache)
+    };
+    let whole = |storage: &Arc<Recording>| {
+        let storage = Arc::clone(storage);
+        let (repository, _cache) = open(Box::new(move || Arc::new(storage)));
+        let report = check(&repository, &CheckOptions { read_data: ReadData::All }, &Silent).expect("check");
+        assert!(!report.is_damaged(), "{:#?}", report.findings);
+        let (_, snapshot) = find_snapshot(&repository, "latest", &SnapshotFilter::default()).expect("latest");
+        assert!(bench.restores_from(&repository, &snapshot));
+        (repository, _cache)
+    };
+
+    let undisturbed = copy_of(&bench.storage);
+    let (repository, _cache) = whole(&undisturbed);
+    let report = prune(&repository, &now(), &clock(), &Silent).expect("prune");
+    assert!(report.bytes_freed > 0 && report.waiting_for.is_empty());
+    let lean = pack_bytes(&undisturbed);
+    assert!(lean < pack_bytes(&bench.storage));
+
+    for made in [false, true] {
+        for at in 0.. {
+            let storage = copy_of(&bench.storage);
+            let mortal = Mortal { below: Arc::clone(&storage), left: AtomicI64::new(at), made };
+            let (repository, _cache) = open(Box::new(move || Arc::new(mortal)));
+            let first = prune(&repository, &now(), &clock(), &Silent);
+            // Whatever is there: it is whole, and the next prune finishes the work.
+            let (repository, _cache) = whole(&storage);
+            // What the dead one stored and did not commit is an orphan only when the next one has revoked its session.
+            for _ in 0..2 {
+                let report = prune(&repository, &now(), &clock(), &Silent).expect("the next one");
+                assert!(report.waiting_for.is_empty(), "{at}");
+            }
+            let report = prune(&repository, &now(), &clock(), &Silent).expect("one more");
+            assert_eq!((report.packs_deleted, report.proposal.is_empty()), (0, true), "{at}");
+            assert!(Plans::load(&repository).expect("plans").open().is_empty());
+            let _ = whole(&storage);
+            let left = pack_bytes(&storage);
+            assert!(left.abs_diff(lean) * 50 < lean, "at request {at}: {left} bytes, {lean} belong");
+            if first.is_ok_and(|report| report.deferred == 0) {
+                assert!(at > 10, "there are more requests than that");
+                break;
+            }
+        }
+    }
+}
+
+/// What another client of the repository stored meanwhile is rescued, if a plan condemns what it builds on.
+#[test]
+fn what_turns_out_to_be_needed_is_rescued() {
+    let bench = Bench::new();
+    bench.write("old", 1, 300_000);
+    bench.snapshot();
+    fs::remove_file(bench.source().join("old")).expect("ours");
+    bench.write("new", 2, 3000);
+    bench.snapshot();
+    forget_old(&bench.repository);
+    // A plan that condemns everything, as if it had been made before anybody needed any of it.
+    let packs = bench.objects(ObjectFamily::Packs).into_iter();
+    let condemned: Vec<_> = packs.map(|name| if let ObjectName::Pack(id) = name { id } else { panic!() }).collect();
+    let plan = crate::format::PrunePlan {
+        number: crate::id::PruneId::FIRST,
+        time: clock().now(),
+        program: PROGRAM.into(),
+        condemned: condemned.clone(),
+        dropped: Vec::new(),
+    };
+    crate::repository::put_plan(&bench.repository, &plan).expect("plan");
+    let options = PruneOptions { max_unused: MaxUnused::Unlimited, ..now() };
+    let report = prune(&bench.repository, &options, &clock(), &Silent).expect("prune");
+    assert_eq!((report.plans_resumed, report.packs_rescued), (1, condemned.len() as u64));
+    assert!(!bench.check().is_damaged() && bench.restores(&bench.latest().1));
+}
