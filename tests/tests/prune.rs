@@ -319,6 +319,7 @@ fn what_the_storage_keeps_is_left_to_a_later_prune() {
     write(source.join("file"), noise(1, 500_000));
     let first = scratch.snapshot(&source);
     write(source.join("file"), noise(2, 500_000));
+    repo_tests::tree::give_to_nobody(&source);
     let second = scratch.snapshot(&source);
     scratch.run(&format!("forget {first}")).ok();
     let mode = |mode: &str| drop(tool("chmod", words!["-R", mode, scratch.repository().join("packs")]));
