@@ -65,7 +65,7 @@ fn snapshots(c: &mut Criterion) {
     group.bench_function("unchanged snapshot", |b| b.iter(|| snapshot(&kept, &tree)));
     group.bench_function("check --read-data", |b| {
         let options = CheckOptions { read_data: ReadData::All };
-        b.iter(|| assert!(!ops::check(&kept, &options, &Silent).expect("check").is_damaged()));
+        b.iter(|| assert!(!ops::check(&kept, &options, &clock(), &Silent).expect("check").is_damaged()));
     });
     let index = kept.load_index(&Silent).expect("index");
     let (_, latest) = ops::find_snapshot(&kept, "latest", &ops::SnapshotFilter::default()).expect("latest");
@@ -90,7 +90,14 @@ fn index_object(session: &Session, repository: &Repository) -> Vec<u8> {
             .collect(),
     });
     let packs = vec![PackRow { id: PackId::new([9; 32]), len: 128 << 20, segments: segments.collect() }];
-    let object = IndexObject { session: session.id(), sessions: vec![record], packs, replaces: Vec::new() };
+    let object = IndexObject {
+        session: session.id(),
+        sessions: vec![record],
+        packs,
+        replaces: Vec::new(),
+        lost: Vec::new(),
+        taken_out: Vec::new(),
+    };
     encode_index(&object, repository.domain(), 0)
 }
 

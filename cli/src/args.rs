@@ -8,6 +8,7 @@ pub(crate) mod browse;
 pub(crate) mod forget;
 pub(crate) mod keys;
 pub(crate) mod prune;
+pub(crate) mod repair;
 pub(crate) mod restore;
 pub(crate) mod select;
 pub(crate) mod session;
@@ -108,6 +109,7 @@ pub(crate) enum Command {
     Undelete(forget::Undelete),
     Prune(prune::Prune),
     Session(session::Session),
+    Repair(repair::Repair),
     Key(keys::Key),
     Cache(upkeep::Cache),
     Completions(upkeep::Completions),
@@ -137,6 +139,7 @@ impl Command {
             Self::Undelete(_) => "undelete",
             Self::Prune(_) => "prune",
             Self::Session(_) => "session",
+            Self::Repair(_) => "repair",
             Self::Key(_) => "key",
             Self::Cache(_) => "cache",
             Self::Completions(_) => "completions",
@@ -249,6 +252,8 @@ mod tests {
             "repo undelete",
             "repo session",
             "repo session revoke",
+            "repo repair",
+            "repo repair index 4bba301e",
             "repo snapshots --forgotten 4bba301e",
         ] {
             let error = parse_line(line).err().unwrap_or_else(|| panic!("{line} parsed"));

@@ -14,6 +14,7 @@ mod key;
 mod ls;
 mod man;
 mod prune;
+mod repair;
 mod restore;
 mod session;
 mod snapshot;
@@ -56,6 +57,7 @@ pub(crate) fn run(context: &Context, command: &Command) -> Result<Outcome, Failu
         Command::Undelete(arguments) => undelete::run(context, arguments),
         Command::Prune(arguments) => prune::run(context, arguments),
         Command::Session(arguments) => session::run(context, arguments),
+        Command::Repair(arguments) => repair::run(context, arguments),
         Command::Key(arguments) => key::run(context, arguments),
         Command::Cache(arguments) => cache::run(context, arguments),
         Command::Completions(arguments) => completions::run(context, arguments),

@@ -141,6 +141,9 @@ fn hint_of(error: &EngineError, verb: &str) -> Option<&'static str> {
         }
         (ErrorKind::Ambiguous, _) => Some("give more digits of the id"),
         (ErrorKind::Forgotten, _) => Some("bring it back first: repo undelete SNAPSHOT"),
+        (ErrorKind::Refused, "repair") => {
+            Some("see what is missing with repo check; the order is: repair index, repair packs, repair snapshots")
+        }
         (ErrorKind::Refused, _) => {
             Some("nothing was forgotten; if that is meant, say --allow-empty, with --dry-run to see it first")
         }
@@ -313,7 +316,7 @@ mod tests {
     #[test]
     fn hints_are_one_line_without_a_period() {
         for kind in every_kind() {
-            for verb in ["init", "snapshot", "restore", "key"] {
+            for verb in ["init", "snapshot", "restore", "key", "repair"] {
                 if let Some(hint) = hint_of(&EngineError::new(kind, "x"), verb) {
                     assert!(!hint.contains('\n') && !hint.ends_with('.'), "{kind:?}: {hint}");
                 }

@@ -107,6 +107,15 @@ pub(crate) enum Message<'a> {
         new_snapshot_id: Option<String>,
         action: &'static str,
     },
+    /// Something that `repair` did, or would do.
+    Repair {
+        action: &'static str,
+        object: &'a str,
+        message: &'a str,
+        #[serde(flatten)]
+        fields: RepairFields,
+        dry_run: bool,
+    },
     /// A key slot.
     Key {
         id: String,
@@ -197,6 +206,8 @@ pub(crate) enum Summary {
     Forget(ForgetSummary),
     /// Of `prune`.
     Prune(PruneSummary),
+    /// Of `repair`.
+    Repair(RepairSummary),
 }
 
 /// One writer's work, as far as it is known.
@@ -299,6 +310,8 @@ pub(crate) struct CheckSummary {
     pub(crate) chunks: u64,
     pub(crate) packs_read: u64,
     pub(crate) bytes_read: u64,
+    pub(crate) packs_unverified: u64,
+    pub(crate) verified_since: Option<String>,
     pub(crate) total_duration: f64,
 }
 
@@ -337,6 +350,37 @@ pub(crate) struct PruneSummary {
     pub(crate) sessions_waited_for: Vec<String>,
     pub(crate) error_count: u64,
     pub(crate) total_duration: f64,
+}
+
+/// What a repair says of a pack or a snapshot.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct RepairFields {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) chunks_saved: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) chunks_elsewhere: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) chunks_lost: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) snapshot_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) new_snapshot_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) lost_count: Option<u64>,
+}
+
+/// What a repair did. Counts that a kind of repair does not have are zero.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct RepairSummary {
+    pub(crate) dry_run: bool,
+    pub(crate) repaired: u64,
+    pub(crate) repaired_before: u64,
+    pub(crate) chunks_saved: u64,
+    pub(crate) chunks_lost: u64,
+    pub(crate) packs_read: u64,
+    pub(crate) bytes_read: u64,
+    pub(crate) snapshots_checked: u64,
+    pub(crate) error_count: u64,
 }
 
 /// The fields of statistics depend on the command.

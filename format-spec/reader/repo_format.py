@@ -373,7 +373,7 @@ def open_register(data, root_keys):
 # §7, §8 --------------------------------------------------------------------------------------------------------------
 
 Row = namedtuple("Row", "record offset sealed_length kind suite compression plain_length lengths ids")
-IndexObject = namedtuple("IndexObject", "domain session_id packs replaces")  # packs: [(pack id, length, [Row])]
+IndexObject = namedtuple("IndexObject", "domain session_id packs replaces lost taken_out")  # packs: [(pack id, length, [Row])]
 
 
 def padme(length):
@@ -512,7 +512,14 @@ def open_index(data, root_keys):
     shape = tuple_(blob(32), uint(8 + TAIL_LENGTH, GIB), array(lambda v: v))
     for pack_id, length, values in get(m, 2, array(shape, ARRAY_LIMIT), "index"):
         packs.append((pack_id, length, parse_rows(values, records, length - TAIL_LENGTH, "index")))
-    return IndexObject(domain, get(m, 0, blob(16), "index"), packs, get(m, 3, array(blob(32), ARRAY_LIMIT), "index"))
+    replaces = get(m, 3, array(blob(32), ARRAY_LIMIT), "index")
+    lost, taken_out = (ids(get(m, key, blob(), "index", optional=True) or b"") for key in (4, 5))
+    return IndexObject(domain, get(m, 0, blob(16), "index"), packs, replaces, lost, taken_out)
+
+
+def ids(column):
+    need(len(column) % 32 == 0 and len(column) // 32 <= ARRAY_LIMIT, "index: a column of ids")
+    return [column[at : at + 32] for at in range(0, len(column), 32)]
 
 
 # §9 ------------------------------------------------------------------------------------------------------------------

@@ -329,6 +329,7 @@ def _(i, e, _):
     same([f.hash_(data).hex(), data[28:52].hex(), index.domain.hex(), index.session_id.hex(), jsonable(index.replaces)],
          [e["name"], i["nonce"], i["domain"], e["session_id"], e["replaces"]])
     same([{"id": pack_id.hex(), "length": length, "rows": shown_rows(rows)} for pack_id, length, rows in index.packs], e["packs"])
+    same([b"".join(index.lost).hex(), b"".join(index.taken_out).hex()], [e["lost"], e["taken_out"]])
 
 
 @operation("open_index_edited")

@@ -798,11 +798,15 @@ def index():
         v.good("index", name, {**COMMON, "domain": domain.hex(), "nonce": nonce.hex(), "cbor": cbor(map_).hex()},
                {"object": made.hex(), "name": hash_(made).hex(), "session_id": map_[0].hex(),
                 "records": [record.hex() for record in map_[1]], "replaces": [i.hex() for i in map_[3]],
-                "packs": [{"id": p[0].hex(), "length": p[1], "rows": rows_json(p[2], map_[1])} for p in map_[2]]})
+                "packs": [{"id": p[0].hex(), "length": p[1], "rows": rows_json(p[2], map_[1])} for p in map_[2]],
+                "lost": map_.get(4, b"").hex(), "taken_out": map_.get(5, b"").hex()})
         return made
 
     made = good("one pack", usual)
     good("empty, another domain", {0: TWO.id, 1: [], 2: [], 3: []}, OTHER_DOMAIN)
+    lost = xof("lost chunk one", 32) + xof("lost chunk two", 32)
+    good("lost chunks, no packs", {0: ONE.id, 1: [], 2: [], 3: replaced, 4: lost})
+    good("a pack taken out, its chunks lost", {0: ONE.id, 1: [], 2: [], 3: replaced, 4: lost, 5: pack_id})
 
     def edit(name, why, patches=(), cut=None):
         v.bad("open_index_edited", name, {**COMMON, "base": "one pack", "truncate": cut,
@@ -844,6 +848,9 @@ def index():
         {**short, 1: [ONE.record, Session("session three", OTHER_DOMAIN).record]})
     for key, what in ((0, "session"), (1, "records"), (2, "packs"), (3, "replaced")):
         bad(f"no {what}", f"key {key} is missing", {**short, 2: [], key: None})
+    bad("lost chunks cut short", "ids have 32 bytes", {**short, 2: [], 4: lost[:-1]})
+    bad("packs taken out cut short", "ids have 32 bytes", {**short, 2: [], 5: pack_id[:-1]})
+    bad("lost chunks as an array", "they are one byte string", {**short, 2: [], 4: [lost[:32]]})
     bad("segments overlap", "segments do not overlap", {**short, 2: [[pack_id, size, [rows[0], rows[0]]]]})
     bad("keys not ascending", "deterministic CBOR", frame=e.frame(b"\xa4\x01\x80\x00\x50" + ONE.id + b"\x02\x80\x03\x80"))
     v.write()

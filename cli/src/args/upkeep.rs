@@ -62,11 +62,13 @@ pub(crate) enum Kdf {
 const CHECK_EXAMPLES: &str = "Examples:
   repo check
   repo check --read-data
-  repo check --read-data-subset 1/7    on day 1 of 7
+  repo check --read-data-subset 1/30    a part every night: all data every month
   repo check --read-data-subset 5%
   repo check --read-data-subset 2G
 
-Says of every damaged object which snapshots and paths it costs; damage makes the exit code 5.";
+Says of every damaged object which snapshots and paths it costs; damage makes the exit code 5. What was read in full and
+found right is remembered in the cache directory: a part is made of the packs that were read longest ago, new ones first.
+Where the cache does not last, 1/7, 2/7, … 7/7 are seven different parts.";
 
 /// Look for damage
 ///
@@ -78,7 +80,7 @@ pub(crate) struct Check {
     #[arg(long, conflicts_with = "read_data_subset")]
     pub(crate) read_data: bool,
 
-    /// Read and decrypt a part (1/7), a random share (5%) or amount (2G)
+    /// Read and decrypt a part (1/30), a share (5%) or amount (2G) of the data, what was read longest ago first
     #[arg(long, value_name = "SUBSET", value_parser = values::subset)]
     pub(crate) read_data_subset: Option<ReadData>,
 }

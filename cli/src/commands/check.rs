@@ -4,7 +4,7 @@ use engine::monitor::{ItemAction, Monitor, Problem};
 use engine::ops::{self, CheckOptions, CheckReport, Finding, ReadData};
 
 use crate::args::upkeep::Check;
-use crate::context::Context;
+use crate::context::{Context, SystemClock};
 use crate::exit::{Failure, Outcome};
 use crate::messages::{CheckSummary, Cost, JsonPath, Message, Summary};
 use crate::output::Output;
@@ -23,7 +23,7 @@ pub(super) fn run(context: &Context, arguments: &Check) -> Result<Outcome, Failu
         None if arguments.read_data => ReadData::All,
         None => ReadData::No,
     };
-    let report = ops::check(&repository, &CheckOptions { read_data }, &WithoutProblems(&progress))?;
+    let report = ops::check(&repository, &CheckOptions { read_data }, &SystemClock, &WithoutProblems(&progress))?;
     let time = progress.elapsed();
     drop(progress);
     let output = &context.output;
@@ -48,12 +48,18 @@ pub(super) fn run(context: &Context, arguments: &Check) -> Result<Outcome, Failu
             chunks: report.chunks,
             packs_read: report.packs_read,
             bytes_read: report.bytes_read,
+            packs_unverified: report.packs_unverified,
+            verified_since: report.verified_since.map(text::rfc3339),
             total_duration: time.as_secs_f64(),
         })))?;
     } else {
         output.summary(&summary(&report, &text::duration(time)))?;
+        if let Some(line) = verified(&report) {
+            output.summary(&line)?;
+        }
         if damaged {
             output.warn(&format!("{} of damage", text::count(errors, "finding", "findings")));
+            output.note("`repo repair` makes the best of it; --dry-run shows what that is");
         } else if read_data == ReadData::No {
             output.summary("no damage found; the data itself was not read: --read-data does that")?;
         } else {
@@ -77,6 +83,18 @@ fn summary(report: &CheckReport, time: &str) -> String {
         text::count(report.packs_read, "pack", "packs"),
         text::size(report.bytes_read),
     )
+}
+
+/// How far back what was read in full and found right reaches, by what this machine remembers.
+fn verified(report: &CheckReport) -> Option<String> {
+    let since = text::local_time(report.verified_since?);
+    Some(match report.packs_unverified {
+        0 => format!("all data was verified since {since}"),
+        count => {
+            let packs = text::count(count, "pack was", "packs were");
+            format!("{packs} not verified yet by this machine, the others since {since}")
+        }
+    })
 }
 
 fn show_finding(output: &Output, finding: &Finding) -> Result<(), Failure> {

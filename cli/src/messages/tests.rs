@@ -83,6 +83,8 @@ fn summaries() -> Vec<Message<'static>> {
         chunks: 0,
         packs_read: 0,
         bytes_read: 0,
+        packs_unverified: 0,
+        verified_since: None,
         total_duration: 0.5,
     };
     let find = Summary::Find { matches: 0, snapshots: 0 };
@@ -94,7 +96,8 @@ fn summaries() -> Vec<Message<'static>> {
         error_count: 0,
     });
     let prune = Summary::Prune(PruneSummary::default());
-    [Summary::Snapshot(snapshot), Summary::Restore(restore), Summary::Check(check), find, forget, prune]
+    let repair = Summary::Repair(RepairSummary::default());
+    [Summary::Snapshot(snapshot), Summary::Restore(restore), Summary::Check(check), find, forget, prune, repair]
         .map(Message::Summary)
         .into()
 }
@@ -180,6 +183,20 @@ fn samples() -> Vec<Message<'static>> {
             problem: Some("x"),
         }),
         Message::SessionChange { action: "revoked", id: id() },
+        Message::Repair {
+            action: "save",
+            object: "x",
+            message: "x",
+            fields: RepairFields {
+                chunks_saved: Some(0),
+                chunks_elsewhere: Some(0),
+                chunks_lost: Some(0),
+                snapshot_id: Some(id()),
+                new_snapshot_id: Some(id()),
+                lost_count: Some(0),
+            },
+            dry_run: false,
+        },
         Message::Key { id: id(), kind: "x", label: "x", created: id(), current: true, kdf },
         Message::KeyChange { action: "added", id: id() },
         Message::RecoveryCode { id: id(), words: "x" },

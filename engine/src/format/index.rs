@@ -6,12 +6,14 @@ use super::cbor::{MapWriter, decoder, read_array, read_fixed, read_map, read_tup
 use super::pack::{check_places, frame, read_rows, read_sessions, unframe, write_rows, write_sessions};
 use super::{FormatError, HEADER_BYTES, ObjectKind, TAIL_BYTES};
 use crate::crypto::{DomainKeys, Keys, SessionKeyRecord};
-use crate::id::{DomainId, IndexId, PackId, SessionId};
+use crate::id::{ChunkId, DomainId, IndexId, PackId, SessionId};
 use crate::limits;
 use crate::model::PackRow;
 
 const PLACE_BYTES: usize = 20;
 const MAX_PACKS: u64 = 1 << 20;
+/// Lost chunks in one index object, at most: their ids take half of its length. The same for packs taken out.
+pub const MAX_LOST: usize = 1 << 20;
 
 /// What an index object says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,12 +26,23 @@ pub struct IndexObject {
     pub packs: Vec<PackRow>,
     /// Index objects that it takes the place of.
     pub replaces: Vec<IndexId>,
+    /// Chunks that were found to be lost: whoever builds on what needs one looks whether it is stored again.
+    pub lost: Vec<ChunkId>,
+    /// Packs that a repair took out of the index, since they are damaged.
+    pub taken_out: Vec<PackId>,
 }
 
 impl IndexObject {
     /// One that lists nothing.
     pub fn empty(session: SessionId) -> Self {
-        Self { session, sessions: Vec::new(), packs: Vec::new(), replaces: Vec::new() }
+        Self {
+            session,
+            sessions: Vec::new(),
+            packs: Vec::new(),
+            replaces: Vec::new(),
+            lost: Vec::new(),
+            taken_out: Vec::new(),
+        }
     }
 }
 
@@ -50,6 +63,12 @@ pub fn encode_index(index: &IndexObject, keys: &DomainKeys, epoch: u32) -> Vec<u
         w.array(index.replaces.len() as u64)?;
         index.replaces.iter().try_for_each(|id| w.bytes(id.as_bytes()).map(drop))
     });
+    if !index.lost.is_empty() {
+        map.bytes(4, &index.lost.iter().flat_map(|id| *id.as_bytes()).collect::<Vec<u8>>());
+    }
+    if !index.taken_out.is_empty() {
+        map.bytes(5, &index.taken_out.iter().flat_map(|id| *id.as_bytes()).collect::<Vec<u8>>());
+    }
     let header = ObjectKind::Index.header();
     // Each copy goes before the next but one is made: they have some MiB.
     let frame = frame(map);
@@ -83,12 +102,15 @@ pub fn decode_index(object: &[u8], keys: &Keys) -> Result<(DomainId, IndexObject
 pub(super) fn decode_body(frame: &[u8], domain: DomainId) -> Result<IndexObject, FormatError> {
     let mut decoder = decoder(unframe(frame)?)?;
     let (mut session, mut sessions, mut packs, mut replaces) = (None, None, None, None);
+    let (mut lost, mut taken_out) = (Vec::new(), Vec::new());
     read_map(&mut decoder, |key, d| {
         match key {
             0 => session = Some(SessionId::new(read_fixed(d)?)),
             1 => sessions = Some(read_sessions(d, domain)?),
             2 => packs = Some(read_packs(d, sessions.as_deref().unwrap_or_default())?),
             3 => replaces = Some(read_replaces(d)?),
+            4 => lost = read_ids(d)?.iter().map(|id| ChunkId::new(*id)).collect(),
+            5 => taken_out = read_ids(d)?.iter().map(|id| PackId::new(*id)).collect(),
             _ => return Ok(false),
         }
         Ok(true)
@@ -98,6 +120,8 @@ pub(super) fn decode_body(frame: &[u8], domain: DomainId) -> Result<IndexObject,
         sessions: required(sessions)?,
         packs: required(packs)?,
         replaces: required(replaces)?,
+        lost,
+        taken_out,
     })
 }
 
@@ -117,6 +141,18 @@ fn read_replaces(d: &mut Decoder<'_>) -> Result<Vec<IndexId>, FormatError> {
         Ok(())
     })?;
     Ok(replaces)
+}
+
+/// Ids of what was lost, one after the other.
+fn read_ids<'b>(d: &mut Decoder<'b>) -> Result<&'b [[u8; 32]], FormatError> {
+    let (ids, rest) = d.bytes()?.as_chunks::<32>();
+    if !rest.is_empty() {
+        return Err(FormatError::Malformed("column of ids"));
+    }
+    if ids.len() > MAX_LOST {
+        return Err(FormatError::OverLimit("column of ids"));
+    }
+    Ok(ids)
 }
 
 fn read_pack(d: &mut Decoder<'_>, sessions: &[SessionKeyRecord]) -> Result<PackRow, FormatError> {

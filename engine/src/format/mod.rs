@@ -22,7 +22,7 @@ pub use config::{decode_config, encode_config, verify_config};
 pub use envelope::{Intent, decode_intent, encode_intent, envelope_record};
 pub use forgotten::{ForgottenRecord, WhyForgotten, decode_forgotten, encode_forgotten};
 pub use header::{HEADER_BYTES, ObjectKind};
-pub use index::{IndexObject, decode_index, encode_index};
+pub use index::{IndexObject, MAX_LOST, decode_index, encode_index};
 pub use pack::{
     Footer, TAIL_BYTES, Tail, decode_footer, decode_tail, encode_footer, encode_tail, padme, segment_table_hash,
 };

@@ -1,6 +1,8 @@
 //! Looking into snapshots: nodes by path, listings, and the walk that others build on.
 
+use crate::crypto::hash_parts;
 use crate::error::{EngineError, ErrorKind, Result};
+use crate::format::encode_references;
 use crate::limits;
 use crate::model::{Content, Node, Snapshot};
 use crate::repository::{ChunkReader, DirectoryReader, Index, Repository};
@@ -64,6 +66,16 @@ pub(super) fn walk(
         }
     }
     Ok(())
+}
+
+/// Names a content, to know it again.
+pub(super) fn content_key(content: &Content) -> [u8; 16] {
+    let hash = match content {
+        Content::Inline(bytes) => hash_parts(&[b"i", bytes]),
+        Content::Chunks(references) => hash_parts(&[b"c", &encode_references(references)]),
+        Content::Lists { depth, lists } => hash_parts(&[&[*depth], &encode_references(lists)]),
+    };
+    hash[..16].try_into().expect("16 of 32 bytes")
 }
 
 /// The components of a path, without empty ones and `.`.

@@ -11,7 +11,9 @@ mod forget;
 mod init;
 mod keys;
 mod list;
+mod pack;
 mod prune;
+mod repair;
 mod restore;
 mod sessions;
 mod snapshot;
@@ -36,6 +38,10 @@ pub use init::{CipherChoice, InitOptions, InitReport, init};
 pub use keys::{KeySlotInfo, add_key, change_password, list_keys, remove_key};
 pub use list::{ForgottenList, SnapshotFilter, SnapshotList, find_snapshot, list_forgotten, list_snapshots};
 pub use prune::{MaxUnused, PruneOptions, PruneProposal, PruneReport, prune};
+pub use repair::{
+    IndexRepair, PackRepair, PacksRepair, RepairOptions, SnapshotRepair, SnapshotsRepair, repair_index, repair_packs,
+    repair_snapshots,
+};
 pub use restore::{Overwrite, Ownership, RestoreOptions, RestoreReport, restore};
 pub use sessions::{SessionEnd, SessionInfo, SessionWriterInfo, list_sessions, revoke_sessions};
 pub use snapshot::{SnapshotInput, SnapshotOptions, SnapshotReport, snapshot};

@@ -41,7 +41,10 @@ pub fn undelete(
     }
     let mut done = Vec::with_capacity(wanted.len());
     for id in wanted {
-        let back = set.snapshots.iter().find(|(_, snapshot)| snapshot.original == Some(id));
+        // With the same content: one that a repair made is without what was lost.
+        let root = set.existing().find(|(known, _)| *known == id).map(|(_, snapshot)| &snapshot.root);
+        let is_back = |snapshot: &Snapshot| snapshot.original == Some(id) && Some(&snapshot.root) == root;
+        let back = set.snapshots.iter().find(|(_, snapshot)| is_back(snapshot));
         let what = match (set.records.contains_key(&id), back) {
             (false, _) => Undeleted::NotForgotten,
             (true, Some((back, _))) => Undeleted::BackBefore(*back),

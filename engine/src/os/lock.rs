@@ -108,6 +108,16 @@ pub fn write_cached(path: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::write(path, bytes)
 }
 
+/// Puts a file of a cache in the place of what was there.
+///
+/// # Errors
+/// What the file system says.
+pub fn replace_cached(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let new = path.with_extension("new");
+    fs::write(&new, bytes)?;
+    fs::rename(&new, path)
+}
+
 /// BLAKE3 of a file, by all cores. About 0.2 s for a gibibyte that is in memory.
 ///
 /// # Errors

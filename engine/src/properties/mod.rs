@@ -244,8 +244,9 @@ fn end(segments: &[SegmentRow]) -> u64 {
 
 fn index() -> impl Strategy<Value = IndexObject> {
     let packs = vec((any::<[u8; 32]>(), rows(), 0..100_000u64), 0..4);
-    (any::<[u8; 16]>(), records(), packs, vec(any::<[u8; 32]>(), 0..4)).prop_map(
-        |(session, sessions, packs, replaces)| {
+    (any::<[u8; 16]>(), records(), packs, vec(any::<[u8; 32]>(), 0..4), vec(any::<[u8; 32]>(), 0..4)).prop_map(
+        |(session, sessions, packs, replaces, lost)| {
+            let taken_out = lost.iter().take(2).map(|id| PackId::new(*id)).collect();
             let pack = |(id, rows, rest): ([u8; 32], Vec<(usize, SegmentRow)>, u64)| {
                 let segments: Vec<SegmentRow> = rows
                     .into_iter()
@@ -255,7 +256,8 @@ fn index() -> impl Strategy<Value = IndexObject> {
             };
             let packs = packs.into_iter().map(pack).collect();
             let replaces = replaces.into_iter().map(IndexId::new).collect();
-            IndexObject { session: SessionId::new(session), sessions, packs, replaces }
+            let lost = lost.into_iter().map(ChunkId::new).collect();
+            IndexObject { session: SessionId::new(session), sessions, packs, replaces, lost, taken_out }
         },
     )
 }

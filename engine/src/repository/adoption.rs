@@ -150,7 +150,7 @@ impl Adoption<'_> {
             session: self.session.id(),
             sessions: std::mem::take(&mut self.pending).into_values().collect(),
             packs: std::mem::take(&mut self.packs),
-            replaces: Vec::new(),
+            ..IndexObject::empty(self.session.id())
         };
         self.chunks = 0;
         let (id, _) = self.repository.put_index(&object, false)?;

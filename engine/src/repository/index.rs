@@ -1,7 +1,9 @@
 //! Which chunk is where, and what index objects and footers say.
 
+mod losses;
+
 use std::collections::HashSet;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 use super::rows::{Rows, SegmentView, StoreResult};
 use super::store::Store;
@@ -74,8 +76,15 @@ pub struct Index {
     recovered: OnceLock<Option<Store>>,
     pub(super) sessions: SessionTable,
     pub(super) damaged: Vec<(IndexId, EngineError)>,
-    /// Index objects that others, which count, take the place of.
+    /// Index objects that others, which count, take the place of. Complete only if the index was loaded anew.
     pub(super) replaced: HashSet<IndexId>,
+    /// Packs that a repair took out of the index. As complete as that.
+    pub(super) taken_out: HashSet<PackId>,
+    /// Packs that it does not list, whatever index objects say; and those of them that index objects do list.
+    pub(super) without: HashSet<PackId>,
+    pub(super) left_out: HashSet<PackId>,
+    /// Packs in which chunks were found through their footers only.
+    found_by_footers: Mutex<HashSet<PackId>>,
 }
 
 /// The private store, past any that a loaded index has.
@@ -146,7 +155,14 @@ impl Repository {
             let Ok(footer) = self.read_footer(id, len) else { continue };
             let Some(session) = footer.sessions.first().map(|record| record.session()) else { continue };
             let packs = vec![PackRow { id, len, segments: footer.segments }];
-            let object = IndexObject { session, sessions: footer.sessions, packs, replaces: Vec::new() };
+            let object = IndexObject {
+                session,
+                sessions: footer.sessions,
+                packs,
+                replaces: Vec::new(),
+                lost: Vec::new(),
+                taken_out: Vec::new(),
+            };
             import.add(IndexId::new(*id.as_bytes()), &object).map_err(store_error)?;
         }
         import.finish().map_err(store_error)?;
@@ -162,7 +178,17 @@ pub(super) fn store_error(error: redb::Error) -> EngineError {
 impl Index {
     /// Of nothing.
     pub(super) fn empty(sessions: SessionTable) -> Self {
-        Self { stores: Vec::new(), recovered: OnceLock::new(), sessions, damaged: Vec::new(), replaced: HashSet::new() }
+        Self {
+            stores: Vec::new(),
+            recovered: OnceLock::new(),
+            sessions,
+            damaged: Vec::new(),
+            replaced: HashSet::new(),
+            taken_out: HashSet::new(),
+            without: HashSet::new(),
+            left_out: HashSet::new(),
+            found_by_footers: Mutex::default(),
+        }
     }
 
     /// Index objects that could not be read.
@@ -209,13 +235,15 @@ impl Index {
     /// `Missing` if no pack has it; `Io`.
     pub fn find_or_recover(&self, repository: &Repository, id: &ChunkId) -> Result<Place> {
         if let Some(place) = self.find(id)? {
-            return Ok(place);
+            return self.note_recovered(place);
         }
         if self.recovered.get().is_none() {
             let store = repository.recover_from_footers(self)?;
             let _ = self.recovered.set(Some(store));
         }
-        self.find(id)?.ok_or_else(|| EngineError::new(ErrorKind::Missing, format!("no pack holds chunk {id}")))
+        let place = self.find(id)?;
+        let missing = || EngineError::new(ErrorKind::Missing, format!("no pack holds chunk {id}"));
+        place.ok_or_else(missing).and_then(|place| self.note_recovered(place))
     }
 
     /// Whether a chunk was asked for that no index object lists.

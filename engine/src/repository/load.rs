@@ -17,7 +17,7 @@ use super::{Repository, Session, SessionTable};
 use crate::crypto::random_bytes;
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::format::IndexObject;
-use crate::id::{IndexId, hex};
+use crate::id::{IndexId, PackId, hex};
 use crate::monitor::Monitor;
 use crate::os::durable;
 use crate::os::lock::{FileLock, hash_file, remove_cached, write_cached};
@@ -95,6 +95,7 @@ impl Repository {
             index.stores.clear();
             index.damaged.clear();
             index.replaced.clear();
+            index.taken_out.clear();
             self.load_up_to_date(&listed, &mut index, monitor)?;
         }
         if !own.is_empty() {
@@ -196,10 +197,22 @@ impl Repository {
     /// # Errors
     /// As [`Self::load_index`].
     pub fn load_index_anew(&self, monitor: &dyn Monitor) -> Result<Index> {
+        self.load_index_without(HashSet::new(), monitor)
+    }
+
+    /// The same, as if no index object listed these packs.
+    ///
+    /// # Errors
+    /// As [`Self::load_index`].
+    pub(crate) fn load_index_without(&self, packs: HashSet<PackId>, monitor: &dyn Monitor) -> Result<Index> {
         let (listed, mut index) = self.empty_index()?;
+        index.without = packs;
         if self.import_all(&listed, &mut index, monitor)? {
             self.import_all(&listed, &mut index, monitor)?;
         }
+        // What replaces them has all that they listed and that is still there.
+        let replaced = &index.replaced;
+        index.damaged.retain(|(id, _)| !replaced.contains(id));
         Ok(index)
     }
 
@@ -219,6 +232,9 @@ impl Repository {
     fn import_all(&self, listed: &Listed, index: &mut Index, monitor: &dyn Monitor) -> Result<bool> {
         index.stores.clear();
         index.damaged.clear();
+        // What objects said that turned out to be replaced does not count.
+        index.taken_out.clear();
+        index.left_out.clear();
         let mut all = self.private_store()?;
         let ids: Vec<IndexId> = listed.0.keys().copied().collect();
         let outdated = self.import(&mut all, &ids, index, false, monitor)?;
@@ -329,10 +345,14 @@ impl Repository {
         let mut outdated = false;
         for id in ids {
             match self.read_index(*id) {
-                Ok(object) if index.sessions.is_committed_by_now(self, object.session)? => {
+                Ok(mut object) if index.sessions.is_committed_by_now(self, object.session)? => {
                     outdated |= object.replaces.iter().any(|old| taken.contains(old) && !index.replaced.contains(old));
                     index.replaced.extend(object.replaces.iter().copied());
-                    let object = if index.replaced.contains(id) { IndexObject::empty(object.session) } else { object };
+                    if index.replaced.contains(id) {
+                        object = IndexObject::empty(object.session);
+                    }
+                    index.taken_out.extend(object.taken_out.iter().copied());
+                    index.leave_out(&mut object);
                     taken.insert(*id);
                     add(*id, &object).map_err(store_error)?;
                 }

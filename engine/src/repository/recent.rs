@@ -18,6 +18,7 @@ use crate::id::{ChunkId, IndexId, PackId, SessionId};
 #[derive(Default)]
 pub(super) struct Recent {
     objects: HashSet<IndexId>,
+    lost: HashSet<ShortId>,
     sessions: Vec<SessionKeyRecord>,
     packs: Vec<PackRow>,
     pack_numbers: HashMap<PackId, u32>,
@@ -30,6 +31,7 @@ impl Recent {
     /// Takes an index object in; [`Self::sort`] must follow the last one.
     pub(super) fn add(&mut self, id: IndexId, object: &IndexObject) {
         self.objects.insert(id);
+        self.lost.extend(object.lost.iter().map(short_id));
         let mut sessions: HashMap<SessionId, u32> = HashMap::new();
         for record in &object.sessions {
             sessions.insert(record.session(), self.sessions.len() as u32);
@@ -67,6 +69,14 @@ impl Recent {
 impl Rows for Recent {
     fn objects(&self) -> StoreResult<HashSet<IndexId>> {
         Ok(self.objects.clone())
+    }
+
+    fn has_lost(&self) -> StoreResult<bool> {
+        Ok(!self.lost.is_empty())
+    }
+
+    fn was_lost(&self, id: &ChunkId) -> StoreResult<bool> {
+        Ok(self.lost.contains(&short_id(id)))
     }
 
     fn chunk_count(&self) -> StoreResult<u64> {

@@ -29,6 +29,12 @@ pub(super) trait Rows: Send + Sync {
     /// The index objects that it holds.
     fn objects(&self) -> StoreResult<HashSet<IndexId>>;
 
+    /// Whether it holds any lost chunks.
+    fn has_lost(&self) -> StoreResult<bool>;
+
+    /// Whether a chunk was found to be lost at some time.
+    fn was_lost(&self, id: &ChunkId) -> StoreResult<bool>;
+
     /// How many chunks it holds.
     fn chunk_count(&self) -> StoreResult<u64>;
 

@@ -25,6 +25,8 @@ pub struct SnapshotSet {
     pub records: BTreeMap<SnapshotId, ForgottenRecord>,
     /// Snapshots that a register names and records, as far as they can't be read. Such a record hides nothing.
     pub problems: Vec<Problem>,
+    /// Forgotten snapshots that a register names and that are gone: dropped by a prune, if there was one.
+    pub gone: Vec<SnapshotId>,
     /// Objects whose session did not commit them.
     pub uncommitted: Vec<(SnapshotId, SessionId)>,
 }
@@ -33,6 +35,13 @@ impl SnapshotSet {
     /// All that exist, listed or not.
     pub fn existing(&self) -> impl Iterator<Item = &(SnapshotId, Snapshot)> {
         self.snapshots.iter().chain(&self.replaced).chain(&self.forgotten)
+    }
+
+    /// A host's last snapshot by its own count, and that count.
+    pub fn last_of_host(&self, host: &str) -> (Option<SnapshotId>, u64) {
+        let all = self.existing().filter(|(_, snapshot)| snapshot.host == host);
+        all.max_by_key(|(id, snapshot)| (snapshot.sequence, *id))
+            .map_or((None, 0), |(id, snapshot)| (Some(*id), snapshot.sequence))
     }
 
     /// The snapshot that replaces another one.
@@ -68,8 +77,12 @@ pub fn read_snapshots(repository: &Repository, sessions: &SessionTable) -> Resul
     }
     read_records(repository, &mut set)?;
     // With a record it was dropped, and is not lost.
-    for id in promised.iter().filter(|id| listed.binary_search(id).is_err() && !set.records.contains_key(id)) {
-        set.problems.push(problem(*id, format!("object {} is missing", ObjectName::Snapshot(*id))));
+    for id in promised.into_iter().filter(|id| listed.binary_search(id).is_err()) {
+        if set.records.contains_key(&id) {
+            set.gone.push(id);
+        } else {
+            set.problems.push(problem(id, format!("object {} is missing", ObjectName::Snapshot(id))));
+        }
     }
     let replaced: Vec<SnapshotId> = set.snapshots.iter().filter_map(|(_, snapshot)| snapshot.replaces).collect();
     for (id, snapshot) in std::mem::take(&mut set.snapshots) {

@@ -27,7 +27,7 @@ const WRITE_CACHE_BYTES: usize = 32 << 20;
 const IMPORT_CHUNKS: usize = 1 << 20;
 
 /// Changes whenever the tables do; another one in the file means: build it again.
-const SCHEMA: u64 = 2;
+const SCHEMA: u64 = 3;
 
 const CHUNKS: TableDefinition<ShortId, ChunkRow> = TableDefinition::new("chunks");
 /// Further places of chunks that several packs hold.
@@ -37,6 +37,7 @@ const PACKS: TableDefinition<u32, PackRow> = TableDefinition::new("packs");
 const PACK_NUMBERS: TableDefinition<[u8; 32], u32> = TableDefinition::new("pack numbers");
 const SESSIONS: TableDefinition<u32, [u8; SESSION_KEY_RECORD_BYTES]> = TableDefinition::new("sessions");
 const OBJECTS: TableDefinition<[u8; 32], ()> = TableDefinition::new("index objects");
+const LOST: TableDefinition<ShortId, ()> = TableDefinition::new("lost chunks");
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 
 enum Backing {
@@ -61,6 +62,7 @@ struct Tables {
     pack_numbers: ReadOnlyTable<[u8; 32], u32>,
     sessions: ReadOnlyTable<u32, [u8; SESSION_KEY_RECORD_BYTES]>,
     objects: ReadOnlyTable<[u8; 32], ()>,
+    lost: ReadOnlyTable<ShortId, ()>,
 }
 
 impl Tables {
@@ -77,6 +79,7 @@ impl Tables {
             pack_numbers: read.open_table(PACK_NUMBERS)?,
             sessions: read.open_table(SESSIONS)?,
             objects: read.open_table(OBJECTS)?,
+            lost: read.open_table(LOST)?,
         })
     }
 }
@@ -144,6 +147,7 @@ impl Store {
             transaction.open_table(PACK_NUMBERS)?;
             transaction.open_table(SESSIONS)?;
             transaction.open_table(OBJECTS)?;
+            transaction.open_table(LOST)?;
         }
         transaction.commit()?;
         Self::view(Backing::Own(database))
@@ -185,6 +189,14 @@ impl Store {
 }
 
 impl Rows for Store {
+    fn has_lost(&self) -> StoreResult<bool> {
+        Ok(!self.tables.lost.is_empty()?)
+    }
+
+    fn was_lost(&self, id: &ChunkId) -> StoreResult<bool> {
+        Ok(self.tables.lost.get(short_id(id))?.is_some())
+    }
+
     fn objects(&self) -> StoreResult<HashSet<IndexId>> {
         self.tables.objects.iter()?.map(|row| Ok(IndexId::new(row?.0.value()))).collect()
     }
@@ -272,6 +284,10 @@ fn import_places(
     let mut next_pack = next_number(&pack_table)?;
     let mut next_segment = next_number(&segment_table)?;
     transaction.open_table(OBJECTS)?.insert(id.as_bytes(), ())?;
+    if !object.lost.is_empty() {
+        let mut lost = transaction.open_table(LOST)?;
+        object.lost.iter().try_for_each(|id| lost.insert(short_id(id), ()).map(drop))?;
+    }
     let mut sessions: HashMap<SessionId, u32> = HashMap::new();
     for (number, record) in (first_session..).zip(&object.sessions) {
         session_table.insert(number, record.as_bytes())?;

@@ -222,6 +222,8 @@ fn index(case: &Case<'_>) -> Tried {
         "object": hex(&object), "name": hex(hash(&object)), "session_id": hex(index.session.as_bytes()),
         "records": index.sessions.iter().map(|record| hex(record.as_bytes())).collect::<Vec<_>>(),
         "replaces": index.replaces.iter().map(|id| hex(id.as_bytes())).collect::<Vec<_>>(), "packs": packs,
+        "lost": hex(index.lost.iter().flat_map(|id| *id.as_bytes()).collect::<Vec<u8>>()),
+        "taken_out": hex(index.taken_out.iter().flat_map(|id| *id.as_bytes()).collect::<Vec<u8>>()),
     });
     assert_eq!(Some(&found), case.expected);
     assert_eq!(domain, case.domain_id());

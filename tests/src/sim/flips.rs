@@ -76,7 +76,7 @@ fn flip(campaign: &Campaign, mut disk: Disk, name: ObjectName, bit: usize, cache
     let machine = campaign.machine(&world, 0, cache.to_owned(), &Arc::default());
     // Some damage is told at once.
     let Ok(repository) = machine.open() else { return Ok(()) };
-    let report = ops::check(&repository, &CheckOptions { read_data: ReadData::All }, &Silent);
+    let report = ops::check(&repository, &CheckOptions { read_data: ReadData::All }, &machine.clock(), &Silent);
     if report.is_ok_and(|report| !report.is_damaged()) {
         return Err("check does not find it".into());
     }

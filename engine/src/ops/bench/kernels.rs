@@ -259,7 +259,14 @@ pub(super) fn of_index(meter: &mut Meter<'_>, repository: &Repository) -> Result
             .collect(),
     });
     let packs = vec![PackRow { id: PackId::new([9; 32]), len: 16 << 20, segments: segments.collect() }];
-    let object = IndexObject { session: session.id(), sessions: vec![record], packs, replaces: Vec::new() };
+    let object = IndexObject {
+        session: session.id(),
+        sessions: vec![record],
+        packs,
+        replaces: Vec::new(),
+        lost: Vec::new(),
+        taken_out: Vec::new(),
+    };
     let bytes = encode_index(&object, repository.domain(), 0);
     repository.storage().write_new(ObjectName::Index(IndexId::new(hash(&bytes))), &[&bytes])?;
     session.commit(repository, None)?;

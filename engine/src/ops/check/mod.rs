@@ -6,11 +6,14 @@
 mod data;
 mod objects;
 mod trees;
+mod verified;
 
 use std::collections::{HashMap, HashSet};
 
+use self::verified::Verified;
+use crate::clock::{Clock, Timestamp};
 use crate::error::{EngineError, ErrorKind, Result};
-use crate::id::{PackId, SnapshotId};
+use crate::id::{PackId, SessionId, SnapshotId};
 use crate::monitor::Monitor;
 use crate::repository::{Index, Plans, Repository};
 
@@ -25,16 +28,17 @@ pub enum ReadData {
     No,
     /// Every byte.
     All,
-    /// The packs of one of `of` parts that stay the same from run to run; `part` counts from 1.
+    /// One of `of` parts of all packs, those first that were read longest ago. Where nothing is remembered, it is the
+    /// same part from run to run; `part` counts from 1.
     Part {
         /// Which one.
         part: u32,
         /// How many there are.
         of: u32,
     },
-    /// Packs chosen at random, so many percent of all.
+    /// So many percent of all packs, those first that were read longest ago.
     Percent(f64),
-    /// Packs chosen at random, at least so many bytes.
+    /// At least so many bytes of packs, those first that were read longest ago.
     Bytes(u64),
 }
 
@@ -85,6 +89,10 @@ pub struct CheckReport {
     pub packs_read: u64,
     /// Bytes of these packs.
     pub bytes_read: u64,
+    /// Packs that were never read in full and found right, by all that this machine remembers.
+    pub packs_unverified: u64,
+    /// All others were found right since then.
+    pub verified_since: Option<Timestamp>,
 }
 
 impl CheckReport {
@@ -101,6 +109,8 @@ struct Damage {
     chunks: HashMap<[u8; 16], usize>,
     /// Directories that can't be read, by what their error says.
     trees: HashMap<String, usize>,
+    /// The finding about chunks that a repair found to be lost.
+    lost: Option<usize>,
 }
 
 struct Check<'a> {
@@ -111,6 +121,8 @@ struct Check<'a> {
     plans: Plans,
     /// Findings about packs that no index object lists, of sessions that are committed.
     unlisted: Vec<usize>,
+    /// Sessions without a register that can be read, of which something is needed.
+    needed: HashSet<SessionId>,
 }
 
 impl Check<'_> {
@@ -140,13 +152,20 @@ impl Check<'_> {
 
 /// Checks a repository. The index is loaded inside, so that a damaged one is a finding.
 ///
+/// What was read in full and found right is remembered in the cache directory, for the next check that reads a part.
+///
 /// # Errors
 /// `Io`, `Interrupted`. Damage is a finding, not an error.
-pub fn check(repository: &Repository, options: &CheckOptions, monitor: &dyn Monitor) -> Result<CheckReport> {
+pub fn check(
+    repository: &Repository,
+    options: &CheckOptions,
+    clock: &dyn Clock,
+    monitor: &dyn Monitor,
+) -> Result<CheckReport> {
     let index = repository.load_index_anew(monitor)?;
     let (report, damage) = (CheckReport::default(), Damage::default());
-    let mut check =
-        Check { repository, monitor, report, damage, plans: Plans::load(repository)?, unlisted: Vec::new() };
+    let plans = Plans::load(repository)?;
+    let mut check = Check { repository, monitor, report, damage, plans, unlisted: Vec::new(), needed: HashSet::new() };
     check.report.chunks = index.chunk_count()?;
     check.keys()?;
     check.sessions(&index);
@@ -155,8 +174,13 @@ pub fn check(repository: &Repository, options: &CheckOptions, monitor: &dyn Moni
     let snapshots = check.snapshots(&index)?;
 
     let resized: HashSet<PackId> = packs.iter().filter(|pack| pack.suspicious).map(|pack| pack.id).collect();
-    let chosen = data::choose(&packs, options.read_data, &resized)?;
-    check.read_packs(&index, &chosen)?;
+    let mut verified = Verified::load(repository, packs.iter().map(|pack| pack.id), clock.now());
+    let chosen = data::choose(&packs, options.read_data, &resized, &verified)?;
+    let read = check.read_packs(&index, &chosen, &mut verified, clock);
+    verified.save(repository, monitor);
+    read?;
+    check.report.packs_unverified = packs.len() as u64 - verified.count();
+    check.report.verified_since = verified.oldest();
     check.walk_trees(&index, &snapshots)?;
     check.judge_unlisted(&index);
     if check.report.is_damaged() {

@@ -2,8 +2,10 @@
 
 use super::{Check, ListedPack, index_pack_lengths};
 use crate::error::{ErrorKind, Result};
-use crate::id::SnapshotId;
+use crate::format::Footer;
+use crate::id::{SessionId, SnapshotId};
 use crate::model::Snapshot;
+use crate::ops::pack::list_packs;
 use crate::repository::{Index, SessionTable, read_done, read_intent, read_plan, read_snapshots, read_state};
 use crate::storage::{ObjectFamily, ObjectName};
 
@@ -74,13 +76,7 @@ impl Check<'_> {
     /// Packs that are there against packs that the index lists.
     pub(super) fn packs(&mut self, index: &Index) -> Result<Vec<ListedPack>> {
         let mut lengths = index_pack_lengths(index)?;
-        let mut listed = Vec::new();
-        self.repository.storage().list(ObjectFamily::Packs, &mut |name, len| {
-            if let ObjectName::Pack(id) = name {
-                listed.push((id, len));
-            }
-        })?;
-        listed.sort();
+        let listed = list_packs(self.repository)?;
         self.report.packs = listed.len() as u64;
         let mut packs = Vec::with_capacity(listed.len());
         for (id, len) in listed {
@@ -92,7 +88,7 @@ impl Check<'_> {
                     self.damage.packs.insert(id, finding);
                     true
                 }
-                None => self.unlisted_pack(index, id, len),
+                None => self.unlisted_pack(index, id, len)?,
             };
             packs.push(ListedPack { id, len, suspicious });
         }
@@ -113,13 +109,23 @@ impl Check<'_> {
     }
 
     /// A pack that no index object lists is a leftover, or an index object is missing. Whether to read it.
-    fn unlisted_pack(&mut self, index: &Index, id: crate::id::PackId, len: u64) -> bool {
+    fn unlisted_pack(&mut self, index: &Index, id: crate::id::PackId, len: u64) -> Result<bool> {
         let name = ObjectName::Pack(id).to_string();
-        match self.repository.read_footer(id, len) {
+        if index.taken_out().contains(&id) {
+            // Reading it shows whether anything is lost with it that was not stored again.
+            let text = "is damaged, and a repair took it out of the index; prune will remove it";
+            let finding = self.find(name, text, false);
+            self.damage.packs.insert(id, finding);
+            return Ok(true);
+        }
+        Ok(match self.repository.read_footer(id, len) {
             Ok(footer) => {
                 let sessions = index.sessions();
                 let committed = footer.sessions.iter().all(|record| sessions.is_committed(record.session()));
-                if footer.sessions.iter().any(|record| self.is_lost(index, record.session())) {
+                let lost: Vec<SessionId> = footer.sessions.iter().map(|record| record.session()).collect();
+                let lost: Vec<SessionId> = lost.into_iter().filter(|session| self.is_lost(index, *session)).collect();
+                if !lost.is_empty() {
+                    self.needed.extend(lost);
                     self.find(name, "belongs to a session whose register is lost; it can be read, not built on", true);
                 } else if !committed {
                     self.report.orphan_packs += 1;
@@ -127,6 +133,9 @@ impl Check<'_> {
                 } else if self.plans.condemns(&id) {
                     self.report.orphan_packs += 1;
                     self.find(name, "is in no index object any more; prune will remove it", false);
+                } else if has_all(index, &footer)? {
+                    self.report.orphan_packs += 1;
+                    self.find(name, "is in no index object, and other packs have all that is in it", false);
                 } else if index.damaged().is_empty() {
                     // A prune that could not remove it, or a lost index object: the walk shows whether it is needed.
                     self.report.orphan_packs += 1;
@@ -140,7 +149,7 @@ impl Check<'_> {
                 self.find(name, format!("is in no index object, and unreadable: {error}"), true);
                 true
             }
-        }
+        })
     }
 
     /// Packs that no index object lists are damage if something was found through their footers only.
@@ -156,11 +165,23 @@ impl Check<'_> {
     pub(super) fn snapshots(&mut self, index: &Index) -> Result<Vec<(SnapshotId, Snapshot)>> {
         let mut set = read_snapshots(self.repository, index.sessions())?;
         for problem in std::mem::take(&mut set.problems) {
-            self.find(String::from_utf8_lossy(&problem.path), problem.message, true);
+            let object = String::from_utf8_lossy(&problem.path).into_owned();
+            let finding = self.find(&object, problem.message, true);
+            if let Some(ObjectName::Snapshot(id)) = ObjectName::parse(&object)
+                && index.sessions().snapshots().any(|(_, promised)| promised == id)
+            {
+                self.cost(finding, id, b"/");
+            }
         }
+        self.gone(&set.gone)?;
         for (id, session) in std::mem::take(&mut set.uncommitted) {
             let name = ObjectName::Snapshot(id).to_string();
             let register = ObjectName::Register(session).to_string();
+            let repeated = set.existing().find(|(_, new)| new.original == Some(id)).map(|(new, _)| *new);
+            if let Some(new) = repeated.filter(|_| index.sessions().is_lost(session)) {
+                self.find(name, format!("lost its register, and is there again as {new}; prune will remove it"), false);
+                continue;
+            }
             let damaged = self.report.findings.iter().position(|finding| finding.object == register);
             let lost = match damaged {
                 Some(finding) => Some(finding),
@@ -170,10 +191,14 @@ impl Check<'_> {
                 None => None,
             };
             match lost {
-                Some(finding) => self.cost(finding, id, b"/"),
+                Some(finding) => {
+                    self.needed.insert(session);
+                    self.cost(finding, id, b"/");
+                }
                 None => drop(self.find(name, "was never committed; prune will remove it", false)),
             }
         }
+        self.settle_registers(index);
         let existing: std::collections::HashSet<SnapshotId> =
             set.existing().map(|(id, _)| *id).chain(set.records.keys().copied()).collect();
         let known_bad: Vec<String> = self.report.findings.iter().map(|finding| finding.object.clone()).collect();
@@ -196,6 +221,31 @@ impl Check<'_> {
         Ok(all.filter(|(id, _)| !is_going(id)).collect())
     }
 
+    /// Forgotten snapshots that are not there. Without a prune nobody dropped them.
+    fn gone(&mut self, gone: &[SnapshotId]) -> Result<()> {
+        let mut is_pruned = false;
+        self.repository.storage().list(ObjectFamily::Prune, &mut |name, _| {
+            is_pruned |= name != ObjectName::PruneReserve;
+        })?;
+        for id in gone.iter().filter(|_| !is_pruned) {
+            let text = "is missing; it was forgotten, but nothing has dropped it, and it can't be brought back";
+            let finding = self.find(ObjectName::Snapshot(*id).to_string(), text, true);
+            self.cost(finding, *id, b"/");
+        }
+        Ok(())
+    }
+
+    /// A register that can't be read does no harm once all that its session stored counts by others.
+    fn settle_registers(&mut self, index: &Index) {
+        for (session, _) in index.sessions().damaged().iter().filter(|(session, _)| !self.needed.contains(session)) {
+            let register = ObjectName::Register(*session).to_string();
+            for finding in self.report.findings.iter_mut().filter(|finding| finding.object == register) {
+                finding.damage = false;
+                finding.message.push_str("; nothing needs that");
+            }
+        }
+    }
+
     /// A finding about whatever object an error names.
     pub(super) fn find_error(&mut self, error: &crate::error::EngineError, otherwise: &str) -> Result<usize> {
         if matches!(error.kind(), ErrorKind::Io | ErrorKind::Interrupted) {
@@ -204,4 +254,14 @@ impl Check<'_> {
         let object = error.object().unwrap_or(otherwise).to_owned();
         Ok(self.find(object, error.to_string(), true))
     }
+}
+
+/// Whether the index lists every chunk of a pack.
+fn has_all(index: &Index, footer: &Footer) -> Result<bool> {
+    for (id, _) in footer.segments.iter().flat_map(|segment| &segment.chunks) {
+        if !index.contains(id)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

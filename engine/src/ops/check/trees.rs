@@ -3,23 +3,11 @@
 use std::collections::HashSet;
 
 use super::{Check, short};
-use crate::crypto::hash_parts;
-use crate::error::{EngineError, Result};
-use crate::format::encode_references;
+use crate::error::{EngineError, ErrorKind, Result};
 use crate::id::SnapshotId;
 use crate::model::{ChunkRef, Content, Node, Snapshot};
-use crate::ops::browse::{Descend, Visit, walk};
+use crate::ops::browse::{Descend, Visit, content_key, walk};
 use crate::repository::{ChunkReader, ContentReader, Index};
-
-/// Names a content, to know it again.
-fn content_key(content: &Content) -> [u8; 16] {
-    let hash = match content {
-        Content::Inline(bytes) => hash_parts(&[b"i", bytes]),
-        Content::Chunks(references) => hash_parts(&[b"c", &encode_references(references)]),
-        Content::Lists { depth, lists } => hash_parts(&[&[*depth], &encode_references(lists)]),
-    };
-    hash[..16].try_into().expect("16 of 32 bytes")
-}
 
 impl Check<'_> {
     /// Walks every directory once, however many snapshots hold it.
@@ -110,7 +98,16 @@ impl Check<'_> {
             Ok(place) => EngineError::damaged(format!("has {} bytes where {} belong", place.len, reference.len)),
             Err(error) => error,
         };
-        let finding = self.find_error(&problem, &format!("chunk {}", reference.id))?;
+        let is_lost = problem.kind() == ErrorKind::Missing && chunks.index().is_lost(&reference.id)?;
+        let finding = match self.damage.lost.filter(|_| is_lost) {
+            Some(finding) => finding,
+            None if is_lost => {
+                let text = "chunks are lost: a repair found no pack that has them, and they were not stored again";
+                let finding = self.find("packs", text, true);
+                *self.damage.lost.insert(finding)
+            }
+            None => self.find_error(&problem, &format!("chunk {}", reference.id))?,
+        };
         self.damage.chunks.insert(short(&reference.id), finding);
         Ok(())
     }

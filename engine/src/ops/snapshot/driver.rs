@@ -14,7 +14,7 @@ use crate::error::{EngineError, ErrorKind, Result};
 use crate::model::{Content, Extent, LinkGroup, Node, NodeKind, Snapshot};
 use crate::monitor::{ItemAction, ProblemLog};
 use crate::os;
-use crate::repository::{ChunkReader, DirectoryReader, SessionWriter};
+use crate::repository::{ChunkReader, ContentReader, DirectoryReader, SessionWriter};
 use crate::source::{Entry, ExcludeOptions, ExcludeRules, Scout, WalkEvent, Walker};
 
 /// Files in one job, at most: neighbours are compressed together, and found together by a restore.
@@ -89,6 +89,7 @@ pub(super) fn gather_paths<'s, 'w, 'a>(
         parents: Vec::new(),
         chunks,
         racy_from: parent.and_then(|parent| parent.started).map_or(Timestamp::new(i64::MIN, 0), tick_before),
+        has_losses: chunks.index().knows_of_losses()?,
     };
     if let Some(parent) = parent {
         driver.parents.push(Some(ParentDirectory::new(chunks, &parent.root)));
@@ -204,6 +205,8 @@ struct Driver<'w, 'a> {
     parents: Vec<Option<ParentDirectory<'w>>>,
     chunks: &'w ChunkReader<'w>,
     racy_from: Timestamp,
+    /// Chunks were lost, and the parent may need one of them.
+    has_losses: bool,
 }
 
 impl Driver<'_, '_> {
@@ -358,8 +361,20 @@ impl Driver<'_, '_> {
             && a.mtime == b.mtime
             && a.ctime == b.ctime
             && a.inode == b.inode
-            && old.content.is_some()
+            && old.content.as_ref().is_some_and(|content| !self.has_losses || self.is_whole(content))
             && newest < self.racy_from
+    }
+
+    /// Whether no chunk of a content was lost: then it need not be read from the source again.
+    fn is_whole(&self, content: &Content) -> bool {
+        let mut reader = ContentReader::new(self.chunks, content);
+        loop {
+            match reader.read_next() {
+                Ok(None) => return true,
+                Ok(Some(reference)) if self.chunks.index().is_lost(&reference.id).is_ok_and(|lost| !lost) => {}
+                _ => return false,
+            }
+        }
     }
 
     fn parent_node(&mut self, name: &[u8]) -> Option<Node> {

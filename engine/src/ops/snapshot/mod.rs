@@ -151,7 +151,7 @@ pub fn snapshot(
         writer.commit(None)?;
         None
     } else {
-        let (previous, sequence) = last_of_host(&existing, &options.host);
+        let (previous, sequence) = existing.last_of_host(&options.host);
         let snapshot = Snapshot {
             time: options.time.unwrap_or(started),
             host: options.host.clone(),
@@ -310,12 +310,4 @@ fn choose_parent<'a>(
             snapshot.host == options.host && snapshot.label == options.label && snapshot.paths == paths
         })),
     }
-}
-
-/// The host's last snapshot by its own count, and that count.
-fn last_of_host(existing: &SnapshotSet, host: &str) -> (Option<SnapshotId>, u64) {
-    let all = existing.existing();
-    all.filter(|(_, snapshot)| snapshot.host == host)
-        .max_by_key(|(id, snapshot)| (snapshot.sequence, *id))
-        .map_or((None, 0), |(id, snapshot)| (Some(*id), snapshot.sequence))
 }

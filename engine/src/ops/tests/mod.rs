@@ -154,7 +154,7 @@ impl Bench {
     }
 
     fn check(&self) -> CheckReport {
-        check(&self.repository, &CheckOptions { read_data: ReadData::All }, &Silent).expect("check")
+        check(&self.repository, &CheckOptions { read_data: ReadData::All }, &clock(), &Silent).expect("check")
     }
 
     fn objects(&self, family: ObjectFamily) -> Vec<ObjectName> {
@@ -262,7 +262,8 @@ fn requests_do_not_grow_with_files() {
             calls(&bench)
         };
         let unchanged = count(&|| drop(bench.snapshot()));
-        let checked = count(&|| drop(check(&bench.repository, &CheckOptions::default(), &Silent).expect("check")));
+        let checked =
+            count(&|| drop(check(&bench.repository, &CheckOptions::default(), &clock(), &Silent).expect("check")));
         let index = bench.repository.load_index(&Silent).expect("index");
         let (_, latest) = bench.latest();
         let target = bench.scratch.path().join("target");

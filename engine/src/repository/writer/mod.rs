@@ -136,6 +136,11 @@ impl<'a> SessionWriter<'a> {
         self.repository
     }
 
+    /// The session that it writes for.
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
+
     /// Full segments that wait to be sealed, for workers that have nothing else to do.
     pub fn offered_segments(&self) -> &Receiver<PlainSegment> {
         &self.taken
@@ -299,6 +304,8 @@ impl<'a> SessionWriter<'a> {
             sessions: pending.sessions,
             packs: pending.packs,
             replaces: Vec::new(),
+            lost: Vec::new(),
+            taken_out: Vec::new(),
         };
         let (id, len) = self.repository.put_index(&object, self.dry_run)?;
         self.statistics.bytes_added.fetch_add(len, Ordering::Relaxed);

@@ -1,0 +1,262 @@
+//! Index objects that are lost or damaged are made again, from the footers of the packs that nothing lists any more.
+
+use std::collections::HashSet;
+
+use super::{Owners, RepairOptions, add_records, begin, put_index, stop_if_asked};
+use crate::clock::Clock;
+use crate::compress::Decompressor;
+use crate::error::{ErrorKind, Result};
+use crate::format::{Footer, IndexObject};
+use crate::id::{IndexId, PackId};
+use crate::model::{Content, PackRow};
+use crate::monitor::{Monitor, Problem};
+use crate::ops::browse::{Descend, Visit, content_key, walk};
+use crate::ops::pack::{list_packs, read_pack};
+use crate::repository::{
+    ChunkReader, ContentReader, Index, Repository, Session, SessionTable, read_snapshot, read_snapshots,
+};
+use crate::storage::ObjectName;
+
+/// Chunks in one new index object, at most, and those of one more pack: about 4 MB.
+const INDEX_CHUNKS: usize = 100_000;
+/// Packs in one new index object, at most: each may bring a session key record.
+const INDEX_PACKS: usize = 10_000;
+
+/// What a repair of the index found, and did unless it was a dry run.
+#[derive(Debug, Clone, Default)]
+pub struct IndexRepair {
+    /// Packs that no index object listed, ascending; they are listed now.
+    pub packs: Vec<PackId>,
+    /// Index objects that can't be read; new ones take their place.
+    pub replaced: Vec<IndexId>,
+    /// What can't be read and is left as it is.
+    pub problems: Vec<Problem>,
+}
+
+impl IndexRepair {
+    /// Whether there is nothing to repair.
+    pub fn is_empty(&self) -> bool {
+        self.packs.is_empty() && self.replaced.is_empty()
+    }
+}
+
+/// Lists packs again that no index object lists, that a snapshot needs, and whose sessions are committed, or would be if their registers were
+/// not lost. Damaged index objects are replaced if every pack that is not listed could be read: only then is all known
+/// that was in them.
+///
+/// # Errors
+/// `Unsupported` (also beside a prune), `SessionRevoked`, `Interrupted`, `Io`.
+pub fn repair_index(
+    repository: &Repository,
+    options: &RepairOptions,
+    clock: &dyn Clock,
+    monitor: &dyn Monitor,
+) -> Result<IndexRepair> {
+    let (_, plan) = examine(repository, monitor)?;
+    if options.dry_run || plan.is_empty() {
+        return Ok(plan);
+    }
+    let session = begin(repository, options, clock)?;
+    // Once more, now that a prune that begins would see this session.
+    let done = examine(repository, monitor).and_then(|(lengths, plan)| {
+        write(repository, &session, &plan, &lengths, monitor)?;
+        Ok(plan)
+    });
+    match done {
+        Ok(plan) => {
+            session.commit(repository, None)?;
+            Ok(plan)
+        }
+        Err(error) => {
+            // Each index object that it put is true by itself.
+            session.give_up(repository);
+            Err(error)
+        }
+    }
+}
+
+/// What there is to do, and the lengths of the packs.
+fn examine(repository: &Repository, monitor: &dyn Monitor) -> Result<(Vec<u64>, IndexRepair)> {
+    let index = repository.load_index_anew(monitor)?;
+    let owners = Owners::new(repository, &index)?;
+    let (mut plan, mut lengths) = (IndexRepair::default(), Vec::new());
+    let mut decompressor = Decompressor::default();
+    let mut all_known = true;
+    let mut unlisted = list_packs(repository)?;
+    let listed_count = unlisted.len();
+    let mut failure = None;
+    unlisted.retain(|id, _| match index.has_pack(id) {
+        Ok(is_listed) => !is_listed,
+        Err(error) => {
+            failure.get_or_insert(error);
+            true
+        }
+    });
+    failure.map_or(Ok(()), Err)?;
+    monitor.stage("reading footers", Some(unlisted.len() as u64), None);
+    for (id, len) in unlisted {
+        stop_if_asked(monitor)?;
+        match judge(repository, &index, &owners, &mut decompressor, id, len)? {
+            Judged::List => {
+                plan.packs.push(id);
+                lengths.push(len);
+            }
+            Judged::Leave => {}
+            Judged::Unreadable(message) => {
+                all_known = false;
+                let path = ObjectName::Pack(id).to_string().into_bytes();
+                plan.problems.push(Problem { path, message });
+            }
+        }
+        monitor.advance(1, 0);
+    }
+    if !plan.packs.is_empty() {
+        keep_needed(repository, &index, &mut plan, &mut lengths, monitor)?;
+    }
+    for (id, error) in index.damaged() {
+        // Without any packs it is the storage that is not as it should be.
+        if error.kind() == ErrorKind::Damaged && all_known && listed_count > 0 {
+            plan.replaced.push(*id);
+        } else {
+            let path = ObjectName::Index(*id).to_string().into_bytes();
+            let why = "left as it is: what was in it is not known in full";
+            plan.problems.push(Problem { path, message: format!("{error}; {why}") });
+        }
+    }
+    plan.replaced.sort();
+    Ok((lengths, plan))
+}
+
+/// Leaves out packs that no snapshot needs anything from. A prune may have swept such a pack, and its removal may yet come
+/// to pass; one that a snapshot needs, none has.
+fn keep_needed(
+    repository: &Repository,
+    index: &Index,
+    plan: &mut IndexRepair,
+    lengths: &mut Vec<u64>,
+    monitor: &dyn Monitor,
+) -> Result<()> {
+    let set = read_snapshots(repository, index.sessions())?;
+    let mut roots: Vec<Content> = set.existing().map(|(_, snapshot)| snapshot.root.clone()).collect();
+    let later = SessionTable::load(repository)?;
+    for (id, session) in &set.uncommitted {
+        // Its register is lost: a repair of snapshots brings it back.
+        if index.sessions().is_lost(*session) && later.is_lost(*session) {
+            roots.push(read_snapshot(repository, *id)?.1.root);
+        }
+    }
+    let chunks = ChunkReader::new(repository, index);
+    let mut seen = HashSet::new();
+    monitor.stage("checking trees", Some(roots.len() as u64), None);
+    for root in roots.iter().filter(|root| seen.insert(content_key(root))).cloned().collect::<Vec<_>>() {
+        walk(&chunks, &root, b"", &mut |_, visit| {
+            stop_if_asked(monitor)?;
+            // What can't be read needs nothing more; a check tells.
+            let Visit::Node(node) = visit else { return Ok(Descend::Yes) };
+            let Some(content) = node.content.as_ref().filter(|content| seen.insert(content_key(content))) else {
+                return Ok(Descend::No);
+            };
+            if !node.is_directory() {
+                look_up(&chunks, content)?;
+            }
+            Ok(Descend::Yes)
+        })?;
+        monitor.advance(1, 0);
+    }
+    let needed = index.found_by_footers();
+    let (packs, kept) = plan.packs.iter().zip(lengths.iter()).filter(|(id, _)| needed.contains(*id)).unzip();
+    (plan.packs, *lengths) = (packs, kept);
+    Ok(())
+}
+
+/// Looks for every chunk of a file, so that the index learns where it finds them.
+fn look_up(chunks: &ChunkReader<'_>, content: &Content) -> Result<()> {
+    let mut reader = ContentReader::new(chunks, content);
+    loop {
+        let found = match reader.read_next() {
+            Ok(None) => return Ok(()),
+            Ok(Some(reference)) => chunks.index().find_or_recover(chunks.repository(), &reference.id).map(drop),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = found
+            && matches!(error.kind(), ErrorKind::Io | ErrorKind::Interrupted)
+        {
+            return Err(error);
+        }
+    }
+}
+
+enum Judged {
+    /// List it, if a snapshot needs it.
+    List,
+    /// An orphan, or damaged and dealt with.
+    Leave,
+    /// Nobody knows what is in it.
+    Unreadable(String),
+}
+
+/// What to do with a pack that no index object lists.
+fn judge(
+    repository: &Repository,
+    index: &Index,
+    owners: &Owners<'_>,
+    decompressor: &mut Decompressor,
+    id: PackId,
+    len: u64,
+) -> Result<Judged> {
+    let was_taken_out = index.taken_out().contains(&id);
+    let footer = match repository.read_footer(id, len) {
+        Ok(footer) => footer,
+        Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
+        Err(_) if was_taken_out => return Ok(Judged::Leave),
+        Err(error) => return Ok(Judged::Unreadable(error.to_string())),
+    };
+    if !owners.are_entitled(&footer) {
+        return Ok(Judged::Leave);
+    }
+    // A repair found damage in it. If that came from a disk or a memory that has recovered, it counts again.
+    if was_taken_out && read_pack(repository, index, decompressor, id, len)?.problem.is_some() {
+        return Ok(Judged::Leave);
+    }
+    if was_taken_out && !needs(index, &footer)? {
+        return Ok(Judged::Leave);
+    }
+    Ok(Judged::List)
+}
+
+/// Whether a pack has a chunk that the index does not list.
+fn needs(index: &Index, footer: &Footer) -> Result<bool> {
+    for (id, _) in footer.segments.iter().flat_map(|segment| &segment.chunks) {
+        if !index.contains(id)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Puts the index objects, and names what they replace in the last one.
+fn write(
+    repository: &Repository,
+    session: &Session,
+    plan: &IndexRepair,
+    lengths: &[u64],
+    monitor: &dyn Monitor,
+) -> Result<()> {
+    monitor.stage("writing index", Some(plan.packs.len() as u64), None);
+    let mut object = IndexObject::empty(session.id());
+    let mut chunks = 0;
+    for (id, len) in plan.packs.iter().zip(lengths) {
+        stop_if_asked(monitor)?;
+        let footer = repository.read_footer(*id, *len)?;
+        chunks += footer.segments.iter().map(|segment| segment.chunks.len()).sum::<usize>();
+        add_records(&mut object.sessions, &footer.sessions);
+        object.packs.push(PackRow { id: *id, len: *len, segments: footer.segments });
+        if chunks >= INDEX_CHUNKS || object.packs.len() >= INDEX_PACKS {
+            put_index(repository, &std::mem::replace(&mut object, IndexObject::empty(session.id())))?;
+            chunks = 0;
+        }
+        monitor.advance(1, 0);
+    }
+    object.replaces.clone_from(&plan.replaced);
+    if object.packs.is_empty() && object.replaces.is_empty() { Ok(()) } else { put_index(repository, &object) }
+}

@@ -1,0 +1,90 @@
+//! Repairs: what damage left is made whole again as far as it goes. format-spec/PROTOCOL.md, chapter 6, "Repair".
+//!
+//! Each is a session that only adds: packs, index objects, snapshots. It removes nothing, replaces nothing that can be
+//! read with something that holds less, and writes nothing where nothing is broken. The order is index, packs,
+//! snapshots: each builds on what the one before it made known.
+
+mod index;
+mod packs;
+mod snapshots;
+
+pub use index::{IndexRepair, repair_index};
+pub use packs::{PackRepair, PacksRepair, repair_packs};
+pub use snapshots::{SnapshotRepair, SnapshotsRepair, repair_snapshots};
+
+use crate::clock::Clock;
+use crate::crypto::{SessionKeyRecord, hash};
+use crate::error::{EngineError, ErrorKind, Result};
+use crate::format::{Footer, IndexObject, encode_index};
+use crate::id::IndexId;
+use crate::monitor::Monitor;
+use crate::repository::{Index, OpenPlan, Repository, Session, SessionTable};
+use crate::storage::ObjectName;
+
+/// How to repair.
+#[derive(Debug, Clone, Default)]
+pub struct RepairOptions {
+    /// Say what would be done, and write nothing.
+    pub dry_run: bool,
+    /// The machine's name.
+    pub host: String,
+    /// Program and version.
+    pub program: String,
+}
+
+/// W1 and W2. A repair copies rows of index objects: behind a sweep that it did not see, they would make packs count
+/// that are gone. So it waits until no plan is open.
+fn begin(repository: &Repository, options: &RepairOptions, clock: &dyn Clock) -> Result<Session> {
+    let session = Session::begin(repository, &options.host, &options.program, clock)?;
+    match session.plans().open().first().map(OpenPlan::number) {
+        None => Ok(session),
+        Some(number) => {
+            session.give_up(repository);
+            let text = format!("prune {number} is not finished: run prune first, it goes on where that one stopped");
+            Err(EngineError::new(ErrorKind::InUse, text))
+        }
+    }
+}
+
+fn stop_if_asked(monitor: &dyn Monitor) -> Result<()> {
+    if monitor.cancelled() { Err(EngineError::new(ErrorKind::Interrupted, "interrupted")) } else { Ok(()) }
+}
+
+/// Puts an index object of a session that has begun.
+fn put_index(repository: &Repository, object: &IndexObject) -> Result<()> {
+    let bytes = encode_index(object, repository.domain(), 0);
+    repository.storage().write_new(ObjectName::Index(IndexId::new(hash(&bytes))), &[&bytes])?;
+    Ok(())
+}
+
+/// Adds session key records that are not there yet.
+fn add_records(records: &mut Vec<SessionKeyRecord>, more: &[SessionKeyRecord]) {
+    for record in more {
+        if !records.iter().any(|known| known.session() == record.session()) {
+            records.push(record.clone());
+        }
+    }
+}
+
+/// Tells packs that count, or would if a register were not lost, from what open and revoked sessions left.
+struct Owners<'a> {
+    index: &'a Index,
+    /// Listed later than the index: a session that began meanwhile left its intent before anything else.
+    later: SessionTable,
+}
+
+impl<'a> Owners<'a> {
+    fn new(repository: &Repository, index: &'a Index) -> Result<Self> {
+        Ok(Self { index, later: SessionTable::load(repository)? })
+    }
+
+    /// Whether all sessions that have data in a pack are committed, or have lost their registers.
+    fn are_entitled(&self, footer: &Footer) -> bool {
+        let sessions = self.index.sessions();
+        footer
+            .sessions
+            .iter()
+            .map(SessionKeyRecord::session)
+            .all(|session| sessions.is_committed(session) || (sessions.is_lost(session) && self.later.is_lost(session)))
+    }
+}
