@@ -143,6 +143,12 @@ fn damage_and_repair(kind: Kind, ways: &[Harm]) {
             }
         }
         fixture.assert_nothing_to_repair(&what);
+        // What is lost stays damage, with or without its data being read, until it is stored again.
+        let is_lost = after.values().any(|lost| !lost.is_empty());
+        for line in ["check", "check --read-data"] {
+            let check = fixture.run(line);
+            assert_eq!(check.code(), if is_lost { 5 } else { 0 }, "{what}\n{check}");
+        }
 
         // What the sources still have is stored again, although nothing in them has changed.
         for (_, source) in &fixture.saved {
@@ -155,6 +161,12 @@ fn damage_and_repair(kind: Kind, ways: &[Harm]) {
             assert!(healed.values().all(Vec::is_empty), "{what}: old snapshots are whole again: {healed:?}");
             let check = fixture.run("check --read-data");
             assert_eq!(check.code(), 0, "{what}\n{check}");
+            // And a prune takes away what the repair left.
+            let prune = fixture.scratch.run("prune --grace 0 --max-unused 0").ok();
+            let check = fixture.run("check --read-data");
+            assert_eq!(check.code(), 0, "{what}\n{prune}\n{check}");
+            assert!(check.of_type("finding").iter().all(|finding| finding["damage"] == false), "{check}");
+            assert!(fixture.losses().values().all(Vec::is_empty), "{what}: whole after a prune");
         }
         fixture.assert_nothing_to_repair(&what);
     }

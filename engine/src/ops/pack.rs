@@ -78,7 +78,8 @@ pub(super) fn read_pack(
         result.problem = Some("does not have the content that its name says".into());
     }
     let segments = match &footer {
-        Some(footer) if named_right => {
+        // What is not in the index is found by the footer, whatever else is wrong with the pack.
+        Some(footer) if named_right || !index.has_pack(&id)? => {
             footer.segments.iter().map(|row| open_row(repository, footer, row, &bytes, decompressor)).collect()
         }
         // Of a pack that is not the one that it should be, the index says what was where.

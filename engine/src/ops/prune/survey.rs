@@ -171,6 +171,7 @@ impl Run<'_> {
     pub(super) fn orphans(&self, survey: &Survey) -> Result<Vec<(PackId, u64)>> {
         let sessions = survey.index.sessions();
         let mut orphans = Vec::new();
+        let mut taken_out = None;
         for (id, len) in &survey.packs {
             if survey.index.has_pack(id)? {
                 continue;
@@ -180,6 +181,14 @@ impl Run<'_> {
                 Err(error) if error.kind() == ErrorKind::Io => return Err(error),
                 Err(error) if error.kind() == ErrorKind::Missing => continue,
                 Err(error) => {
+                    if taken_out.is_none() {
+                        taken_out = Some(self.repository.load_index_anew(self.monitor)?.taken_out().clone());
+                    }
+                    // A repair put all that could be read of it into others.
+                    if taken_out.as_ref().is_some_and(|packs| packs.contains(id)) {
+                        orphans.push((*id, *len));
+                        continue;
+                    }
                     // Nobody can say whose it is: that is for a check and a repair.
                     self.problems.add(ObjectName::Pack(*id).to_string().as_bytes(), format!("{error}; it stays"));
                     continue;
