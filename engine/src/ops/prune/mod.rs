@@ -389,10 +389,10 @@ impl Run<'_> {
             let (before, _) = self.notice(&plans, &SessionTable::default())?;
             for session in open.iter().filter(|_| may_revoke) {
                 let is_idle = before.is_idle(session, now, after);
-                if is_idle || self.own.contains(session) || has_died(self.repository, *session) {
-                    if end_session(self.repository, *session)? && !self.own.contains(session) {
-                        self.report.revoked.push(*session);
-                    }
+                let is_own = self.own.contains(session);
+                let is_over = is_idle || is_own || has_died(self.repository, *session);
+                if is_over && end_session(self.repository, *session)? && !is_own {
+                    self.report.revoked.push(*session);
                 }
             }
             let sessions = SessionTable::load(self.repository)?;
