@@ -137,7 +137,7 @@ impl Machine<'_> {
     /// # Errors
     /// The engine's.
     pub fn open(&self) -> Result<Repository> {
-        Repository::open(Port::new(&self.world, self.client), self.secret, &self.cache)
+        Repository::open(Port::open(&self.world, self.client), self.secret, &self.cache)
     }
 
     /// Does it.
@@ -176,7 +176,7 @@ impl Machine<'_> {
             pack_size: Some(1 << 20),
             ..InitOptions::default()
         };
-        ops::init(&*Port::new(&self.world, self.client), self.secret, &options, &self.clock()).map(drop)
+        ops::init(&*Port::open(&self.world, self.client), self.secret, &options, &self.clock()).map(drop)
     }
 
     fn options(&self, number: u64, given: &SnapshotOptions) -> SnapshotOptions {

@@ -1,6 +1,6 @@
 //! Every verb, stopped at every request that it makes, in every way.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -249,10 +249,10 @@ impl Run<'_> {
         })
     }
 
-    fn stop_and_judge(&self, world: &Arc<World>, cache: &PathBuf, number: u64) -> oracle::Verdict {
+    fn stop_and_judge(&self, world: &Arc<World>, cache: &Path, number: u64) -> oracle::Verdict {
         let told = |error: std::io::Error| error.to_string();
         let ledger = Arc::new(Mutex::new(self.beginning.ledger.clone()));
-        let machine = self.campaign.machine(world, 0, cache.clone(), &ledger);
+        let machine = self.campaign.machine(world, 0, cache.to_owned(), &ledger);
         // Each other time the index is built anew.
         if number.is_multiple_of(2) {
             copy_cache(&self.beginning.cache, cache).map_err(told)?;

@@ -17,7 +17,7 @@ pub struct Port {
 
 impl Port {
     /// The way of one client of a world.
-    pub fn new(world: &Arc<World>, client: Client) -> Arc<dyn Storage> {
+    pub fn open(world: &Arc<World>, client: Client) -> Arc<dyn Storage> {
         Arc::new(Self { world: Arc::clone(world), client })
     }
 

@@ -82,11 +82,11 @@ impl<'a> Seeds<'a> {
         world.forget_record();
         world.plan(0, None);
         world.plant(bug);
-        world.set_schedule(Some(Schedule::new(clients, random.next(), weather)));
+        world.set_schedule(Some(Schedule::new(clients, random.draw(), weather)));
         let pools = pools(clients);
         std::thread::scope(|scope| {
             for ((machine, script), pool) in machines.iter().zip(&scripts).zip(&pools) {
-                let mut random = Random::new(random.next());
+                let mut random = Random::new(random.draw());
                 let (keys, pool) = (&keys, &**pool);
                 scope.spawn(move || pool.install(|| follow(machine, script, keys, &mut random)));
             }
