@@ -248,7 +248,6 @@ mod tests {
             "repo forget --keep-last few",
             "repo forget --keep-within 3w",
             "repo forget --keep-last 1 --group-by hour",
-            "repo forget --keep-last 1 --prune",
             "repo undelete",
             "repo session",
             "repo session revoke",

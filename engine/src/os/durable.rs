@@ -28,7 +28,7 @@ const DIRECT_FROM_BYTES: usize = 1 << 20;
 pub enum Created {
     /// It is there now, durably.
     New,
-    /// One was there before; it was not touched.
+    /// One was there before, durably; it was not touched.
     Existed,
 }
 
@@ -39,6 +39,8 @@ pub enum Created {
 pub fn create_file(directory: &Path, name: &str, parts: &[&[u8]]) -> io::Result<Created> {
     let target = directory.join(name);
     if target.symlink_metadata().is_ok() {
+        // Whoever made it may not have got so far. What is answered here is built upon.
+        sync_directory(directory)?;
         return Ok(Created::Existed);
     }
     let temporary = match parts.iter().map(|part| part.len()).sum::<usize>() >= DIRECT_FROM_BYTES {
@@ -140,7 +142,11 @@ pub fn remove_file(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), sync_directory)
 }
 
-fn sync_directory(path: &Path) -> io::Result<()> {
+/// Makes the names in a directory durable.
+///
+/// # Errors
+/// What the file system says.
+pub fn sync_directory(path: &Path) -> io::Result<()> {
     match File::open(path)?.sync_all() {
         // Some network file systems can't sync a directory, and have nothing better to offer.
         Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => Ok(()),

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::sessions::{INDEX_CHUNKS, SessionTable, put_register, read_intent, writer_of};
+use super::sessions::{INDEX_CHUNKS, SessionTable, has_died, put_register};
 use super::{Index, Repository, Session};
 use crate::crypto::SessionKeyRecord;
 use crate::error::{ErrorKind, Result};
@@ -10,7 +10,6 @@ use crate::format::{IndexObject, SessionState};
 use crate::id::{IndexId, PackId, SessionId};
 use crate::model::PackRow;
 use crate::monitor::Silent;
-use crate::os::host::ProcessIdentity;
 use crate::storage::{ObjectFamily, ObjectName};
 
 /// Takes over what dead writers of this machine stored: from now on it belongs to `session`, which has just begun and
@@ -36,6 +35,7 @@ pub(crate) fn adopt_dead_sessions(repository: &Repository, session: &mut Session
     let mut adoption = Adoption {
         repository,
         session,
+        sessions: index.sessions(),
         found: packs_that_are_there(repository)?,
         pending: HashMap::new(),
         packs: Vec::new(),
@@ -57,14 +57,8 @@ pub(crate) fn adopt_dead_sessions(repository: &Repository, session: &mut Session
 
 /// The open sessions whose process has certainly ended on this machine.
 fn dead_sessions(repository: &Repository, host: &str) -> Result<Vec<SessionId>> {
-    let me = ProcessIdentity::current();
-    let mut dead = Vec::new();
-    for id in SessionTable::list_open(repository)? {
-        // Machines that were cloned may share all but their name.
-        if read_intent(repository, id).is_ok_and(|intent| intent.host == host && me.knows_ended(&writer_of(&intent))) {
-            dead.push(id);
-        }
-    }
+    let mut dead = SessionTable::list_open(repository)?;
+    dead.retain(|id| has_died(repository, *id, host));
     Ok(dead)
 }
 
@@ -91,6 +85,7 @@ fn packs_that_are_there(repository: &Repository) -> Result<HashMap<PackId, u64>>
 struct Adoption<'a> {
     repository: &'a Repository,
     session: &'a mut Session,
+    sessions: &'a SessionTable,
     /// Packs that are there and not taken yet, with their lengths in bytes.
     found: HashMap<PackId, u64>,
     /// For the next index object: the keys of those who sealed the segments, and the packs.
@@ -134,6 +129,13 @@ impl Adoption<'_> {
             return Ok(());
         }
         self.found.remove(&pack.id);
+        // A segment of a session that is committed counts by itself, or was taken out of the index by a repair: what a
+        // dead one copied from there, and did not commit, is for nobody to bring back.
+        if pack.segments.iter().any(|row| self.sessions.is_committed(row.session)) {
+            return Ok(());
+        }
+        // Its writer may have died before that.
+        self.repository.storage().persist(ObjectName::Pack(pack.id))?;
         let used = |record: &&SessionKeyRecord| pack.segments.iter().any(|row| row.session == record.session());
         self.pending.extend(keys.iter().filter(used).map(|record| (record.session(), record.clone())));
         self.chunks += pack.segments.iter().map(|segment| segment.chunks.len()).sum::<usize>();

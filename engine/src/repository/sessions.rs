@@ -343,9 +343,11 @@ pub(crate) fn end_session(repository: &Repository, session: SessionId) -> Result
     Ok(put_register(repository, session, SessionState::Revoked)?.is_mine)
 }
 
-/// Whether the process of a session has certainly ended: it ran on this machine, and is not there any more.
-pub(crate) fn has_died(repository: &Repository, session: SessionId) -> bool {
-    read_intent(repository, session).is_ok_and(|intent| ProcessIdentity::current().knows_ended(&writer_of(&intent)))
+/// Whether the process of a session has certainly ended: it ran on this machine, of which `host` is the name, and is not
+/// there any more. The name tells machines apart that were cloned with their ids.
+pub(crate) fn has_died(repository: &Repository, session: SessionId, host: &str) -> bool {
+    let me = ProcessIdentity::current();
+    read_intent(repository, session).is_ok_and(|intent| intent.host == host && me.knows_ended(&writer_of(&intent)))
 }
 
 /// Reads an intent.

@@ -102,6 +102,12 @@ impl Storage for LocalStorage {
         durable::remove_file(&path).map_err(|error| EngineError::io("remove", &path, error))
     }
 
+    fn persist(&self, name: ObjectName) -> Result<()> {
+        // Its bytes were synced before it got its name: only the name may be missing.
+        let directory = self.root.join(name.split().0);
+        durable::sync_directory(&directory).map_err(|error| EngineError::io("sync", &directory, error))
+    }
+
     fn capabilities(&self) -> Capabilities {
         Capabilities { put_if_absent: true, local_directory: Some(self.root.clone()) }
     }

@@ -73,6 +73,10 @@ impl Storage for MemoryStorage {
         Ok(())
     }
 
+    fn persist(&self, _: ObjectName) -> Result<()> {
+        Ok(())
+    }
+
     fn capabilities(&self) -> Capabilities {
         Capabilities { put_if_absent: true, local_directory: None }
     }

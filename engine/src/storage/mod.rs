@@ -61,6 +61,13 @@ pub trait Storage: Send + Sync {
     /// `Io`.
     fn remove(&self, name: ObjectName) -> Result<()>;
 
+    /// Returns when an object that was seen is sure to survive a power cut. Whoever put it may have died just before
+    /// that. One that isn't there is none of its concern.
+    ///
+    /// # Errors
+    /// `Io`.
+    fn persist(&self, name: ObjectName) -> Result<()>;
+
     /// What it promises.
     fn capabilities(&self) -> Capabilities;
 }

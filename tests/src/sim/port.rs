@@ -48,6 +48,7 @@ impl Port {
                 let changed = change(&mut inner, false);
                 let cuts = inner.cuts;
                 if !changed {
+                    inner.disk.sync(name);
                     return Ok(Outcome::Existed);
                 }
                 drop(inner);
@@ -75,7 +76,7 @@ impl Port {
             _ => return None,
         };
         if held {
-            inner.actors[self.client].held.push((name, Arc::clone(bytes)));
+            inner.actors[self.client].held.push((name, Some(Arc::clone(bytes))));
         }
         Some(Outcome::Written)
     }
@@ -92,8 +93,17 @@ impl Port {
             };
             if due { std::mem::take(&mut inner.actors[self.client].held) } else { Vec::new() }
         };
+        let nothing: Arc<[u8]> = Arc::new([]);
         for (name, bytes) in held {
-            self.write(Request::Put, name, &bytes, |inner, durable| inner.disk.put(name, Arc::clone(&bytes), durable))?;
+            match bytes {
+                Some(bytes) => self.write(Request::Put, name, &bytes, |inner, durable| {
+                    inner.disk.put(name, Arc::clone(&bytes), durable)
+                })?,
+                None => self.write(Request::Remove, name, &nothing, |inner, durable| {
+                    inner.disk.remove(name, durable);
+                    true
+                })?,
+            };
         }
         Ok(())
     }
@@ -165,12 +175,25 @@ impl Storage for Port {
     }
 
     fn remove(&self, name: ObjectName) -> Result<()> {
+        {
+            let mut inner = self.world.lock();
+            if inner.bug == Some(Bug::PacksRemovedBeforeIndex) && matches!(name, ObjectName::Index(_)) {
+                inner.actors[self.client].held.push((name, None));
+                return Ok(());
+            }
+        }
         let nothing: Arc<[u8]> = Arc::new([]);
         self.write(Request::Remove, name, &nothing, |inner, durable| {
             inner.disk.remove(name, durable);
             true
         })?;
         self.release(name, true)
+    }
+
+    fn persist(&self, name: ObjectName) -> Result<()> {
+        let (mut inner, _) = self.world.enter(self.client, Request::Sync, name)?;
+        inner.disk.sync(name);
+        Ok(())
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -91,7 +91,7 @@ pub(super) struct Actor {
     pub(super) requests: u64,
     pub(super) plan: Option<Plan>,
     pub(super) dead: bool,
-    pub(super) held: Vec<(ObjectName, Arc<[u8]>)>,
+    pub(super) held: Vec<(ObjectName, Option<Arc<[u8]>>)>,
 }
 
 /// One line of the record.

@@ -339,7 +339,8 @@ impl Run<'_> {
         self.report.packs_rescued += rescued.len() as u64;
         let is_swept = |pack: &PackId| rescued.binary_search(pack).is_err();
         let swept: Vec<PackId> = plan.condemned.iter().copied().filter(is_swept).collect();
-        let freed = if does_nothing(plan) { 0 } else { self.sweep(plan, &swept)? };
+        let freed = if does_nothing(plan) { Some(0) } else { self.sweep(plan, &swept)? };
+        let Some(freed) = freed else { return Ok(Round::Ended) };
         self.report.bytes_freed += freed;
         let plans = Plans::load(self.repository)?;
         let (_, noticed) = self.notice(&plans, &SessionTable::load(self.repository)?)?;
@@ -390,7 +391,7 @@ impl Run<'_> {
             for session in open.iter().filter(|_| may_revoke) {
                 let is_idle = before.is_idle(session, now, after);
                 let is_own = self.own.contains(session);
-                let is_over = is_idle || is_own || has_died(self.repository, *session);
+                let is_over = is_idle || is_own || has_died(self.repository, *session, &self.options.host);
                 if is_over && end_session(self.repository, *session)? && !is_own {
                     self.report.revoked.push(*session);
                 }

@@ -201,7 +201,7 @@ impl Run<'_> {
                 return Err(refused(format!("object {name} is of session {writer}, which has no register")));
             }
             let is_at_work = !sessions.is_committed(writer) && !sessions.is_revoked(writer);
-            if !is_at_work || has_died(self.repository, writer) {
+            if !is_at_work || has_died(self.repository, writer, &self.options.host) {
                 orphans.push((*id, *len));
             }
         }

@@ -35,16 +35,22 @@ struct IndexHead {
 
 impl Run<'_> {
     /// G8 and G9: removes packs, and what names them before; bytes that were freed. `swept` ascends.
-    pub(super) fn sweep(&mut self, plan: &PrunePlan, swept: &[PackId]) -> Result<u64> {
+    ///
+    /// `None`: something that names packs could not be removed, or nobody knows. Without its packs it would look like
+    /// damage once the plan is over, so they stay, and the plan stays open.
+    pub(super) fn sweep(&mut self, plan: &PrunePlan, swept: &[PackId]) -> Result<Option<u64>> {
         let garbage = self.rewrite_index(swept)?;
         self.monitor.stage("deleting", Some((garbage.len() + plan.dropped.len() + swept.len()) as u64), None);
         self.remove_all(garbage.into_iter().map(|id| (ObjectName::Index(id), 0)).collect());
         self.remove_all(plan.dropped.iter().map(|id| (ObjectName::Snapshot(*id), 0)).collect());
+        if self.report.deferred > 0 {
+            return Ok(None);
+        }
         let packs = self.list_packs()?;
         let there = swept.iter().filter_map(|id| Some((ObjectName::Pack(*id), *packs.get(id)?)));
         let there: Vec<(ObjectName, u64)> = there.collect();
         self.report.packs_deleted += there.len() as u64;
-        Ok(self.remove_all(there))
+        Ok(Some(self.remove_all(there)))
     }
 
     /// Removes objects, as far as the storage lets it; their lengths together.

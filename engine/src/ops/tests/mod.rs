@@ -81,6 +81,10 @@ impl Storage for Arc<Recording> {
         self.below.remove(name)
     }
 
+    fn persist(&self, name: ObjectName) -> Result<()> {
+        self.below.persist(name)
+    }
+
     fn capabilities(&self) -> Capabilities {
         self.below.capabilities()
     }
@@ -499,6 +503,9 @@ fn a_storage_that_fails_fails_the_snapshot_and_loses_nothing() {
         }
         fn remove(&self, name: ObjectName) -> Result<()> {
             self.0.remove(name)
+        }
+        fn persist(&self, name: ObjectName) -> Result<()> {
+            self.0.persist(name)
         }
         fn capabilities(&self) -> Capabilities {
             self.0.capabilities()

@@ -48,6 +48,9 @@ impl Storage for Mortal {
     fn remove(&self, name: ObjectName) -> Result<()> {
         self.change(|| self.below.remove(name))
     }
+    fn persist(&self, name: ObjectName) -> Result<()> {
+        self.ask(|| self.below.persist(name))
+    }
     fn capabilities(&self) -> Capabilities {
         self.below.capabilities()
     }
