@@ -325,7 +325,8 @@ fn a_killed_repair_costs_nothing() {
         fixture.assert_nothing_to_repair(&what);
         for (_, source) in &fixture.saved {
             let id = fixture.scratch.snapshot(source);
-            assert!(fixture.lost(&id, source).is_empty(), "{what}");
+            let lost = fixture.lost(&id, source);
+            assert!(lost.is_empty(), "{what}: {lost:?}\n{}", fixture.run("check --read-data"));
         }
         assert_eq!(fixture.run("check --read-data").code(), 0, "{what}");
     }

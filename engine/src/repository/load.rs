@@ -47,6 +47,10 @@ fn is_little(objects: usize, bytes: u64) -> bool {
     objects <= RECENT_OBJECTS && bytes <= RECENT_BYTES
 }
 
+/// How often the database is brought up to date: it may turn out to be damaged or outdated, and then, in the order in which
+/// objects were read, to hold what others replace. That is known the third time.
+const ATTEMPTS: usize = 3;
+
 /// How often an index is loaded anew because objects went away meanwhile. Each time means that another prune came by.
 const LOADS: usize = 8;
 
@@ -252,22 +256,20 @@ impl Repository {
         let path = self.shared_path();
         let lock = self.cache_directory().join("index.lock");
         let _lock = FileLock::exclusive(&lock).map_err(|error| EngineError::io("lock", &lock, error))?;
-        match self.bring_up_to_date(listed, index, monitor) {
-            Ok(()) => {}
-            // Somebody is reading it: it is good, only perhaps not complete.
-            Err(Update::InUse) => {}
-            Err(broken @ (Update::Broken | Update::Outdated)) => {
-                let why = if matches!(broken, Update::Outdated) { "a prune changed the index" } else { "damaged" };
+        for attempt in 1.. {
+            let why = match self.bring_up_to_date(listed, index, monitor) {
+                // Somebody is reading it: it is good, only perhaps not complete.
+                Ok(()) | Err(Update::InUse) => break,
+                Err(Update::Failed(error)) => return Err(error),
+                Err(_) if attempt == ATTEMPTS => return Ok(None),
+                Err(Update::Outdated) => "the index changed",
+                Err(Update::Broken) => "damaged",
+            };
+            if attempt == 1 {
                 monitor.note(&format!("local index: {why}, building it again"));
-                remove_cached(&path).map_err(|error| EngineError::io("remove", &path, error))?;
-                index.damaged.clear();
-                match self.bring_up_to_date(listed, index, monitor) {
-                    Ok(()) => {}
-                    Err(Update::InUse | Update::Broken | Update::Outdated) => return Ok(None),
-                    Err(Update::Failed(error)) => return Err(error),
-                }
             }
-            Err(Update::Failed(error)) => return Err(error),
+            remove_cached(&path).map_err(|error| EngineError::io("remove", &path, error))?;
+            index.damaged.clear();
         }
         let opened = Store::open_shared(&path).and_then(|store| Ok((store.objects()?, store)));
         match opened {
@@ -299,8 +301,11 @@ impl Repository {
         let missing = listed.missing(&held, index);
         let outdated = self.import(&mut store, &missing, index, true, monitor).map_err(Update::Failed)?;
         drop(store);
-        seal(&path).map_err(|error| Update::Failed(EngineError::io("write", &path, error)))?;
-        if outdated { Err(Update::Broken) } else { Ok(()) }
+        if outdated {
+            // It has rows of what is replaced. Without the seal nobody believes it, whatever becomes of this process.
+            return Err(Update::Outdated);
+        }
+        seal(&path).map_err(|error| Update::Failed(EngineError::io("write", &path, error)))
     }
 
     fn shared_path(&self) -> PathBuf {
@@ -385,7 +390,7 @@ fn is_sealed(database: &Path) -> bool {
 enum Update {
     InUse,
     Broken,
-    /// It holds index objects that are gone.
+    /// It holds index objects that are gone or replaced.
     Outdated,
     Failed(EngineError),
 }

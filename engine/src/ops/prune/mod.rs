@@ -29,6 +29,7 @@ use crate::monitor::{Monitor, Problem, ProblemLog};
 use crate::repository::{
     OpenPlan, Plans, Repository, Session, SessionTable, SessionWriter, end_session, has_died, put_plan, put_state,
 };
+use crate::storage::ObjectName;
 use crate::storage::Outcome;
 
 /// How often a prune begins anew because others change what it looks at.
@@ -397,6 +398,10 @@ impl Run<'_> {
                 }
             }
             let sessions = SessionTable::load(self.repository)?;
+            // What others decided is built upon from here: it must not come back undecided.
+            for session in open.iter().filter(|session| !sessions.is_open(**session)) {
+                self.repository.storage().persist(ObjectName::Register(*session))?;
+            }
             open.retain(|session| sessions.is_open(*session));
             if open.is_empty() {
                 return Ok(Resolved::All);

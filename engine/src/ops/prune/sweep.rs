@@ -210,8 +210,11 @@ impl Run<'_> {
             ObjectName::Register(id) => drop(ended.insert(id)),
             _ => {}
         })?;
+        let storage = self.repository.storage();
         for id in intents.into_iter().filter(|id| ended.contains(id)) {
-            if self.repository.storage().remove(ObjectName::Intent(id)).is_err() {
+            // A register that a power cut takes away, without an intent beside it, would look lost.
+            let gone = storage.persist(ObjectName::Register(id)).and_then(|()| storage.remove(ObjectName::Intent(id)));
+            if gone.is_err() {
                 break;
             }
         }
