@@ -189,7 +189,9 @@ fn several_snapshots_share_their_data() {
         saved.push((scratch.snapshot(&source), kept));
     }
     let last = scratch.run_words(words!["snapshot", "--force", "--json", source]).ok().summary();
-    assert_eq!(last["chunks_new"], 0, "all of it is there already: {last}");
+    // The root directory names those above the source with their times, and /tmp belongs to others too.
+    assert!(last["chunks_new"].as_u64() <= Some(1), "all of it is there already: {last}");
+    assert!(last["data_added"].as_u64() < Some(1000), "all of it is there already: {last}");
     verify(&scratch);
     let listed = json(&ok(reader(&scratch, ["snapshots", "--json"])));
     assert_eq!(listed.len(), 5);
