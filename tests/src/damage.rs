@@ -8,7 +8,27 @@ use std::time::{Duration, Instant};
 
 use crate::Scratch;
 use crate::scratch::files_below;
-use crate::tree::noise;
+use crate::tree::{self, noise, write};
+
+/// A repository with two snapshots of different sources that have little in common, packs of both kinds, and a session
+/// that was left open; the ids of the snapshots and what they hold.
+pub fn two_sources() -> (Scratch, Vec<(String, PathBuf)>) {
+    let scratch = Scratch::with_options("--pack-size 1M --chunk-size 64K --cipher xchacha20");
+    let mut saved = Vec::new();
+    for number in 0..2_u64 {
+        let source = scratch.tree(&format!("source-{number}"));
+        tree::small(&source, 100 * number);
+        write(source.join("shared/noise"), noise(5, 200_000));
+        for file in 0..5 {
+            write(source.join(format!("large/file-{file}")), noise(number * 10 + file + 50, 700_000));
+        }
+        tree::crowd(&source.join("crowd"), 60);
+        saved.push((scratch.snapshot(&source), source));
+    }
+    leave_session_open(&scratch, 1);
+    scratch.check_clean();
+    (scratch, saved)
+}
 
 /// Kinds of objects, packs by what they hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,12 +7,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use repo_tests::compare::differing_paths;
-use repo_tests::damage::{Harm, Kind, harm, leave_session_open, name_of, objects_of};
+use repo_tests::damage::{Harm, Kind, harm, name_of, objects_of, two_sources};
 use repo_tests::tree::{self, Random, noise, write};
 use repo_tests::{Run, Scratch, words};
 use serde_json::Value;
 
-/// Two snapshots of different sources, packs of both kinds, a session left open.
 struct Fixture {
     scratch: Scratch,
     saved: Vec<(String, PathBuf)>,
@@ -20,19 +19,7 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Self {
-        let scratch = Scratch::with_options("--pack-size 1M --chunk-size 64K --cipher xchacha20");
-        let mut saved = Vec::new();
-        for number in 0..2_u64 {
-            let source = scratch.tree(&format!("source-{number}"));
-            write(source.join("shared/noise"), noise(5, 200_000));
-            for file in 0..4 {
-                write(source.join(format!("large/file-{file}")), noise(number * 10 + file + 50, 700_000));
-            }
-            tree::crowd(&source.join("crowd"), 40);
-            saved.push((scratch.snapshot(&source), source));
-        }
-        leave_session_open(&scratch, 1);
-        scratch.check_clean();
+        let (scratch, saved) = two_sources();
         Self { scratch, saved }
     }
 

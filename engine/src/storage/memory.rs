@@ -19,24 +19,9 @@ impl MemoryStorage {
     }
 }
 
-fn family(name: ObjectName) -> ObjectFamily {
-    match name {
-        ObjectName::Config => ObjectFamily::Config,
-        ObjectName::Key(_) => ObjectFamily::Keys,
-        ObjectName::Pack(_) => ObjectFamily::Packs,
-        ObjectName::Index(_) => ObjectFamily::Indexes,
-        ObjectName::Snapshot(_) => ObjectFamily::Snapshots,
-        ObjectName::Intent(_) | ObjectName::Register(_) => ObjectFamily::Sessions,
-        ObjectName::Forgotten(_) => ObjectFamily::Forgotten,
-        ObjectName::PrunePlan(_) | ObjectName::PruneState(_) | ObjectName::PruneDone(_) | ObjectName::PruneReserve => {
-            ObjectFamily::Prune
-        }
-    }
-}
-
 impl Storage for MemoryStorage {
     fn list(&self, of: ObjectFamily, each: &mut dyn FnMut(ObjectName, u64)) -> Result<()> {
-        for (name, bytes) in self.objects().iter().filter(|(name, _)| family(**name) == of) {
+        for (name, bytes) in self.objects().iter().filter(|(name, _)| name.family() == of) {
             each(*name, bytes.len() as u64);
         }
         Ok(())

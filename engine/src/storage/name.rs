@@ -83,6 +83,20 @@ impl ObjectFamily {
 }
 
 impl ObjectName {
+    /// The family that a list finds it in.
+    pub fn family(&self) -> ObjectFamily {
+        match self {
+            Self::Config => ObjectFamily::Config,
+            Self::Key(_) => ObjectFamily::Keys,
+            Self::Pack(_) => ObjectFamily::Packs,
+            Self::Index(_) => ObjectFamily::Indexes,
+            Self::Snapshot(_) => ObjectFamily::Snapshots,
+            Self::Intent(_) | Self::Register(_) => ObjectFamily::Sessions,
+            Self::Forgotten(_) => ObjectFamily::Forgotten,
+            Self::PrunePlan(_) | Self::PruneState(_) | Self::PruneDone(_) | Self::PruneReserve => ObjectFamily::Prune,
+        }
+    }
+
     /// The directory that it is in, with slashes between and none at the ends, and its last part.
     pub fn split(&self) -> (String, String) {
         match self {

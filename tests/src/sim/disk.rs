@@ -100,7 +100,7 @@ impl Disk {
 
     /// Objects of a family with their lengths, in the order in which they were put.
     pub fn list(&self, of: ObjectFamily) -> Vec<(ObjectName, u64)> {
-        let of_family = self.objects.iter().filter(|(name, _)| family(**name) == of);
+        let of_family = self.objects.iter().filter(|(name, _)| name.family() == of);
         let mut found: Vec<_> =
             of_family.map(|(name, object)| (object.born, *name, object.bytes.len() as u64)).collect();
         found.sort_unstable();
@@ -109,7 +109,7 @@ impl Disk {
 
     /// What a stale list may show although it is gone.
     pub fn gone(&self, of: ObjectFamily) -> impl Iterator<Item = (ObjectName, u64)> + '_ {
-        self.gone.iter().copied().filter(move |(name, _)| family(*name) == of)
+        self.gone.iter().copied().filter(move |(name, _)| name.family() == of)
     }
 
     /// Objects that a power cut left torn and that are still there.
@@ -164,19 +164,5 @@ impl Disk {
         }
         object.bytes = bytes.into();
         self.torn.push(name);
-    }
-}
-
-/// The family of a name.
-pub fn family(name: ObjectName) -> ObjectFamily {
-    match name {
-        ObjectName::Config => ObjectFamily::Config,
-        ObjectName::Key(_) => ObjectFamily::Keys,
-        ObjectName::Pack(_) => ObjectFamily::Packs,
-        ObjectName::Index(_) => ObjectFamily::Indexes,
-        ObjectName::Snapshot(_) => ObjectFamily::Snapshots,
-        ObjectName::Intent(_) | ObjectName::Register(_) => ObjectFamily::Sessions,
-        ObjectName::Forgotten(_) => ObjectFamily::Forgotten,
-        _ => ObjectFamily::Prune,
     }
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use engine::storage::{Capabilities, ObjectFamily, ObjectName, Outcome, Storage};
 use engine::{EngineError, ErrorKind, Result};
 
-use super::disk::family;
 use super::world::{Bug, Client, Fate, Inner, Request, World, failed};
 
 /// A client's way to the storage.
@@ -167,7 +166,7 @@ impl Storage for Port {
             return Ok(outcome);
         }
         let outcome = self.write(Request::Put, name, &bytes, |inner, durable| {
-            let unsynced = inner.bug == Some(Bug::PacksNotSynced) && family(name) == ObjectFamily::Packs;
+            let unsynced = inner.bug == Some(Bug::PacksNotSynced) && name.family() == ObjectFamily::Packs;
             inner.disk.put(name, Arc::clone(&bytes), durable && !unsynced)
         })?;
         self.release(name, false)?;

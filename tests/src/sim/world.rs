@@ -12,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use engine::storage::ObjectName;
 use engine::{EngineError, ErrorKind, Result};
 
-use super::disk::{Disk, Power, family};
+use super::disk::{Disk, Power};
 use super::random::Random;
 use super::schedule::Schedule;
 
@@ -217,7 +217,7 @@ impl World {
         use std::hash::{DefaultHasher, Hash, Hasher};
         let mut hasher = DefaultHasher::new();
         for step in &self.lock().record {
-            (step.client, step.request, step.fate, family(step.name)).hash(&mut hasher);
+            (step.client, step.request, step.fate, step.name.family()).hash(&mut hasher);
         }
         hasher.finish()
     }
@@ -266,8 +266,8 @@ impl World {
                 known.push(step.name);
                 known.len() - 1
             });
-            let of = family(step.name);
-            let ordinal = known[..=position].iter().filter(|name| family(**name) == of).count();
+            let of = step.name.family();
+            let ordinal = known[..=position].iter().filter(|name| name.family() == of).count();
             let file = step.name.split().1;
             let what = match step.request {
                 Request::List => format!("{of:?}"),

@@ -6,6 +6,7 @@ use std::thread::Scope;
 
 use crossbeam_channel::{Receiver, Sender, bounded, select_biased, unbounded};
 
+use super::former::Former;
 use super::trees::TreeBuilder;
 use super::worker::{Worker, interrupted};
 use super::{Gathered, SnapshotOptions};
@@ -29,8 +30,10 @@ const PENDING_NODES: usize = 4096;
 /// have changed after it was read.
 const TICK_NANOSECONDS: u32 = 20_000_000;
 
-/// Files on their way to a worker, with their numbers.
-type Batch = Vec<(u64, Entry)>;
+/// A file on its way to a worker, with its number, and the content of it that the parent snapshot has.
+type Job = (u64, Entry, Option<Content>);
+/// Some of them.
+type Batch = Vec<Job>;
 /// What became of a file; `None`: it could not be read.
 type Done = (u64, Result<Option<Node>>);
 
@@ -68,7 +71,7 @@ pub(super) fn gather_paths<'s, 'w, 'a>(
     let workers: Vec<_> = (0..count)
         .map(|_| {
             let (queue, results) = (queue.clone(), results.clone());
-            scope.spawn(move || run_worker(writer, problems, &queue, &results))
+            scope.spawn(move || run_worker(Worker::new(writer, problems), writer, chunks, &queue, &results))
         })
         .collect();
     drop((queue, results));
@@ -122,13 +125,13 @@ fn exclude_rules(writer: &SessionWriter<'_>, options: &SnapshotOptions) -> Resul
     })
 }
 
-fn run_worker(
+fn run_worker<'w>(
+    mut worker: Worker<'w, '_>,
     writer: &SessionWriter<'_>,
-    problems: &ProblemLog<'_>,
+    chunks: &'w ChunkReader<'w>,
     queue: &Receiver<Batch>,
     results: &Sender<Done>,
 ) -> Result<()> {
-    let mut worker = Worker::new(writer, problems);
     let mut failure = None;
     loop {
         let batch = select_biased! {
@@ -142,9 +145,10 @@ fn run_worker(
             recv(queue) -> batch => batch,
         };
         let Ok(batch) = batch else { break };
-        for (number, entry) in batch {
+        for (number, entry, former) in batch {
+            let former = || former.as_ref().map(|content| Former::new(chunks, content));
             // After a failure the queue is still emptied, so that the walk is not left waiting.
-            let node = if failure.is_some() { Ok(None) } else { read_file(&mut worker, &entry) };
+            let node = if failure.is_some() { Ok(None) } else { read_file(&mut worker, &entry, &former) };
             if let Err(error) = &node {
                 failure = Some(EngineError::new(error.kind(), error.to_string()));
             }
@@ -157,8 +161,12 @@ fn run_worker(
 }
 
 /// A bug must not leave the walk waiting for a result that never comes.
-fn read_file(worker: &mut Worker<'_, '_>, entry: &Entry) -> Result<Option<Node>> {
-    let read = std::panic::AssertUnwindSafe(|| worker.file(entry));
+fn read_file<'w>(
+    worker: &mut Worker<'w, '_>,
+    entry: &Entry,
+    former: &dyn Fn() -> Option<Former<'w>>,
+) -> Result<Option<Node>> {
+    let read = std::panic::AssertUnwindSafe(|| worker.file(entry, former));
     std::panic::catch_unwind(read).unwrap_or_else(|_| {
         let path = String::from_utf8_lossy(&entry.source_path()).into_owned();
         Err(EngineError::new(ErrorKind::Io, format!("reading {path} panicked")))
@@ -286,10 +294,11 @@ impl Driver<'_, '_> {
     }
 
     fn file(&mut self, entry: Entry, old: Option<Node>) -> Result<()> {
-        let action = match old {
-            None => ItemAction::New,
+        let (action, former) = match old {
+            None => (ItemAction::New, None),
             Some(old) if self.is_unchanged(&old, &entry.node) => return self.unchanged(entry, old),
-            Some(_) => ItemAction::Changed,
+            // With losses the parent's chunks need not be there.
+            Some(old) => (ItemAction::Changed, old.content.filter(|_| old.kind == NodeKind::File && !self.has_losses)),
         };
         if let Some(group) = entry.node.link_group() {
             if self.links.contains_key(&group) {
@@ -307,8 +316,8 @@ impl Driver<'_, '_> {
         let path = self.problems.monitor().wants_item(action).then(|| entry.path().into_owned());
         self.pending.push_back(Pending::File(number, action, path.unwrap_or_default()));
         self.batch_bytes += entry.node.size;
-        self.batch_directories += usize::from(!self.batch.last().is_some_and(|(_, last)| last.is_beside(&entry)));
-        self.batch.push((number, entry));
+        self.batch_directories += usize::from(!self.batch.last().is_some_and(|(_, last, _)| last.is_beside(&entry)));
+        self.batch.push((number, entry, former));
         if self.batch.len() >= BATCH_FILES
             || self.batch_bytes >= BATCH_BYTES
             || self.batch_directories >= BATCH_DIRECTORIES

@@ -6,6 +6,7 @@
 //! index, then packs, index objects, snapshot, register.
 
 mod driver;
+mod former;
 mod profile;
 mod stream;
 mod trees;

@@ -38,7 +38,7 @@ pub(super) fn gather_stream<'s, 'w>(
         .collect();
     let mut worker = Worker::new(writer, problems);
     let mut size = 0u64;
-    let stored = worker.stream(Profile::of_stream, &mut |buffer| {
+    let stored = worker.stream(Profile::of_stream, None, &mut |buffer| {
         let count = fill(read, buffer)?;
         size += count as u64;
         Ok(count)

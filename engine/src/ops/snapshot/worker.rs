@@ -1,8 +1,11 @@
 //! Reading files: one worker runs a file through all steps in its own buffers.
 
+use std::ops::Range;
+
+use super::former::Former;
 use super::profile::{Chunkers, Profile};
 use crate::error::{EngineError, ErrorKind, Result};
-use crate::model::{ChunkKind, Content, Node};
+use crate::model::{ChunkKind, ChunkRef, Content, Node};
 use crate::monitor::ProblemLog;
 use crate::repository::{ContentWriter, PlainSegment, SegmentBuilder, SessionWriter};
 use crate::source::{Entry, SourceFile};
@@ -43,11 +46,12 @@ impl<'w, 'a> Worker<'w, 'a> {
         }
     }
 
-    /// Stores a file and gives its node; `None` if it can't be read, which is a problem then.
+    /// Stores a file and gives its node; `None` if it can't be read, which is a problem then. `former` begins to tell
+    /// what the parent snapshot has of it.
     ///
     /// # Errors
     /// If the repository can't be written, or the work is to stop.
-    pub(super) fn file(&mut self, entry: &Entry) -> Result<Option<Node>> {
+    pub(super) fn file(&mut self, entry: &Entry, former: &dyn Fn() -> Option<Former<'w>>) -> Result<Option<Node>> {
         let monitor = self.problems.monitor();
         monitor.current(&entry.source_path());
         let file = match entry.open() {
@@ -62,7 +66,7 @@ impl<'w, 'a> Worker<'w, 'a> {
                 return Ok(None);
             }
         };
-        match self.try_file(entry, file) {
+        match self.try_file(entry, file, former) {
             Ok(node) => Ok(Some(node)),
             Err(StreamError::Source(error)) => {
                 self.problems.add(&entry.source_path(), error.to_string());
@@ -72,19 +76,24 @@ impl<'w, 'a> Worker<'w, 'a> {
         }
     }
 
-    fn try_file(&mut self, entry: &Entry, mut file: SourceFile) -> Result<Node, StreamError> {
+    fn try_file(
+        &mut self,
+        entry: &Entry,
+        mut file: SourceFile,
+        former: &dyn Fn() -> Option<Former<'w>>,
+    ) -> Result<Node, StreamError> {
         let mut node = file.node();
         match file.xattrs() {
             Ok(xattrs) => node.metadata.xattrs = xattrs,
             Err(error) => self.problems.add(&entry.source_path(), error.to_string()),
         }
-        let content = match self.stream(Profile::of_file, &mut |buffer| file.read(buffer)) {
+        let content = match self.stream(Profile::of_file, former(), &mut |buffer| file.read(buffer)) {
             // A sparse file got shorter: its holes are no longer where they were.
             Err(StreamError::Source(error))
                 if file.extents().is_some() && is(&error, std::io::ErrorKind::UnexpectedEof) =>
             {
                 file.ignore_holes();
-                self.stream(Profile::of_file, &mut |buffer| file.read(buffer))?
+                self.stream(Profile::of_file, former(), &mut |buffer| file.read(buffer))?
             }
             other => other?,
         };
@@ -107,10 +116,11 @@ impl<'w, 'a> Worker<'w, 'a> {
     }
 
     /// Cuts a stream into chunks and stores them. `read` fills a buffer, and gives less only at the end.
-    /// `choose` says by the first bytes which profile it is cut with.
+    /// `choose` says by the first bytes which profile it is cut with, `former` what the parent snapshot has of it.
     pub(super) fn stream(
         &mut self,
         choose: fn(&[u8]) -> Profile,
+        mut former: Option<Former<'_>>,
         read: &mut dyn FnMut(&mut [u8]) -> Result<usize>,
     ) -> Result<Content, StreamError> {
         let mut content = ContentWriter::default();
@@ -119,6 +129,10 @@ impl<'w, 'a> Worker<'w, 'a> {
         let mut chosen = None;
         loop {
             if !at_end && end - start < self.chunkers.max_len() {
+                if end > 0 {
+                    // The beginning goes.
+                    chosen.get_or_insert_with(|| choose(&self.buffer[..end]));
+                }
                 self.buffer.copy_within(start..end, 0);
                 (start, end) = (0, end - start);
                 let count = read(&mut self.buffer[end..]).map_err(StreamError::Source)?;
@@ -132,12 +146,34 @@ impl<'w, 'a> Worker<'w, 'a> {
             if start == end {
                 return content.finish(&mut self.trees).map_err(StreamError::Fatal);
             }
-            let profile = *chosen.get_or_insert_with(|| choose(&self.buffer[start..end]));
-            let len = self.chunkers.cut(profile, &self.buffer[start..end]);
-            let reference = self.data.add(&self.buffer[start..start + len]).map_err(StreamError::Fatal)?;
+            let reference = match former.as_mut().and_then(|former| self.as_before(former, start..end, at_end)) {
+                Some(reference) => reference,
+                None => {
+                    let profile = *chosen.get_or_insert_with(|| choose(&self.buffer[..end]));
+                    self.chunk(profile, former.as_mut(), start..end).map_err(StreamError::Fatal)?
+                }
+            };
             content.push(reference, &mut self.trees).map_err(StreamError::Fatal)?;
-            start += len;
+            start += reference.len as usize;
         }
+    }
+
+    /// The first chunk of what is in the buffer there, if it is the one that the parent snapshot has at this place.
+    fn as_before(&self, former: &mut Former<'_>, range: Range<usize>, at_end: bool) -> Option<ChunkRef> {
+        let expected = former.expected(range.len(), at_end)?;
+        let chunk = &self.buffer[range][..expected.len as usize];
+        (self.data.reference(chunk) == expected).then(|| former.step()).map(|()| expected)
+    }
+
+    /// Cuts the first chunk off what is in the buffer there, and stores it unless the repository has it.
+    fn chunk(&mut self, profile: Profile, former: Option<&mut Former<'_>>, range: Range<usize>) -> Result<ChunkRef> {
+        let stream = &self.buffer[range];
+        let chunk = &stream[..self.chunkers.cut(profile, stream)];
+        let reference = self.data.reference(chunk);
+        if !former.is_some_and(|former| former.meets(&reference)) {
+            self.data.add_as(reference, chunk)?;
+        }
+        Ok(reference)
     }
 
     fn progress(&self, bytes: usize) -> Result<(), StreamError> {

@@ -2,6 +2,7 @@
 
 mod adoption;
 mod beside_prune;
+mod former;
 mod pruning;
 
 use std::fs;

@@ -51,8 +51,23 @@ impl<'w, 'a> SegmentBuilder<'w, 'a> {
     /// # Errors
     /// `Io`.
     pub fn add(&mut self, chunk: &[u8]) -> Result<ChunkRef> {
+        let reference = self.reference(chunk);
+        self.add_as(reference, chunk)?;
+        Ok(reference)
+    }
+
+    /// What would name a chunk.
+    pub fn reference(&self, chunk: &[u8]) -> ChunkRef {
         let id = self.writer.repository.domain().chunk_id(self.kind, chunk);
-        let len = u32::try_from(chunk.len()).expect("chunks are far below 4 GiB");
+        ChunkRef { id, len: u32::try_from(chunk.len()).expect("chunks are far below 4 GiB") }
+    }
+
+    /// The same as [`Self::add`] for a chunk whose [reference](Self::reference) is known.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn add_as(&mut self, reference: ChunkRef, chunk: &[u8]) -> Result<()> {
+        let ChunkRef { id, len } = reference;
         if self.writer.claim(&id)? {
             let size = self.writer.repository.config().segment_size as usize;
             if self.plain.capacity() == 0 {
@@ -71,7 +86,7 @@ impl<'w, 'a> SegmentBuilder<'w, 'a> {
                 }
             }
         }
-        Ok(ChunkRef { id, len })
+        Ok(())
     }
 
     fn take(&mut self) -> PlainSegment {
