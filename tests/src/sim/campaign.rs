@@ -94,6 +94,11 @@ pub fn pools(count: usize) -> Vec<Rc<rayon::ThreadPool>> {
     })
 }
 
+/// Puts a reserve of prune that is a few bytes long.
+pub fn put_reserve(disk: &mut Disk) {
+    disk.put(ObjectName::PruneReserve, Arc::new([0; 8]), true);
+}
+
 /// Lets these sessions look as if their machine had been started anew since: their processes have certainly ended. With
 /// `None` all open ones.
 pub fn restart(disk: &mut Disk, repository: &Repository, only: Option<&[ObjectName]>) {
@@ -111,14 +116,17 @@ pub fn restart(disk: &mut Disk, repository: &Repository, only: Option<&[ObjectNa
     }
 }
 
-/// Does `work` for every number below `count`, by as many threads as there are processors. The first error ends it.
+/// Threads for each processor: clients hand turns to each other, which leaves processors idle for moments.
+const THREADS_EACH: usize = 3;
+
+/// Does `work` for every number below `count`, by some threads for each processor. The first error ends it.
 ///
 /// # Errors
 /// The error of the smallest number that has one, of those that were tried.
 pub fn in_parallel<E: Send>(count: usize, work: impl Fn(usize) -> Result<(), E> + Sync) -> Result<(), E> {
     let next = AtomicUsize::new(0);
     let failures: Mutex<Vec<(usize, E)>> = Mutex::default();
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = THREADS_EACH * std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {

@@ -1,5 +1,6 @@
 //! What clients do: the verbs of the engine, each in a newly opened repository, as a process would.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -8,8 +9,8 @@ use engine::crypto::Secret;
 use engine::id::SnapshotId;
 use engine::monitor::Silent;
 use engine::ops::{
-    self, InitOptions, MaxUnused, PruneOptions, SnapshotFilter, SnapshotInput, SnapshotOptions, TagChange, Undeleted,
-    find_snapshot, list_snapshots,
+    self, InitOptions, MaxUnused, PruneOptions, RepairOptions, SnapshotFilter, SnapshotInput, SnapshotOptions,
+    TagChange, Undeleted, find_snapshot, list_snapshots,
 };
 use engine::repository::{Index, Repository};
 use engine::{EngineError, ErrorKind, Result};
@@ -19,25 +20,42 @@ use super::port::Port;
 use super::world::{Client, World};
 
 /// A snapshot that somebody was told of.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Promise {
     /// Its id.
     pub id: SnapshotId,
     /// What it holds.
     pub material: u64,
-    /// When somebody first asked to forget or to replace it, if anybody did.
-    pub given_up: Option<i64>,
 }
 
-/// All that was promised, as clients were told.
+/// All that was promised, as clients were told, and what may end a promise.
 #[derive(Debug, Default, Clone)]
 pub struct Ledger {
     /// Every snapshot that a command reported.
     pub promises: Vec<Promise>,
-    /// When the last prune ended, in seconds since 1970.
-    pub pruned: Option<i64>,
-    /// Whether a prune had leave to drop what was just forgotten.
-    pub pruned_at_once: bool,
+    /// When somebody first asked to forget or to replace a snapshot. That may be before its own writer is told that it
+    /// exists: others see it as soon as its register is there.
+    given_up: HashMap<SnapshotId, i64>,
+    /// The latest moment at which a prune ended, by that prune's own clock.
+    pruned: Option<i64>,
+    /// The same of prunes that had leave to drop what was just forgotten, by the world's clock.
+    pruned_at_once: Option<i64>,
+    /// What the slowest clock of a prune was ahead, in seconds.
+    slowest: Option<i64>,
+}
+
+impl Ledger {
+    /// Whether a snapshot may be gone: it was given up, and since then prunes ran that had leave to drop it. One notices a
+    /// record by its own clock, and another one counts the grace time from there by its own.
+    pub fn is_over(&self, id: SnapshotId) -> bool {
+        let Some(since) = self.given_up.get(&id) else { return false };
+        self.pruned_at_once.is_some_and(|pruned| pruned >= *since)
+            || self.pruned.is_some_and(|pruned| pruned >= since + self.slowest.unwrap_or(0) + GRACE)
+    }
+
+    fn promise(&mut self, id: SnapshotId, material: u64) {
+        self.promises.push(Promise { id, material });
+    }
 }
 
 /// What a forgotten snapshot is kept for, in seconds.
@@ -73,12 +91,25 @@ pub enum Verb {
         /// Revokes open sessions at once; otherwise those that are a day old.
         revoke: bool,
     },
+    /// Repairs.
+    Repair(Repair),
     /// Adds a key.
     AddKey,
     /// Removes a key that is not in use.
     RemoveKey,
     /// Changes the password: adds a key and removes the one in use.
     ChangeKey,
+}
+
+/// What is repaired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repair {
+    /// Packs that no index object lists, and index objects that can't be read.
+    Index,
+    /// Packs that are damaged or gone.
+    Packs,
+    /// Snapshots that lost something.
+    Snapshots,
 }
 
 /// A time that its owner sets.
@@ -160,6 +191,7 @@ impl Machine<'_> {
             Verb::Undelete(position) => self.undelete(*position),
             Verb::Tag(position, tag) => self.tag(*position, tag),
             Verb::Prune { at_once, revoke } => self.prune(*at_once, *revoke),
+            Verb::Repair(which) => self.repair(*which),
             Verb::AddKey => ops::add_key(&self.open()?, self.other_secret, "other", false, &self.clock()).map(drop),
             Verb::RemoveKey => self.remove_key(),
             Verb::ChangeKey => self.open().and_then(|repository| {
@@ -197,7 +229,7 @@ impl Machine<'_> {
             ));
         }
         if let Some(id) = report.snapshot {
-            self.ledger().promises.push(Promise { id, material: number, given_up: None });
+            self.ledger().promise(id, number);
         }
         Ok(report.snapshot)
     }
@@ -223,11 +255,7 @@ impl Machine<'_> {
 
     fn give_up(&self, id: SnapshotId) {
         let now = self.world.now();
-        for promise in &mut self.ledger().promises {
-            if promise.id == id {
-                promise.given_up.get_or_insert(now);
-            }
-        }
+        self.ledger().given_up.entry(id).or_insert(now);
     }
 
     fn forget(&self, position: usize) -> Result<()> {
@@ -246,7 +274,7 @@ impl Machine<'_> {
         let done = ops::undelete(&repository, &[id.to_hex()], &self.host(), PROGRAM, &self.clock())?;
         for (_, what) in done {
             if let (Undeleted::Back(id), Some(material)) = (what, material::number_of(&snapshot.tags)) {
-                self.ledger().promises.push(Promise { id, material, given_up: None });
+                self.ledger().promise(id, material);
             }
         }
         Ok(())
@@ -261,7 +289,7 @@ impl Machine<'_> {
         let one = [(*id, snapshot.clone())];
         for (_, new) in ops::tag(&repository, &one, &change, &self.host(), PROGRAM, &self.clock())? {
             if let Some(material) = material::number_of(&snapshot.tags) {
-                self.ledger().promises.push(Promise { id: new, material, given_up: None });
+                self.ledger().promise(new, material);
             }
         }
         Ok(())
@@ -279,15 +307,31 @@ impl Machine<'_> {
             program: PROGRAM.into(),
             wait: &|_| false,
         };
-        // What is forgotten by now may go, and what is forgotten while it runs: its clock is asked later.
-        if at_once {
-            self.ledger().pruned_at_once = true;
+        // Whatever becomes of it, it may have noticed what is forgotten.
+        {
+            let mut ledger = self.ledger();
+            ledger.slowest = Some(ledger.slowest.map_or(self.ahead, |slowest| slowest.min(self.ahead)));
         }
         let pruned = ops::prune(&repository, &options, &self.clock(), &Silent);
         let now = self.world.now();
         let mut ledger = self.ledger();
-        ledger.pruned = ledger.pruned.max(Some(now));
+        ledger.pruned = ledger.pruned.max(Some(now + self.ahead));
+        // What is forgotten by now may go, and what is forgotten while it runs: its clock is asked later.
+        if at_once {
+            ledger.pruned_at_once = ledger.pruned_at_once.max(Some(now));
+        }
         pruned.map(drop)
+    }
+
+    fn repair(&self, which: Repair) -> Result<()> {
+        let repository = self.open()?;
+        let options = RepairOptions { dry_run: false, host: self.host(), program: PROGRAM.into() };
+        let clock = self.clock();
+        match which {
+            Repair::Index => ops::repair_index(&repository, &options, &clock, &Silent).map(drop),
+            Repair::Packs => ops::repair_packs(&repository, &[], &options, &clock, &Silent).map(drop),
+            Repair::Snapshots => ops::repair_snapshots(&repository, &[], &options, &clock, &Silent).map(drop),
+        }
     }
 
     fn remove_key(&self) -> Result<()> {

@@ -8,7 +8,7 @@ use engine::ops::{self, CheckOptions, ReadData, SnapshotFilter, list_snapshots};
 use engine::repository::{Index, Repository};
 use engine::{ErrorKind, Result};
 
-use super::client::{GRACE, Machine, Verb, restored};
+use super::client::{Machine, Verb, restored};
 use super::material::{self, FIRST_TREE, Trees};
 
 /// What does not hold.
@@ -71,18 +71,11 @@ fn share<'a>(machine: &Machine<'a>) -> Machine<'a> {
 
 /// Every snapshot that a command reported restores, unless its grace time is over.
 fn promises_hold(machine: &Machine<'_>, repository: &Repository, index: &Index) -> Verdict {
-    let (promises, pruned, grace) = {
-        let ledger = machine.ledger();
-        (ledger.promises.clone(), ledger.pruned, if ledger.pruned_at_once { 0 } else { GRACE })
-    };
-    for promise in promises {
-        let over = promise.given_up.is_some_and(|since| pruned.is_some_and(|pruned| pruned >= since + grace));
-        let result = restores(repository, index, promise.id, promise.material);
-        if let Err(what) = result
-            && !over
-        {
-            return Err(format!("snapshot {} of {}, which was promised: {what}", short(promise.id), promise.material));
-        }
+    let ledger = machine.ledger().clone();
+    for promise in ledger.promises.iter().filter(|promise| !ledger.is_over(promise.id)) {
+        restores(repository, index, promise.id, promise.material).map_err(|what| {
+            format!("snapshot {} of {}, which was promised: {what}", short(promise.id), promise.material)
+        })?;
     }
     Ok(())
 }
@@ -167,6 +160,7 @@ fn verbs_work(machine: &Machine<'_>, may_be_torn: bool) -> Verdict {
     };
     expect("undelete", count()?, (listed + 1 + back, forgotten + 1))?;
     // What lies around goes, and nothing else.
+    machine.world.with_disk(super::campaign::put_reserve);
     let pruned = machine.run(&Verb::Prune { at_once: false, revoke: true });
     match pruned {
         // What the power cut tore is damage, beside which nothing is removed.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use engine::repository::Repository;
 
 use super::campaign::{Campaign, pools, restart};
-use super::client::{Ledger, Machine, Promise, Verb, drop_cache};
+use super::client::{Ledger, Machine, Repair, Verb, drop_cache};
 use super::crash::Violation;
 use super::disk::{Disk, Power};
 use super::oracle;
@@ -16,7 +16,7 @@ use super::world::{Bug, World};
 /// Repositories to begin with.
 pub struct Seeds<'a> {
     campaign: &'a Campaign,
-    beginnings: Vec<(Disk, Vec<Promise>)>,
+    beginnings: Vec<(Disk, Ledger)>,
 }
 
 /// What a run was.
@@ -28,6 +28,8 @@ pub struct Ran {
     pub shape: u64,
 }
 
+/// Ten years in seconds.
+const TEN_YEARS: i64 = 10 * 365 * 24 * 3600;
 /// Clients of a run, at most.
 const CLIENTS: usize = 4;
 /// Of how many runs one is judged by trying all verbs afterwards; the others by what is there.
@@ -55,8 +57,11 @@ impl<'a> Seeds<'a> {
                 world.pass(60);
             }
             drop_cache(&cache);
-            let promises = ledger.lock().expect("no holder of this lock panics").promises.clone();
-            beginnings.push((world.disk(), promises));
+            // A reserve of the right size is nothing but work. Where a repository begins empty, prunes put their own.
+            if beginnings.len() > 0 {
+                world.with_disk(super::campaign::put_reserve);
+            }
+            beginnings.push((world.disk(), ledger.lock().expect("no holder of this lock panics").clone()));
         }
         Ok(Self { campaign, beginnings })
     }
@@ -68,14 +73,18 @@ impl<'a> Seeds<'a> {
     pub fn run(&self, seed: u64, bug: Option<Bug>) -> Result<Ran, Violation> {
         let mut random = Random::new(seed);
         let clients = 2 + random.below(CLIENTS - 1);
-        let (disk, promises) = &self.beginnings[random.below(self.beginnings.len())];
+        let (disk, ledger) = &self.beginnings[random.below(self.beginnings.len())];
         let scripts: Vec<Vec<Verb>> = (0..clients).map(|_| script(&mut random)).collect();
         let weather = weather(&mut random);
         let world = World::new(clients, disk.clone());
-        let ledger = Arc::new(Mutex::new(Ledger { promises: promises.clone(), ..Ledger::default() }));
+        let ledger = Arc::new(Mutex::new(ledger.clone()));
         let caches: Vec<_> = (0..clients).map(|_| self.campaign.new_cache()).collect();
-        let machines: Vec<Machine<'_>> =
-            (0..clients).map(|client| self.campaign.machine(&world, client, caches[client].clone(), &ledger)).collect();
+        let clocks = clocks(clients, &mut random);
+        let machine = |client: usize| Machine {
+            ahead: clocks[client],
+            ..self.campaign.machine(&world, client, caches[client].clone(), &ledger)
+        };
+        let machines: Vec<Machine<'_>> = (0..clients).map(machine).collect();
         world.pass(3600);
         // The keys, to set clocks of intents back with.
         let keys = machines[0].open().expect("a repository to begin with");
@@ -149,15 +158,23 @@ fn script(random: &mut Random) -> Vec<Verb> {
 
 fn verb(random: &mut Random) -> Verb {
     let number = random.below(8) as u64;
-    match random.below(14) {
+    match random.below(16) {
         10..=13 => Verb::Prune { at_once: random.happens(300), revoke: random.happens(300) },
         0..=2 => Verb::Stream(number),
         3 | 4 => Verb::Tree(number),
         5 => Verb::TreeIfChanged(number),
         6 => Verb::Tag(number as usize, format!("t{number}")),
         7 => Verb::Undelete(number as usize),
+        14 | 15 => Verb::Repair([Repair::Index, Repair::Packs, Repair::Snapshots][random.below(3)]),
         _ => Verb::Forget(number as usize),
     }
+}
+
+/// What each client's clock is ahead: in every third run some of them are ten years off.
+fn clocks(clients: usize, random: &mut Random) -> Vec<i64> {
+    let differ = random.happens(333);
+    let clock = |_| if differ { [-TEN_YEARS, 0, TEN_YEARS][random.below(3)] } else { 0 };
+    (0..clients).map(clock).collect()
 }
 
 fn weather(random: &mut Random) -> Weather {
