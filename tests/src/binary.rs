@@ -165,6 +165,26 @@ pub fn run_command(command: &mut Command) -> Run {
     Run::new(line, output)
 }
 
+/// A command as strace runs it, which watches all its threads as `options` say; `None` where tracing is not possible.
+pub fn under_strace(command: &Command, options: &str) -> Option<Command> {
+    let probe = Command::new("strace").args(["-o", "/dev/null", "true"]).output();
+    if !probe.is_ok_and(|probe| probe.status.success()) {
+        return None;
+    }
+    let mut strace = Command::new("strace");
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => strace.env(name, value),
+            None => strace.env_remove(name),
+        };
+    }
+    if let Some(directory) = command.get_current_dir() {
+        strace.current_dir(directory);
+    }
+    strace.arg("-f").args(split(options)).arg(command.get_program()).args(command.get_args());
+    Some(strace)
+}
+
 /// Runs another program and fails unless it ends with 0.
 #[track_caller]
 pub fn tool<I: AsRef<OsStr>>(program: &str, arguments: impl IntoIterator<Item = I>) -> Run {

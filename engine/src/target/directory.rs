@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::birth::Births;
 use super::metadata::apply;
+use super::readback::Expected;
 use super::{OwnerMap, TargetFile, remove};
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::model::{Metadata, NodeKind, is_valid_name};
@@ -252,7 +253,8 @@ impl TargetDir {
     }
 
     /// Sets owner, attributes, permissions and time of `name`, which must be a `kind`; see [`OwnerMap`] for owners.
-    /// Removes attributes that it has and `metadata` has not. Returns what could not be set, one line each.
+    /// Removes attributes that it has and `metadata` has not. Then reads all that back. Returns what could not be set,
+    /// and what is not as it was set, one line each.
     ///
     /// Meant for links and special files. For the rest, [`TargetFile::apply_metadata`] and
     /// [`Self::apply_own_metadata`] are cheaper, and sure to concern what was written and nothing that was put in its
@@ -262,7 +264,7 @@ impl TargetDir {
             return vec!["not a name".to_owned()];
         }
         match self.handle.pin(name) {
-            Ok(pinned) => apply(&pinned, metadata, kind, owners),
+            Ok(pinned) => apply(&pinned, metadata, kind, None, owners),
             Err(error) => vec![format!("cannot set metadata: {error}")],
         }
     }
@@ -270,7 +272,25 @@ impl TargetDir {
     /// [`Self::apply_metadata`] for the directory itself. After everything below is done: each entry that is created
     /// changes the time, and the permissions may forbid to go on.
     pub fn apply_own_metadata(&self, metadata: &Metadata, owners: &OwnerMap) -> Vec<String> {
-        apply(&self.handle.pin_self(), metadata, NodeKind::Directory, owners)
+        apply(&self.handle.pin_self(), metadata, NodeKind::Directory, None, owners)
+    }
+
+    /// How the metadata of `name` differs from `metadata`, as far as a restore as `owners` says has to bring it back: a
+    /// line for each thing.
+    ///
+    /// # Errors
+    /// `Io` if it can't be read.
+    pub fn differences(&self, name: &[u8], metadata: &Metadata, owners: &OwnerMap) -> Result<Vec<String>> {
+        self.check(name)?;
+        let read = || {
+            let pinned = self.handle.pin(name)?;
+            Ok((pinned.stat()?, pinned.xattrs()?))
+        };
+        let (stat, there) = read().map_err(|error| self.error("look at", name, error))?;
+        let expected = Expected::of(metadata, &stat, owners);
+        let mut found = expected.differences(&stat);
+        found.extend(expected.attribute_differences(&there, metadata, owners));
+        Ok(found)
     }
 
     pub(super) fn path_of(&self, name: &[u8]) -> PathBuf {

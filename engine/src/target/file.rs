@@ -107,13 +107,13 @@ impl TargetFile {
         self.file.data_extents(size, most).map_err(|error| self.error("look for holes in", error))
     }
 
-    /// Sets owner, attributes, permissions and time, after the last byte; see
-    /// [`TargetDir::apply_metadata`](super::TargetDir::apply_metadata).
-    pub fn apply_metadata(&self, metadata: &Metadata, owners: &OwnerMap) -> Vec<String> {
+    /// Sets owner, attributes, permissions and time, after the last byte, and reads them back; see
+    /// [`TargetDir::apply_metadata`](super::TargetDir::apply_metadata). So is `size`, in bytes, if it is complete.
+    pub fn apply_metadata(&self, metadata: &Metadata, size: Option<u64>, owners: &OwnerMap) -> Vec<String> {
         let birth = self.birth.lock().expect("no holder of this lock panics").take();
         match birth {
-            Some(birth) => apply_to_new(&self.file.pin(), metadata, &birth, owners),
-            None => apply(&self.file.pin(), metadata, NodeKind::File, owners),
+            Some(birth) => apply_to_new(&self.file.pin(), metadata, &birth, size, owners),
+            None => apply(&self.file.pin(), metadata, NodeKind::File, size, owners),
         }
     }
 

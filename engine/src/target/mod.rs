@@ -9,6 +9,7 @@ mod directory;
 mod file;
 mod metadata;
 mod owner;
+mod readback;
 mod remove;
 
 pub use directory::{Target, TargetDir};

@@ -219,7 +219,7 @@ fn permissions_and_times_are_set_on_every_kind() {
     let (scratch, target) = scratch();
     let owners = owners(OwnerMode::Ids);
     let file = create(&target, b"file").expect("writable");
-    assert_eq!(file.apply_metadata(&metadata(0o6555), &owners), [""; 0]);
+    assert_eq!(file.apply_metadata(&metadata(0o6555), None, &owners), [""; 0]);
     let directory = target.make_directory(b"dir", false).expect("writable");
     create(&directory, b"below").expect("writable");
     assert_eq!(directory.apply_own_metadata(&metadata(0o3500), &owners), [""; 0]);
@@ -249,7 +249,7 @@ fn attributes_are_set_and_superfluous_ones_removed() {
     let file = create(&target, b"f").expect("writable");
     let mut wanted = metadata(0o444);
     wanted.xattrs = vec![xattr("user.a", b"\0\xff"), xattr("user.b", &[1; 3000])];
-    let problems = file.apply_metadata(&wanted, &owners);
+    let problems = file.apply_metadata(&wanted, None, &owners);
     if problems.iter().any(|problem| problem.contains("not supported")) {
         return;
     }
@@ -263,18 +263,18 @@ fn attributes_are_set_and_superfluous_ones_removed() {
     // Again, on a file that is read-only by now: one changes, one goes.
     let mut wanted = metadata(0o444);
     wanted.xattrs = vec![xattr("user.a", b"new")];
-    assert_eq!(file.apply_metadata(&wanted, &owners), [""; 0]);
+    assert_eq!(file.apply_metadata(&wanted, None, &owners), [""; 0]);
     assert_eq!(read(), wanted.xattrs);
     assert_eq!(mode_of(&scratch.path().join("f")), 0o444);
     let mut wanted = metadata(0o644);
     wanted.xattrs = vec![xattr("trusted.x", b"1")];
-    let problems = file.apply_metadata(&wanted, &owners);
+    let problems = file.apply_metadata(&wanted, None, &owners);
     if is_root() && problems.is_empty() {
         assert_eq!(read(), wanted.xattrs);
         target.symlink(b"link", b"f").expect("writable");
         assert_eq!(target.apply_metadata(b"link", &wanted, NodeKind::Symlink, &owners), [""; 0]);
         assert_eq!(target.handle.xattrs(b"link").expect("readable"), wanted.xattrs);
-        assert_eq!(file.apply_metadata(&metadata(0o644), &owners), [""; 0]);
+        assert_eq!(file.apply_metadata(&metadata(0o644), None, &owners), [""; 0]);
         assert_eq!(target.handle.xattrs(b"link").expect("readable").len(), 1, "the link's own");
     } else if !is_root() {
         assert_eq!(problems, [""; 0], "only root can, so it is silent");
@@ -298,13 +298,13 @@ fn inherited_acls_do_not_stay_and_wanted_ones_do() {
     assert_eq!(problems, [""; 0]);
     let plain = create(&directory, b"plain").expect("writable");
     assert_eq!(directory.handle.xattrs(b"plain").expect("readable").len(), 1, "inherited");
-    assert_eq!(plain.apply_metadata(&metadata(0o640), &owners), [""; 0]);
+    assert_eq!(plain.apply_metadata(&metadata(0o640), None, &owners), [""; 0]);
     assert_eq!(directory.handle.xattrs(b"plain").expect("readable"), []);
     assert_eq!(mode_of(&scratch.path().join("d/plain")), 0o640);
     let mut wanted = metadata(0o670);
     wanted.xattrs = vec![xattr("system.posix_acl_access", &acl(6, 7, 4, 7, 0))];
     let with_acl = create(&directory, b"with").expect("writable");
-    assert_eq!(with_acl.apply_metadata(&wanted, &owners), [""; 0]);
+    assert_eq!(with_acl.apply_metadata(&wanted, None, &owners), [""; 0]);
     assert_eq!(directory.handle.xattrs(b"with").expect("readable"), wanted.xattrs);
     assert_eq!(mode_of(&scratch.path().join("d/with")), 0o670);
     let sub = directory.make_directory(b"sub", false).expect("writable");
@@ -319,7 +319,7 @@ fn owners_by_name_by_number_or_not_at_all() {
     let foreign = Metadata { uid: 54_321, gid: 54_322, ..metadata(0o6755) };
     let apply = |name: &[u8], owners: &OwnerMap| {
         let file = create(&target, name).expect("writable");
-        let problems = file.apply_metadata(&foreign, owners);
+        let problems = file.apply_metadata(&foreign, None, owners);
         let stat = fs::metadata(scratch.path().join(OsStr::from_bytes(name))).expect("there");
         (stat.uid(), stat.gid(), stat.mode() & 0o7777, problems.len())
     };

@@ -146,8 +146,10 @@ fn holds(file: &FileState<'_>, existing: &TargetFile, bytes: &[u8]) -> bool {
 /// Sets metadata: of what was written in any case, of what was right only if it isn't what it should be.
 fn set_metadata(context: &Context<'_>, file: &FileState<'_>, work: &Work, existing: Option<&TargetFile>) {
     let (directory, name, metadata) = (&file.above.directory, &file.node.name, &file.node.metadata);
+    // What it lacks is told, so that its size need not be.
+    let size = work.failure.is_none().then_some(file.node.size);
     let problems = match (&work.handle, &work.existing) {
-        (Some(handle), _) => handle.apply_metadata(metadata, &context.owners),
+        (Some(handle), _) => handle.apply_metadata(metadata, size, &context.owners),
         // It could not be made, which is told already.
         (None, None) => return,
         (None, Some(stat)) => {
@@ -161,7 +163,7 @@ fn set_metadata(context: &Context<'_>, file: &FileState<'_>, work: &Work, existi
             };
             match there {
                 Ok(there) if there.has_metadata(stat, metadata, &context.owners) => return,
-                Ok(there) if is_the_one(there, stat) => there.apply_metadata(metadata, &context.owners),
+                Ok(there) if is_the_one(there, stat) => there.apply_metadata(metadata, size, &context.owners),
                 Ok(_) => vec!["cannot set metadata: something else is there now".to_owned()],
                 // Its owner may change it without being allowed to read it.
                 Err(_) => directory.apply_metadata(name, metadata, NodeKind::File, &context.owners),

@@ -67,12 +67,7 @@ fn compare(context: &Context<'_>, target: &TargetDir, path: &[u8], node: &Node) 
     if stat.kind != node.kind {
         return Ok(vec![format!("it is {:?}, not {:?}", stat.kind, node.kind)]);
     }
-    if node.kind != NodeKind::Symlink && stat.mode != node.metadata.mode {
-        differences.push(format!("mode is {:o}, not {:o}", stat.mode, node.metadata.mode));
-    }
-    if stat.mtime != node.metadata.mtime {
-        differences.push("modification time differs".into());
-    }
+    differences.extend(directory.differences(name, &node.metadata, &context.owners)?);
     match node.kind {
         NodeKind::Symlink if directory.read_link(name)? != node.target => {
             differences.push("link target differs".into())

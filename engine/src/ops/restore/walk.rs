@@ -8,7 +8,7 @@ use super::filter::{Filter, Verdict};
 use super::place::OpenDirectory;
 use super::window::{FileState, LinkState, WINDOWS, Window};
 use super::{Context, add};
-use crate::error::{EngineError, Result};
+use crate::error::{EngineError, ErrorKind, Result};
 use crate::model::{ChunkRef, Content, LinkGroup, Metadata, Node, NodeKind, Snapshot};
 use crate::monitor::ItemAction;
 use crate::ops::browse::{Descend, Visit, components, find_node, walk};
@@ -324,6 +324,11 @@ impl<'a> Restorer<'a> {
             Ok(()) => {
                 let problems = directory.apply_metadata(&node.name, &node.metadata, node.kind, &self.context.owners);
                 problems.into_iter().for_each(|problem| self.context.problems.add(path, problem));
+                let after = directory.stat(&node.name);
+                if !after.is_ok_and(|stat| stat.is_some_and(|stat| self.is_same_other(directory, node, &stat))) {
+                    let what = if node.kind == NodeKind::Symlink { "link target" } else { "device number" };
+                    self.context.problems.add(path, format!("after the restore: {what} differs"));
+                }
             }
             Err(error) => self.context.problems.add(path, error.to_string()),
         }
@@ -425,6 +430,11 @@ impl<'a> Restorer<'a> {
             None => {}
         }
         directory.hard_link(from, name, &link.node.name)?;
+        let after = directory.stat(&link.node.name)?.map(|stat| stat.identity());
+        if after != source {
+            directory.remove(&link.node.name)?;
+            return Err(EngineError::new(ErrorKind::Unsupported, "the file system made a copy instead of a hard link"));
+        }
         Ok(true)
     }
 
