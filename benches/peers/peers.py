@@ -110,7 +110,17 @@ class Repo:
         known = subprocess.run([s.bin, "forget", "--help"], stdin=subprocess.DEVNULL, capture_output=True).returncode == 0
         return [s.bin, "forget", "-q", "--keep-last", "1", "--prune", "--grace", "0", "--max-unused", "5%"] if known else None
 
-TOOLS = {c.name: c for c in (Limit, Restic, Rustic, Borg, Bupstash, Repo)}
+class RepoKey(Repo):
+    """The same, opened by a key file as bupstash is, and not by a password as restic and borg are."""
+    name = "repo-key"
+    def __init__(s, d):
+        super().__init__(d)
+        s.bin = binary("repo")
+        del s.env["REPO_PASSWORD"]
+        s.env["REPO_KEY_FILE"] = str(d / "key")
+
+TOOLS = {c.name: c for c in (Limit, Restic, Rustic, Borg, Bupstash, Repo, RepoKey)}
+PEERS, OURS = ("restic", "rustic", "borg", "bupstash"), ("repo", "repo-key")
 
 def place(src, dst):
     """Make dst equal to src; unchanged files keep inode and times (rsync decides by content)."""
@@ -138,12 +148,34 @@ def steps(tool, data, out):
     yield "check", tool.check(), None
     yield "prune", tool.prune(), None
 
+def table(rows, names):
+    """The medians in Markdown: wall s (cpu s, rss MiB, repository MiB), and ours by the best of the peers."""
+    ours = [t for t in names if t in OURS]
+    lines = ["| data | step | " + " | ".join(names) + "".join(f" | {t} by the best" for t in ours) + " |",
+             "|---|---|" + "---|" * (len(names) + len(ours))]
+    for ds in dict.fromkeys(r["dataset"] for r in rows):
+        for st in dict.fromkeys(r["step"] for r in rows):
+            walls, cells = {}, []
+            for t in names:
+                rs = [r for r in rows if (r["dataset"], r["step"], r["tool"]) == (ds, st, t)]
+                if not rs: cells.append("–"); continue
+                m = {k: statistics.median(r[k] for r in rs) for k in ("wall", "cpu", "rss", "repo")}
+                walls[t] = m["wall"]
+                cells.append(f"{m['wall']:.2f} ({m['cpu']:.2f}, {m['rss']:.0f}, {m['repo']:.0f})")
+            best = min((walls[t] for t in PEERS if t in walls), default=None)
+            cells += [f"{walls[t] / best:.2f}" if best and t in walls else "–" for t in ours]
+            lines.append(f"| {ds} | {st} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument("datasets", nargs="+"); ap.add_argument("--tools", default="limit,restic,rustic,borg,bupstash,repo")
+    ap.add_argument("datasets", nargs="*"); ap.add_argument("--table", nargs="+", metavar="JSONL", help="measure nothing, print the table of these rows"); ap.add_argument("--tools", default="limit,restic,rustic,borg,bupstash,repo,repo-key")
     ap.add_argument("--work", default=os.path.join(tempfile.gettempdir(), "peers-bench")); ap.add_argument("--runs", type=int, default=1); ap.add_argument("--json")
     a = ap.parse_args()
-    names = [t for t in a.tools.split(",") if t == "limit" or shutil.which(binary(t))]
+    names = [t for t in a.tools.split(",") if t == "limit" or shutil.which(TOOLS[t](Path()).bin)]
+    if a.table:
+        rows = [json.loads(line) for file in a.table for line in open(file)]
+        print(table(rows, [t for t in a.tools.split(",") if any(r["tool"] == t for r in rows)])); return 0
     rows, bad = [], False
     if a.json: Path(a.json).write_text("")
     for spec in a.datasets:
@@ -169,14 +201,7 @@ def main():
                     print(f"{name:8} {t:9} {step:10} {wall:8.2f} s  cpu {cpu:8.2f} s  rss {rss:7.0f} MiB  repo {row['repo']:8.1f} MiB"
                           + ("" if row.get("intact", True) else "  NOT INTACT"), flush=True)
     shutil.rmtree(a.work, ignore_errors=True)
-    print("\nmedian wall s (cpu s, rss MiB)")
-    for ds in dict.fromkeys(r["dataset"] for r in rows):
-        for st in dict.fromkeys(r["step"] for r in rows):
-            line = [f"{ds:8} {st:10}"]
-            for t in names:
-                rs = [r for r in rows if (r["dataset"], r["step"], r["tool"]) == (ds, st, t)]
-                if rs: m = lambda k: statistics.median(r[k] for r in rs); line.append(f"{t} {m('wall'):.2f} ({m('cpu'):.2f}, {m('rss'):.0f}, {m('repo'):.0f}M)")
-            print("  ".join(line))
+    print("\n" + table(rows, names))
     return 1 if bad else 0
 
 if __name__ == "__main__":
