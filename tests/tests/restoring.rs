@@ -327,18 +327,21 @@ fn verify_counts_the_files() {
     assert_eq!(run.summary()["files_verified"], files, "{run}");
 }
 
+/// Bug: where chunks of zeros ended within a block, the block was written; how many did depended on the keys of the
+/// repository, which say where zeros are cut. Cause: only whole blocks counted.
 #[test]
 fn sparse_makes_holes_of_zeros() {
     let scratch = Scratch::new();
     let source = scratch.tree("source");
-    write(source.join("zeros"), [vec![0; 8 << 20], noise(1, 100_000), vec![0; 4 << 20]].concat());
+    // Behind the first bytes no chunk begins where a block does.
+    write(source.join("zeros"), [noise(2, 999), vec![0; 8 << 20], noise(1, 100_000), vec![0; 4 << 20]].concat());
     scratch.snapshot(&source);
     let what = format!("latest:{}", source.display());
     for (option, few) in [("--owner=ids", false), ("--sparse", true)] {
         let target = scratch.file(format!("target{option}"));
         scratch.run_words(words!["restore", what, "--target", target, option]).ok();
         let blocks = fs::metadata(target.join("zeros")).expect("there").blocks() * 512;
-        assert_eq!(blocks < (1 << 20), few, "{option}: {blocks}");
+        assert_eq!(blocks < 160 << 10, few, "{option}: {blocks}");
         assert_same_with(&["--no-root", "--content-only"], &source, &target);
     }
 }

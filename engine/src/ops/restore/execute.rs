@@ -13,7 +13,7 @@ use crate::model::ChunkRef;
 use crate::repository::{OpenSegment, Place, SegmentKey, SegmentPlace, SegmentReader};
 use crate::target::TargetFile;
 
-/// Zeros that a restore leaves out are whole blocks of this many bytes.
+/// Zeros that a restore leaves out lie in blocks of this many bytes.
 const BLOCK_BYTES: usize = 4096;
 
 /// What a thread needs again and again.
@@ -175,14 +175,15 @@ fn write(context: &Context<'_>, file: &FileState<'_>, offset: u64, bytes: &[u8])
     Ok(())
 }
 
-/// Writes all but whole blocks of zeros.
+/// Writes all but blocks of zeros. Where bytes end within a block, its part of them is left out as well: chunks end
+/// anywhere, and what nobody writes is zero in the end.
 fn write_sparse(handle: &TargetFile, bytes: &[u8], at: u64) -> Result<()> {
     let mut position = 0;
     while position < bytes.len() {
         let to_boundary = BLOCK_BYTES - ((at as usize + position) % BLOCK_BYTES);
         let end = bytes.len().min(position + to_boundary);
         let block = &bytes[position..end];
-        if block.len() < BLOCK_BYTES || block.iter().any(|&byte| byte != 0) {
+        if block.iter().any(|&byte| byte != 0) {
             handle.write_at(block, at + position as u64)?;
         }
         position = end;
