@@ -83,6 +83,8 @@ pub struct Index {
     /// Packs that it does not list, whatever index objects say; and those of them that index objects do list.
     pub(super) without: HashSet<PackId>,
     pub(super) left_out: HashSet<PackId>,
+    /// The only packs whose footers are looked into; `None`: all that it does not list.
+    pub(crate) recoverable: Option<HashSet<PackId>>,
     /// Packs in which chunks were found through their footers only.
     found_by_footers: Mutex<HashSet<PackId>>,
 }
@@ -148,7 +150,8 @@ impl Repository {
         let mut store = self.private_store()?;
         let mut import = store.import(false).map_err(store_error)?;
         for (id, len) in packs {
-            if index.has_pack(&id)? {
+            let is_left_out = index.recoverable.as_ref().is_some_and(|packs| !packs.contains(&id));
+            if is_left_out || index.has_pack(&id)? {
                 continue;
             }
             // A pack that can't be read costs what it holds, not what others hold.
@@ -187,6 +190,7 @@ impl Index {
             taken_out: HashSet::new(),
             without: HashSet::new(),
             left_out: HashSet::new(),
+            recoverable: None,
             found_by_footers: Mutex::default(),
         }
     }

@@ -8,7 +8,7 @@ use engine::storage::ObjectName;
 use engine::{ErrorKind, Result};
 
 use super::campaign::{Campaign, copy_cache, in_parallel, pools, restart, tear_cache};
-use super::client::{Ledger, Machine, Verb, drop_cache};
+use super::client::{Ledger, Machine, Repair, Verb, drop_cache};
 use super::disk::{Disk, Power};
 use super::oracle::{self, FIRST_LARGE};
 use super::random::Random;
@@ -33,6 +33,17 @@ enum Before {
     Done(Verb),
     /// The verb died when it was about to put the last object of that kind; its machine was started anew.
     DiedPutting(Verb, Which),
+    /// The same, but the object is there; it is not durable, and there was no power cut.
+    Unanswered(Verb, Which),
+    /// The newest index object is gone, or half of it, by nobody's fault.
+    Harmed(Harm),
+}
+
+/// What became of an index object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Harm {
+    Gone,
+    Cut,
 }
 
 const AT_ONCE: Verb = Verb::Prune { at_once: true, revoke: true };
@@ -63,7 +74,7 @@ pub fn situations() -> Vec<Situation> {
         and(two(), &[Done(Verb::Stream(2)), Done(Verb::Forget(0)), Done(Verb::Forget(0)), DiedPutting(AT_ONCE, which)])
     };
     let situation = |name, before, verb| Situation { name, before, verb };
-    vec![
+    let mut all = vec![
         situation("init", vec![], Verb::Init),
         situation("first snapshot of a stream", vec![first()], Verb::Stream(1)),
         situation("first snapshot of a tree", vec![first()], Verb::Tree(0)),
@@ -117,6 +128,49 @@ pub fn situations() -> Vec<Situation> {
             and(dead(INDEX), &[DiedPutting(Verb::Stream(3), SNAPSHOT)]),
             Verb::Stream(3),
         ),
+    ];
+    all.extend(repairs());
+    all
+}
+
+/// Those of damaged repositories, in which repairs are stopped.
+fn repairs() -> Vec<Situation> {
+    use Before::{DiedPutting, Done, Harmed, Unanswered};
+    let repair = || Verb::Repair(Repair::Index);
+    let with = |more: &[Before]| {
+        let mut before = vec![Done(Verb::Init), Done(Verb::Stream(1)), Done(Verb::Tree(0)), Done(Verb::Stream(2))];
+        before.extend_from_slice(more);
+        before
+    };
+    let pruning =
+        |which, harm| with(&[Done(Verb::Forget(0)), Done(Verb::Forget(0)), DiedPutting(AT_ONCE, which), Harmed(harm)]);
+    let situation = |name, before, verb| Situation { name, before, verb };
+    vec![
+        situation(
+            "prune goes on with a plan that may not last",
+            with(&[Done(Verb::Forget(0)), Unanswered(AT_ONCE, PLAN)]),
+            AT_ONCE,
+        ),
+        situation(
+            "prune goes on with a decision that may not last",
+            with(&[Done(Verb::Forget(0)), Unanswered(AT_ONCE, STATE)]),
+            AT_ONCE,
+        ),
+        situation("repair of nothing", with(&[]), repair()),
+        situation("repair of an index object that is gone", with(&[Harmed(Harm::Gone)]), repair()),
+        situation("repair of an index object that is cut", with(&[Harmed(Harm::Cut)]), repair()),
+        situation(
+            "repair of the index beside what a dead session left",
+            with(&[DiedPutting(Verb::ForcedTree(0), SNAPSHOT), Harmed(Harm::Gone)]),
+            repair(),
+        ),
+        situation("repair of the index beside a plan", pruning(STATE, Harm::Cut), repair()),
+        situation("repair of the index beside a sweep", pruning(INDEX, Harm::Cut), repair()),
+        situation("repair of the index beside removals", pruning(DONE, Harm::Gone), repair()),
+        situation("prune after a repair", with(&[Harmed(Harm::Cut), Done(repair()), Done(Verb::Forget(0))]), AT_ONCE),
+        situation("snapshot beside damage", with(&[Harmed(Harm::Cut)]), Verb::Tree(1)),
+        situation("repair of packs that are good", with(&[]), Verb::Repair(Repair::Packs)),
+        situation("repair of snapshots that are whole", with(&[]), Verb::Repair(Repair::Snapshots)),
     ]
 }
 
@@ -186,8 +240,15 @@ fn begin(campaign: &Campaign, situation: &Situation) -> std::result::Result<Begi
         match before {
             Before::Done(verb) => machine.run(verb).map_err(|error| format!("{verb:?}: {error}"))?,
             Before::DiedPutting(verb, which) => {
-                die_putting(&world, &machine, verb, *which).map_err(|error| format!("{verb:?}: {error}"))?;
+                die_putting(&world, &machine, verb, *which, Fate::DiesBefore)
+                    .map_err(|error| format!("{verb:?}: {error}"))?;
+                cut_and_restart(&world, &machine).map_err(|error| error.to_string())?;
             }
+            Before::Unanswered(verb, which) => {
+                die_putting(&world, &machine, verb, *which, Fate::AckLost)
+                    .map_err(|error| format!("{verb:?}: {error}"))?;
+            }
+            Before::Harmed(harm) => world.with_disk(|disk| disk.harm_newest_index(*harm == Harm::Gone)),
         }
     }
     world.plan(0, None);
@@ -207,16 +268,20 @@ fn begin(campaign: &Campaign, situation: &Situation) -> std::result::Result<Begi
 }
 
 /// Finds the last put of a kind by doing the verb in a copy, then does it and dies there.
-fn die_putting(world: &Arc<World>, machine: &Machine<'_>, verb: &Verb, which: Which) -> Result<()> {
+fn die_putting(world: &Arc<World>, machine: &Machine<'_>, verb: &Verb, which: Which, fate: Fate) -> Result<()> {
     let copy = World::new(1, world.disk());
     Machine { world: Arc::clone(&copy), ledger: Arc::default(), cache: machine.cache.clone(), ..*machine }.run(verb)?;
     let is_it = |step: &super::world::Step| step.request == Request::Put && which(step.name);
     let record = copy.record();
     // A session that takes over puts registers and index objects before: it is the last put that counts.
     let at = record.iter().rposition(is_it).unwrap_or(record.len());
-    world.plan(0, Some(Plan { at: at as u64, fate: Fate::DiesBefore }));
+    world.plan(0, Some(Plan { at: at as u64, fate }));
     let _ = machine.run(verb);
     world.plan(0, None);
+    Ok(())
+}
+
+fn cut_and_restart(world: &Arc<World>, machine: &Machine<'_>) -> Result<()> {
     world.power_cut(Power::Lost, &mut Random::new(0));
     let repository = machine.open()?;
     world.with_disk(|disk| restart(disk, &repository, None));
@@ -283,6 +348,9 @@ impl Run<'_> {
         world.pass(60);
         if let Ok(repository) = machine.open() {
             world.with_disk(|disk| restart(disk, &repository, None));
+        }
+        if self.situation.before.iter().any(|before| matches!(before, Before::Harmed(_))) {
+            oracle::judge_harmed(&machine, self.power == Power::Torn)?;
         }
         oracle::judge_all(&machine, self.power == Power::Torn)
     }

@@ -124,6 +124,30 @@ impl Disk {
         }
     }
 
+    /// An index object that would survive a power cut is damaged all the same, or gone. Which one.
+    pub fn harm_index(&mut self, random: &mut Random) -> Option<ObjectName> {
+        let is_victim =
+            |(name, object): &(&ObjectName, &Object)| family(**name) == ObjectFamily::Indexes && object.durable;
+        let names: Vec<ObjectName> = self.objects.iter().filter(is_victim).map(|(name, _)| *name).collect();
+        let name = *names.get(random.below(names.len()))?;
+        if random.happens(500) {
+            self.objects.remove(&name);
+        } else {
+            self.tear(name, random);
+        }
+        Some(name)
+    }
+
+    /// The index object that was put last is gone, or half of it.
+    pub fn harm_newest_index(&mut self, is_gone: bool) {
+        let indexes = self.objects.iter().filter(|(name, _)| family(**name) == ObjectFamily::Indexes);
+        let Some(name) = indexes.max_by_key(|(_, object)| object.born).map(|(name, _)| *name) else { return };
+        match self.objects.get_mut(&name) {
+            Some(object) if !is_gone => object.bytes = object.bytes[..object.bytes.len() / 2].into(),
+            _ => drop(self.objects.remove(&name)),
+        }
+    }
+
     /// The power is cut and comes back: what is there now is durable.
     pub fn power_cut(&mut self, power: Power, random: &mut Random) {
         let unsynced: Vec<ObjectName> =

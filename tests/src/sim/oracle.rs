@@ -8,7 +8,7 @@ use engine::ops::{self, CheckOptions, ReadData, SnapshotFilter, list_snapshots};
 use engine::repository::{Index, Repository};
 use engine::{ErrorKind, Result};
 
-use super::client::{Machine, Verb, restored};
+use super::client::{Machine, Repair, Verb, restored};
 use super::material::{self, FIRST_TREE, Trees};
 
 /// What does not hold.
@@ -47,6 +47,40 @@ pub fn judge_all(machine: &Machine<'_>, may_be_torn: bool) -> Verdict {
     judge(machine, may_be_torn)?;
     verbs_work(machine, may_be_torn)?;
     judge(machine, may_be_torn)
+}
+
+/// Looks at a repository of which an index object was damaged: all restores before any repair, the repairs end, and then
+/// nothing is damaged.
+///
+/// # Errors
+/// What does not hold.
+pub fn judge_harmed(machine: &Machine<'_>, may_be_torn: bool) -> Verdict {
+    let repository = open(machine)?;
+    let index = repository.load_index(&Silent).map_err(|error| format!("the index does not load: {error}"))?;
+    promises_hold(machine, &repository, &index).map_err(|what| format!("beside a damaged index object: {what}"))?;
+    listed_restore(machine, &repository, &index).map_err(|what| format!("beside a damaged index object: {what}"))?;
+    match mend(machine) {
+        // Beside a register that a power cut tore, nothing goes on before a person has looked.
+        Err(_) if may_be_torn => {}
+        other => other?,
+    }
+    judge(machine, may_be_torn)
+}
+
+/// Repairs, and lets prunes finish that are in the way: these stop behind that if something is damaged still.
+fn mend(machine: &Machine<'_>) -> Verdict {
+    let mut last = Ok(());
+    for _ in 0..3 {
+        last = [Repair::Index, Repair::Packs, Repair::Snapshots].into_iter().try_for_each(|which| {
+            machine.run(&Verb::Repair(which)).map_err(|error| format!("repair of {which:?}: {error}"))
+        });
+        let pruned = machine.run(&Verb::Prune { at_once: false, revoke: true });
+        if last.is_ok() && pruned.is_ok() {
+            return Ok(());
+        }
+        last = last.and(pruned.map_err(|error| format!("prune between repairs: {error}")));
+    }
+    last
 }
 
 fn open(machine: &Machine<'_>) -> std::result::Result<Repository, String> {

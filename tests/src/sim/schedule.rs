@@ -23,6 +23,8 @@ pub struct Weather {
     pub power_cut: u32,
     /// A list is stale, or is torn in two by others' requests.
     pub stale: u32,
+    /// An index object is damaged or lost, once in a run.
+    pub harm: u32,
 }
 
 /// Whose turn it is.
@@ -138,6 +140,9 @@ impl Schedule {
                 inner.note(format!("{hours} hours go by"));
             }
             inner.note(format!("client {client} is suspended"));
+        }
+        if !inner.harmed && self.random.happens(self.weather.harm) {
+            inner.harm(&mut self.random);
         }
         if self.cuts_left > 0 && self.random.happens(self.weather.power_cut) {
             self.cuts_left -= 1;

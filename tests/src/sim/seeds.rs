@@ -128,6 +128,12 @@ impl<'a> Seeds<'a> {
         world.with_disk(|disk| restart(disk, keys, None));
         let cache = self.campaign.new_cache();
         let machine = self.campaign.machine(world, machine.client, cache.clone(), &machine.ledger);
+        if world.is_harmed() {
+            if let Err(what) = oracle::judge_harmed(&machine, false) {
+                drop_cache(&cache);
+                return Err(what);
+            }
+        }
         let verdict = if with_verbs { oracle::judge_all(&machine, false) } else { oracle::judge(&machine, false) };
         drop_cache(&cache);
         verdict
@@ -179,8 +185,9 @@ fn clocks(clients: usize, random: &mut Random) -> Vec<i64> {
 
 fn weather(random: &mut Random) -> Weather {
     let calm = Weather { switch: 20 + random.below(600) as u32, sleeps: 5, stale: 100, ..Weather::default() };
-    match random.below(4) {
+    match random.below(5) {
         0 => calm,
+        4 => Weather { dies: 5, fails: 3, ack_lost: 10, late: 5, harm: 10, ..calm },
         1 => Weather { dies: 10, ..calm },
         2 => Weather { fails: 10, ack_lost: 20, late: 10, ..calm },
         _ => Weather { dies: 5, fails: 3, ack_lost: 10, late: 5, power_cut: 5, ..calm },

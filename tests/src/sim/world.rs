@@ -114,6 +114,8 @@ pub(super) struct Inner {
     pub(super) bug: Option<Bug>,
     /// Power cuts so far.
     pub(super) cuts: u64,
+    /// Whether an index object was damaged.
+    pub(super) harmed: bool,
     pub(super) record: Vec<Step>,
     notes: Vec<(usize, String)>,
     /// Requests that were not answered and may still be executed.
@@ -140,6 +142,7 @@ impl World {
             schedule: None,
             bug: None,
             cuts: 0,
+            harmed: false,
             record: Vec::new(),
             notes: Vec::new(),
             late: Vec::new(),
@@ -230,6 +233,11 @@ impl World {
     /// The power is cut and comes back. Whoever had a request under way hears of it.
     pub fn power_cut(&self, power: Power, random: &mut Random) {
         self.lock().power_cut(power, random);
+    }
+
+    /// Whether an index object was damaged, by nobody's fault.
+    pub fn is_harmed(&self) -> bool {
+        self.lock().harmed
     }
 
     /// A remark between the steps of the record.
@@ -346,6 +354,13 @@ impl Inner {
         self.cuts += 1;
         self.late.clear();
         self.actors.iter_mut().for_each(|actor| actor.held.clear());
+    }
+
+    pub(super) fn harm(&mut self, random: &mut Random) {
+        if let Some(name) = self.disk.harm_index(random) {
+            self.harmed = true;
+            self.note(format!("{name} is damaged"));
+        }
     }
 
     /// An unanswered request is executed after all.

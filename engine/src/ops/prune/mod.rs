@@ -318,6 +318,11 @@ impl Run<'_> {
         let Some(plan) = open.plan() else {
             return Err(EngineError::damaged(format!("plan {} of prune can't be read", open.number())));
         };
+        // Whoever put them may have died before they would last, and what follows from them does.
+        self.repository.storage().persist(ObjectName::PrunePlan(plan.number))?;
+        if open.verdict().is_some() {
+            self.repository.storage().persist(ObjectName::PruneState(plan.number))?;
+        }
         let round = self.finish(plan, open.verdict())?;
         if round == Round::Ended && self.report.waiting_for.is_empty() {
             self.report.plans_resumed += 1;

@@ -102,7 +102,10 @@ impl Run<'_> {
         if let Some((session, why)) = index.sessions().damaged().first() {
             return Err(refused(format!("object {}: {why}", ObjectName::Register(*session))));
         }
-        if let Some((_, error)) = index.damaged().first() {
+        // Which of them a repair replaced, only a look at all of them says.
+        if !index.damaged().is_empty()
+            && let Some((_, error)) = repository.load_index_anew(self.monitor)?.damaged().first()
+        {
             return Err(refused(error.to_string()));
         }
         let mut set = read_snapshots(repository, index.sessions())?;

@@ -33,6 +33,14 @@ struct IndexHead {
     names_swept: bool,
 }
 
+/// What the rewriting knows of all index objects.
+struct IndexHeads {
+    sessions: SessionTable,
+    heads: Vec<IndexHead>,
+    /// Damaged ones, and why.
+    unreadable: Vec<(IndexId, EngineError)>,
+}
+
 impl Run<'_> {
     /// G8 and G9: removes packs, and what names them before; bytes that were freed. `swept` ascends.
     ///
@@ -94,9 +102,13 @@ impl Run<'_> {
     }
 
     fn put_rewritten(&self, session: &Session, swept: &[PackId]) -> Result<Vec<IndexId>> {
-        let (sessions, heads) = self.index_heads(swept)?;
+        let IndexHeads { sessions, heads, unreadable } = self.index_heads(swept)?;
         let committed = || heads.iter().filter(|head| sessions.is_committed(head.session));
         let replaced: HashSet<IndexId> = committed().flat_map(|head| head.replaces.iter().copied()).collect();
+        if let Some((_, error)) = unreadable.iter().find(|(id, _)| !replaced.contains(id)) {
+            let text = format!("{error}; packs are removed only when nothing can name them any more");
+            return Err(EngineError::new(ErrorKind::Damaged, text));
+        }
         let counts = |head: &&IndexHead| sessions.is_committed(head.session) && !replaced.contains(&head.id);
         let naming: Vec<IndexId> = heads.iter().filter(counts).filter(|head| head.names_swept).map(|h| h.id).collect();
         let mut garbage: Vec<IndexId> = heads.iter().map(|head| head.id).filter(|id| replaced.contains(id)).collect();
@@ -105,6 +117,7 @@ impl Run<'_> {
             // What was replaced before and is still there stays replaced, also when what replaced it goes.
             self.put_remaining(session, &naming, garbage.clone(), swept)?;
         }
+        garbage.extend(unreadable.iter().map(|(id, _)| *id));
         garbage.extend(heads.iter().filter(|head| sessions.is_revoked(head.session)).map(|head| head.id));
         garbage.sort_unstable();
         garbage.dedup();
@@ -112,7 +125,7 @@ impl Run<'_> {
     }
 
     /// Reads every index object, and keeps little of it.
-    fn index_heads(&self, swept: &[PackId]) -> Result<(SessionTable, Vec<IndexHead>)> {
+    fn index_heads(&self, swept: &[PackId]) -> Result<IndexHeads> {
         let repository = self.repository;
         let sessions = SessionTable::load(repository)?;
         let mut listed = Vec::new();
@@ -123,17 +136,26 @@ impl Run<'_> {
         })?;
         self.monitor.stage("reading index", Some(listed.len() as u64), None);
         let head = |id: &IndexId| {
-            let object = repository.read_index(*id)?;
+            let object = match repository.read_index(*id) {
+                Err(error) if error.kind() == ErrorKind::Damaged => return Ok(Err((*id, error))),
+                other => other?,
+            };
             self.monitor.advance(1, 0);
-            Ok(IndexHead {
+            Ok(Ok(IndexHead {
                 id: *id,
                 session: object.session,
                 replaces: object.replaces,
                 names_swept: object.packs.iter().any(|pack| swept.binary_search(&pack.id).is_ok()),
-            })
+            }))
         };
-        let heads = listed.par_iter().map(head).collect::<Result<Vec<_>>>()?;
-        Ok((sessions, heads))
+        let (mut heads, mut unreadable) = (Vec::with_capacity(listed.len()), Vec::new());
+        for read in listed.par_iter().map(head).collect::<Result<Vec<_>>>()? {
+            match read {
+                Ok(head) => heads.push(head),
+                Err(damaged) => unreadable.push(damaged),
+            }
+        }
+        Ok(IndexHeads { sessions, heads, unreadable })
     }
 
     /// Puts the rows of `naming` without swept packs; the first object names what is replaced.

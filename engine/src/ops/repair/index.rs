@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Owners, RepairOptions, add_records, begin, put_index, stop_if_asked};
+use super::{Owners, RepairOptions, add_records, begin_beside_sweep, put_index, stop_if_asked};
 use crate::clock::Clock;
 use crate::compress::Decompressor;
 use crate::error::{ErrorKind, Result};
@@ -13,7 +13,7 @@ use crate::monitor::{Monitor, Problem};
 use crate::ops::browse::{Descend, Visit, content_key, walk};
 use crate::ops::pack::{list_packs, read_pack};
 use crate::repository::{
-    ChunkReader, ContentReader, Index, Repository, Session, SessionTable, read_snapshot, read_snapshots,
+    ChunkReader, ContentReader, Index, Plans, Repository, Session, SessionTable, read_snapshot, read_snapshots,
 };
 use crate::storage::ObjectName;
 
@@ -52,13 +52,13 @@ pub fn repair_index(
     clock: &dyn Clock,
     monitor: &dyn Monitor,
 ) -> Result<IndexRepair> {
-    let (_, plan) = examine(repository, monitor)?;
+    let (_, plan) = examine(repository, &Plans::load(repository)?, monitor)?;
     if options.dry_run || plan.is_empty() {
         return Ok(plan);
     }
-    let session = begin(repository, options, clock)?;
+    let session = begin_beside_sweep(repository, options, clock)?;
     // Once more, now that a prune that begins would see this session.
-    let done = examine(repository, monitor).and_then(|(lengths, plan)| {
+    let done = examine(repository, session.plans(), monitor).and_then(|(lengths, plan)| {
         write(repository, &session, &plan, &lengths, monitor)?;
         Ok(plan)
     });
@@ -75,9 +75,9 @@ pub fn repair_index(
     }
 }
 
-/// What there is to do, and the lengths of the packs.
-fn examine(repository: &Repository, monitor: &dyn Monitor) -> Result<(Vec<u64>, IndexRepair)> {
-    let index = repository.load_index_anew(monitor)?;
+/// What there is to do, and the lengths of the packs. What `plans` sweep is left alone: nothing needs it.
+fn examine(repository: &Repository, plans: &Plans, monitor: &dyn Monitor) -> Result<(Vec<u64>, IndexRepair)> {
+    let mut index = repository.load_index_anew(monitor)?;
     let owners = Owners::new(repository, &index)?;
     let (mut plan, mut lengths) = (IndexRepair::default(), Vec::new());
     let mut decompressor = Decompressor::default();
@@ -96,6 +96,9 @@ fn examine(repository: &Repository, monitor: &dyn Monitor) -> Result<(Vec<u64>, 
     monitor.stage("reading footers", Some(unlisted.len() as u64), None);
     for (id, len) in unlisted {
         stop_if_asked(monitor)?;
+        if plans.open().iter().any(|plan| plan.verdict().is_some() && plan.condemns(&id)) {
+            continue;
+        }
         match judge(repository, &index, &owners, &mut decompressor, id, len)? {
             Judged::List => {
                 plan.packs.push(id);
@@ -111,6 +114,8 @@ fn examine(repository: &Repository, monitor: &dyn Monitor) -> Result<(Vec<u64>, 
         monitor.advance(1, 0);
     }
     if !plan.packs.is_empty() {
+        // A chunk may be in what a dead session left as well, which is not to be listed.
+        index.recoverable = Some(plan.packs.iter().copied().collect());
         keep_needed(repository, &index, &mut plan, &mut lengths, monitor)?;
     }
     for (id, error) in index.damaged() {

@@ -15,11 +15,14 @@ pub use snapshots::{SnapshotRepair, SnapshotsRepair, repair_snapshots};
 use crate::clock::Clock;
 use crate::crypto::{SessionKeyRecord, hash};
 use crate::error::{EngineError, ErrorKind, Result};
-use crate::format::{Footer, IndexObject, encode_index};
-use crate::id::IndexId;
+use crate::format::{Footer, IndexObject, PruneState, PruneVerdict, encode_index};
+use crate::id::{IndexId, PruneId};
 use crate::monitor::Monitor;
-use crate::repository::{Index, OpenPlan, Repository, Session, SessionTable};
+use crate::repository::{Index, OpenPlan, Repository, Session, SessionTable, put_state};
 use crate::storage::ObjectName;
+
+/// How often a repair begins anew because prunes plan something meanwhile.
+const ATTEMPTS: usize = 5;
 
 /// How to repair.
 #[derive(Debug, Clone, Default)]
@@ -33,17 +36,38 @@ pub struct RepairOptions {
 }
 
 /// W1 and W2. A repair copies rows of index objects: behind a sweep that it did not see, they would make packs count
-/// that are gone. So it waits until no plan is open.
+/// that are gone. So it waits until no plan is open that was decided.
 fn begin(repository: &Repository, options: &RepairOptions, clock: &dyn Clock) -> Result<Session> {
-    let session = Session::begin(repository, &options.host, &options.program, clock)?;
+    let session = begin_beside_sweep(repository, options, clock)?;
     match session.plans().open().first().map(OpenPlan::number) {
         None => Ok(session),
         Some(number) => {
             session.give_up(repository);
-            let text = format!("prune {number} is not finished: run prune first, it goes on where that one stopped");
-            Err(EngineError::new(ErrorKind::InUse, text))
+            Err(in_the_way(number))
         }
     }
+}
+
+/// The same for a repair that heeds what an open plan sweeps. A plan that nobody has decided about is cancelled: its prune
+/// refuses what is damaged, and would wait for the repair as the repair for it.
+fn begin_beside_sweep(repository: &Repository, options: &RepairOptions, clock: &dyn Clock) -> Result<Session> {
+    for _ in 0..ATTEMPTS {
+        let session = Session::begin(repository, &options.host, &options.program, clock)?;
+        let mut open = session.plans().open().iter();
+        let Some(number) = open.find(|plan| plan.verdict().is_none()).map(OpenPlan::number) else { return Ok(session) };
+        let is_known = session.plans().open().iter().all(|plan| plan.plan().is_some());
+        session.give_up(repository);
+        if !is_known {
+            return Err(in_the_way(number));
+        }
+        put_state(repository, &PruneState { number, verdict: PruneVerdict::Cancelled })?;
+    }
+    Err(EngineError::new(ErrorKind::InUse, "other prunes are at work"))
+}
+
+fn in_the_way(number: PruneId) -> EngineError {
+    let text = format!("prune {number} is not finished: run prune first, it goes on where that one stopped");
+    EngineError::new(ErrorKind::InUse, text)
 }
 
 fn stop_if_asked(monitor: &dyn Monitor) -> Result<()> {
