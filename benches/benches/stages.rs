@@ -90,14 +90,7 @@ fn index_object(session: &Session, repository: &Repository) -> Vec<u8> {
             .collect(),
     });
     let packs = vec![PackRow { id: PackId::new([9; 32]), len: 128 << 20, segments: segments.collect() }];
-    let object = IndexObject {
-        session: session.id(),
-        sessions: vec![record],
-        packs,
-        replaces: Vec::new(),
-        lost: Vec::new(),
-        taken_out: Vec::new(),
-    };
+    let object = IndexObject { sessions: vec![record], packs, ..IndexObject::empty(session.id()) };
     encode_index(&object, repository.domain(), 0)
 }
 

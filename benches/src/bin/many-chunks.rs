@@ -85,14 +85,7 @@ fn write_indexes(repository: &Repository, place: &Path, count: u64) -> Result<(u
             std::fs::create_dir_all(path.parent().expect("packs are in directories"))?;
             File::create(path)?.set_len(row.len)?;
         }
-        let object = IndexObject {
-            session: session.id(),
-            sessions: vec![record.clone()],
-            packs: rows,
-            replaces: Vec::new(),
-            lost: Vec::new(),
-            taken_out: Vec::new(),
-        };
+        let object = IndexObject { sessions: vec![record.clone()], packs: rows, ..IndexObject::empty(session.id()) };
         let bytes = encode_index(&object, repository.domain(), 0);
         repository.storage().write_new(ObjectName::Index(IndexId::new(hash(&bytes))), &[&bytes])?;
         indexes += 1;

@@ -24,7 +24,8 @@ pub use forgotten::{ForgottenRecord, WhyForgotten, decode_forgotten, encode_forg
 pub use header::{HEADER_BYTES, ObjectKind};
 pub use index::{IndexObject, MAX_LOST, decode_index, encode_index};
 pub use pack::{
-    Footer, TAIL_BYTES, Tail, decode_footer, decode_tail, encode_footer, encode_tail, padme, segment_table_hash,
+    Footer, TAIL_BYTES, Tail, decode_footer, decode_tail, encode_footer, encode_tail, padme, segment_binding,
+    segment_table_hash,
 };
 pub use prune::{
     PruneDone, PrunePlan, PruneState, PruneVerdict, decode_done, decode_plan, decode_state, encode_done, encode_plan,

@@ -4,7 +4,9 @@ use minicbor::Decoder;
 
 use super::FormatError;
 use super::cbor::{MapWriter, Writer, Written, decoder, read_array, read_fixed, read_map, read_tuple, required};
-use crate::crypto::{DomainKeys, SEGMENT_OVERHEAD_BYTES, SESSION_KEY_RECORD_BYTES, SessionKeyRecord, hash_parts};
+use crate::crypto::{
+    DomainKeys, SEGMENT_OVERHEAD_BYTES, SESSION_KEY_RECORD_BYTES, SegmentBinding, SessionKeyRecord, hash_parts,
+};
 use crate::id::{ChunkId, DomainId, SessionId};
 use crate::limits;
 use crate::model::{ChunkKind, Compression, SegmentRow, Suite};
@@ -140,6 +142,17 @@ pub(super) fn unframe(frame: &[u8]) -> Result<&[u8], FormatError> {
 pub fn segment_table_hash(chunks: &[(ChunkId, u32)]) -> [u8; 32] {
     let (lengths, ids) = chunk_columns(chunks);
     hash_parts(&[&lengths, &ids])
+}
+
+/// What the seal of a segment binds.
+pub fn segment_binding(row: &SegmentRow) -> SegmentBinding {
+    SegmentBinding {
+        kind: row.kind,
+        suite: row.suite,
+        compression: row.compression,
+        plain_len: row.plain_len,
+        chunk_table_hash: segment_table_hash(&row.chunks),
+    }
 }
 
 fn chunk_columns(chunks: &[(ChunkId, u32)]) -> (Vec<u8>, Vec<u8>) {

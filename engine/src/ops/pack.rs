@@ -1,30 +1,14 @@
 //! Reading a pack whole, to see what of it is right: for those who check and who repair.
 
-use std::collections::BTreeMap;
-
 use crate::compress::Decompressor;
-use crate::crypto::{SegmentBinding, SessionKeyRecord, hash};
+use crate::crypto::{SessionKeyRecord, hash};
 use crate::error::{ErrorKind, Result};
-use crate::format::{self, Footer, segment_table_hash};
+use crate::format::{self, Footer, segment_binding};
 use crate::id::{ChunkId, PackId};
 use crate::limits;
 use crate::model::SegmentRow;
 use crate::repository::{Index, Repository, SegmentKey};
-use crate::storage::{ObjectFamily, ObjectName};
-
-/// All packs that are there, and their lengths in bytes.
-///
-/// # Errors
-/// `Io`.
-pub(super) fn list_packs(repository: &Repository) -> Result<BTreeMap<PackId, u64>> {
-    let mut packs = BTreeMap::new();
-    repository.storage().list(ObjectFamily::Packs, &mut |name, len| {
-        if let ObjectName::Pack(id) = name {
-            packs.insert(id, len);
-        }
-    })?;
-    Ok(packs)
-}
+use crate::storage::ObjectName;
 
 /// What reading a pack showed.
 pub(super) struct PackState {
@@ -144,14 +128,7 @@ pub(super) fn open_segment(
     decompressor: &mut Decompressor,
 ) -> Option<Vec<u8>> {
     let keys = repository.session_keys(record).ok()?;
-    let binding = SegmentBinding {
-        kind: row.kind,
-        suite: row.suite,
-        compression: row.compression,
-        plain_len: row.plain_len,
-        chunk_table_hash: segment_table_hash(&row.chunks),
-    };
-    let text = keys.open_segment(&binding, &mut sealed).ok()?;
+    let text = keys.open_segment(&segment_binding(row), &mut sealed).ok()?;
     let mut plain = Vec::new();
     decompressor.decompress(row.compression, text, row.plain_len, &mut plain).ok()?;
     Some(plain)

@@ -1,16 +1,16 @@
 //! Taking over what interrupted writers of this machine stored: PROTOCOL.md, chapter 3, A1 to A4.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::sessions::{INDEX_CHUNKS, SessionTable, has_died, put_register};
+use super::sessions::{INDEX_CHUNKS, SessionTable, end_session, has_died};
 use super::{Index, Repository, Session};
 use crate::crypto::SessionKeyRecord;
 use crate::error::{ErrorKind, Result};
-use crate::format::{IndexObject, SessionState};
+use crate::format::IndexObject;
 use crate::id::{IndexId, PackId, SessionId};
 use crate::model::PackRow;
 use crate::monitor::Silent;
-use crate::storage::{ObjectFamily, ObjectName};
+use crate::storage::ObjectName;
 
 /// Takes over what dead writers of this machine stored: from now on it belongs to `session`, which has just begun and
 /// has not loaded its index. How many writers there were.
@@ -36,7 +36,7 @@ pub(crate) fn adopt_dead_sessions(repository: &Repository, session: &mut Session
         repository,
         session,
         sessions: index.sessions(),
-        found: packs_that_are_there(repository)?,
+        found: repository.list_packs()?,
         pending: HashMap::new(),
         packs: Vec::new(),
         chunks: 0,
@@ -64,21 +64,10 @@ fn dead_sessions(repository: &Repository, host: &str) -> Result<Vec<SessionId>> 
 
 /// A1. Whether this put was the one that decided: what a prune revoked may be about to be swept.
 fn revoke(repository: &Repository, session: SessionId) -> Result<bool> {
-    match put_register(repository, session, SessionState::Revoked) {
-        Ok(decided) => Ok(decided.is_mine),
-        Err(error) if error.kind() == ErrorKind::Io => Err(error),
-        Err(_) => Ok(false),
+    match end_session(repository, session) {
+        Err(error) if error.kind() != ErrorKind::Io => Ok(false),
+        decided => decided,
     }
-}
-
-fn packs_that_are_there(repository: &Repository) -> Result<HashMap<PackId, u64>> {
-    let mut found = HashMap::new();
-    repository.storage().list(ObjectFamily::Packs, &mut |name, len| {
-        if let ObjectName::Pack(id) = name {
-            found.insert(id, len);
-        }
-    })?;
-    Ok(found)
 }
 
 /// Packs on their way from dead sessions to a living one.
@@ -87,7 +76,7 @@ struct Adoption<'a> {
     session: &'a mut Session,
     sessions: &'a SessionTable,
     /// Packs that are there and not taken yet, with their lengths in bytes.
-    found: HashMap<PackId, u64>,
+    found: BTreeMap<PackId, u64>,
     /// For the next index object: the keys of those who sealed the segments, and the packs.
     pending: HashMap<SessionId, SessionKeyRecord>,
     packs: Vec<PackRow>,
@@ -149,7 +138,6 @@ impl Adoption<'_> {
             return Ok(());
         }
         let object = IndexObject {
-            session: self.session.id(),
             sessions: std::mem::take(&mut self.pending).into_values().collect(),
             packs: std::mem::take(&mut self.packs),
             ..IndexObject::empty(self.session.id())

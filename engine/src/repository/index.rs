@@ -2,7 +2,7 @@
 
 mod losses;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, OnceLock};
 
 use super::rows::{Rows, SegmentView, StoreResult};
@@ -121,6 +121,20 @@ impl Repository {
         Ok((id, bytes.len() as u64))
     }
 
+    /// All packs that are there, and their lengths in bytes.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(crate) fn list_packs(&self) -> Result<BTreeMap<PackId, u64>> {
+        let mut packs = BTreeMap::new();
+        self.storage().list(ObjectFamily::Packs, &mut |name, len| {
+            if let ObjectName::Pack(id) = name {
+                packs.insert(id, len);
+            }
+        })?;
+        Ok(packs)
+    }
+
     /// Reads and opens the footer of a pack of `len` bytes.
     ///
     /// # Errors
@@ -141,15 +155,9 @@ impl Repository {
     /// A private store of all packs that `index` does not list, whoever wrote them and however that ended: a chunk
     /// that its id proves may always be read, if only never built upon.
     fn recover_from_footers(&self, index: &Index) -> Result<Store> {
-        let mut packs = Vec::new();
-        self.storage().list(ObjectFamily::Packs, &mut |name, len| {
-            if let ObjectName::Pack(id) = name {
-                packs.push((id, len));
-            }
-        })?;
         let mut store = self.private_store()?;
         let mut import = store.import(false).map_err(store_error)?;
-        for (id, len) in packs {
+        for (id, len) in self.list_packs()? {
             let is_left_out = index.recoverable.as_ref().is_some_and(|packs| !packs.contains(&id));
             if is_left_out || index.has_pack(&id)? {
                 continue;
@@ -158,14 +166,7 @@ impl Repository {
             let Ok(footer) = self.read_footer(id, len) else { continue };
             let Some(session) = footer.sessions.first().map(|record| record.session()) else { continue };
             let packs = vec![PackRow { id, len, segments: footer.segments }];
-            let object = IndexObject {
-                session,
-                sessions: footer.sessions,
-                packs,
-                replaces: Vec::new(),
-                lost: Vec::new(),
-                taken_out: Vec::new(),
-            };
+            let object = IndexObject { sessions: footer.sessions, packs, ..IndexObject::empty(session) };
             import.add(IndexId::new(*id.as_bytes()), &object).map_err(store_error)?;
         }
         import.finish().map_err(store_error)?;
@@ -248,11 +249,6 @@ impl Index {
         let place = self.find(id)?;
         let missing = || EngineError::new(ErrorKind::Missing, format!("no pack holds chunk {id}"));
         place.ok_or_else(missing).and_then(|place| self.note_recovered(place))
-    }
-
-    /// Whether a chunk was asked for that no index object lists.
-    pub fn needed_footers(&self) -> bool {
-        self.recovered.get().is_some()
     }
 
     /// Whether an index object that counts lists the chunk: only then may a writer build on it.

@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 use super::{Case, Operation, Tried, assert_bytes, bytes, hex, list, number, object, session_of, small};
 use crate::compress::Decompressor;
 use crate::crypto::testing::Given;
-use crate::crypto::{Keys, SegmentBinding, SessionKeyRecord, SessionKeys, hash};
+use crate::crypto::{Keys, SessionKeyRecord, SessionKeys, hash};
 use crate::format::testing::{rows, unframe};
 use crate::format::{
     Footer, ObjectKind, TAIL_BYTES, Tail, decode_footer, decode_index, decode_tail, encode_footer, encode_index,
-    encode_tail, padme, segment_table_hash,
+    encode_tail, padme, segment_binding,
 };
 use crate::id::{ChunkId, DomainId};
 use crate::model::{ChunkKind, Compression, SegmentRow, Suite};
@@ -27,20 +27,10 @@ pub(super) const INDEX: [Operation; 3] =
 
 type Opened<T> = Result<T, Box<dyn std::error::Error>>;
 
-fn binding(row: &SegmentRow) -> SegmentBinding {
-    SegmentBinding {
-        kind: row.kind,
-        suite: row.suite,
-        compression: row.compression,
-        plain_len: row.plain_len,
-        chunk_table_hash: segment_table_hash(&row.chunks),
-    }
-}
-
 /// The plaintext of a segment, each chunk checked against its id.
 fn open_row(row: &SegmentRow, sealed: &[u8], session: &SessionKeys, keys: &Keys, domain: DomainId) -> Opened<Vec<u8>> {
     let mut sealed = sealed.to_vec();
-    let text = session.open_segment(&binding(row), &mut sealed)?;
+    let text = session.open_segment(&segment_binding(row), &mut sealed)?;
     let mut plain = Vec::new();
     Decompressor::default().decompress(row.compression, text, row.plain_len, &mut plain)?;
     let domain = keys.domain(domain);
@@ -71,7 +61,7 @@ fn seal(keys: &Keys, session: &SessionKeys, inputs: &serde_json::Map<String, Val
         plain_len: chunks.iter().map(Vec::len).sum::<usize>() as u32,
         chunks: chunks.iter().map(|chunk| (domain.chunk_id(kind, chunk), chunk.len() as u32)).collect(),
     };
-    let aad = session.aad_of(&binding(&row));
+    let aad = session.aad_of(&segment_binding(&row));
     let mut buffer = vec![0; 24];
     buffer.extend(bytes(&inputs["payload"]));
     let drawn = |name| inputs.get(name).map(bytes);
@@ -80,7 +70,7 @@ fn seal(keys: &Keys, session: &SessionKeys, inputs: &serde_json::Map<String, Val
         let random: Vec<&[u8]> = random.iter().map(Vec::as_slice).collect();
         let nonce: Vec<&[u8]> = nonce.iter().map(Vec::as_slice).collect();
         let _given = Given::new(&random, &nonce);
-        session.seal_segment(&binding(&row), &mut buffer);
+        session.seal_segment(&segment_binding(&row), &mut buffer);
     }
     row.sealed_len = buffer.len() as u32;
     (row, buffer, aad)

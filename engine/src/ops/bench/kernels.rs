@@ -9,12 +9,12 @@ use crate::chunker::DataChunker;
 use crate::compress::{Compressor, Decompressor};
 use crate::crypto::{Secret, SegmentBinding, hash};
 use crate::error::{EngineError, ErrorKind, Result};
-use crate::format::{IndexObject, encode_index};
-use crate::id::{ChunkId, DomainId, IndexId, PackId};
+use crate::format::IndexObject;
+use crate::id::{ChunkId, DomainId, PackId};
 use crate::model::{ChunkKind, Compression, PackRow, SegmentRow, Suite};
 use crate::ops::{CipherChoice, InitOptions, init};
 use crate::repository::{Repository, Session};
-use crate::storage::{MemoryStorage, ObjectName};
+use crate::storage::MemoryStorage;
 
 /// How long a kernel runs at least before it is judged, in nanoseconds.
 const ROUND_NANOSECONDS: u64 = 20_000_000;
@@ -259,16 +259,8 @@ pub(super) fn of_index(meter: &mut Meter<'_>, repository: &Repository) -> Result
             .collect(),
     });
     let packs = vec![PackRow { id: PackId::new([9; 32]), len: 16 << 20, segments: segments.collect() }];
-    let object = IndexObject {
-        session: session.id(),
-        sessions: vec![record],
-        packs,
-        replaces: Vec::new(),
-        lost: Vec::new(),
-        taken_out: Vec::new(),
-    };
-    let bytes = encode_index(&object, repository.domain(), 0);
-    repository.storage().write_new(ObjectName::Index(IndexId::new(hash(&bytes))), &[&bytes])?;
+    let object = IndexObject { sessions: vec![record], packs, ..IndexObject::empty(session.id()) };
+    repository.put_index(&object, false)?;
     session.commit(repository, None)?;
     let index = repository.load_index(meter.tools.monitor)?;
     for (name, series) in [("look up a known chunk", "known"), ("look up a new chunk", "new")] {

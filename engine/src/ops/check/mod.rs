@@ -120,7 +120,7 @@ struct Check<'a> {
     damage: Damage,
     plans: Plans,
     /// Findings about packs that no index object lists, of sessions that are committed.
-    unlisted: Vec<usize>,
+    unlisted: Vec<(PackId, usize)>,
     /// Sessions without a register that can be read, of which something is needed.
     needed: HashSet<SessionId>,
 }

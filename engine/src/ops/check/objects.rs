@@ -5,7 +5,6 @@ use crate::error::{ErrorKind, Result};
 use crate::format::Footer;
 use crate::id::{SessionId, SnapshotId};
 use crate::model::Snapshot;
-use crate::ops::pack::list_packs;
 use crate::repository::{Index, SessionTable, read_done, read_intent, read_plan, read_snapshots, read_state};
 use crate::storage::{ObjectFamily, ObjectName};
 
@@ -76,7 +75,7 @@ impl Check<'_> {
     /// Packs that are there against packs that the index lists.
     pub(super) fn packs(&mut self, index: &Index) -> Result<Vec<ListedPack>> {
         let mut lengths = index_pack_lengths(index)?;
-        let listed = list_packs(self.repository)?;
+        let listed = self.repository.list_packs()?;
         self.report.packs = listed.len() as u64;
         let mut packs = Vec::with_capacity(listed.len());
         for (id, len) in listed {
@@ -140,7 +139,7 @@ impl Check<'_> {
                     // A prune that could not remove it, or a lost index object: the walk shows whether it is needed.
                     self.report.orphan_packs += 1;
                     let finding = self.find(name, "is in no index object, and not needed; prune will remove it", false);
-                    self.unlisted.push(finding);
+                    self.unlisted.push((id, finding));
                 }
                 false
             }
@@ -152,9 +151,10 @@ impl Check<'_> {
         })
     }
 
-    /// Packs that no index object lists are damage if something was found through their footers only.
+    /// A pack that no index object lists is damage if something was found through its footer only.
     pub(super) fn judge_unlisted(&mut self, index: &Index) {
-        for finding in std::mem::take(&mut self.unlisted).into_iter().filter(|_| index.needed_footers()) {
+        let needed = index.found_by_footers();
+        for (_, finding) in std::mem::take(&mut self.unlisted).into_iter().filter(|(id, _)| needed.contains(id)) {
             let finding = &mut self.report.findings[finding];
             finding.damage = true;
             finding.message = "is in no index object: one is missing; its chunks are found through it".into();

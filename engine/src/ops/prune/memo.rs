@@ -5,7 +5,7 @@
 //! and of those that came since at most all. If that is little enough, nothing would be copied. What a lost or a wrong
 //! memo costs is time or space, never a chunk: it can only say that there is nothing to do.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::plan::{Bounds, PruneProposal};
@@ -35,7 +35,7 @@ pub(super) struct Memo {
 
 impl Memo {
     /// Of a look that found nothing to do.
-    pub(super) fn new(snapshots: BTreeSet<SnapshotId>, packs: &HashMap<PackId, u64>, found: &PruneProposal) -> Self {
+    pub(super) fn new(snapshots: BTreeSet<SnapshotId>, packs: &BTreeMap<PackId, u64>, found: &PruneProposal) -> Self {
         let used = found.kept_bytes.saturating_sub(found.unused_bytes);
         Self { used, unused: found.unused_bytes, snapshots, packs: packs.keys().copied().collect() }
     }

@@ -6,9 +6,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::compress::Decompressor;
-use crate::crypto::{SegmentBinding, SessionKeyRecord};
+use crate::crypto::SessionKeyRecord;
 use crate::error::{EngineError, ErrorKind, Result};
-use crate::format::{Footer, segment_table_hash};
+use crate::format::{Footer, segment_binding};
 use crate::id::{ChunkId, PackId};
 use crate::model::{ChunkKind, SegmentRow};
 use crate::monitor::{Monitor, ProblemLog};
@@ -125,13 +125,7 @@ impl<'w, 'a> Copier<'w, 'a> {
         let repository = self.writer.repository();
         let record = sessions.iter().find(|record| record.session() == row.session).ok_or_else(damaged)?;
         let keys = repository.session_keys(record)?;
-        let binding = SegmentBinding {
-            kind: row.kind,
-            suite: row.suite,
-            compression: row.compression,
-            plain_len: row.plain_len,
-            chunk_table_hash: segment_table_hash(&row.chunks),
-        };
+        let binding = segment_binding(row);
         let needed = |chunk: &ChunkId| self.census.is_needed_at(chunk, &pack, row.offset);
         if row.chunks.iter().all(|(chunk, _)| needed(chunk)) {
             // Opening proves that it is what its writer sealed, and that one had checked every chunk.

@@ -1,6 +1,6 @@
 //! Looking at everything: G3 and G6. What can't be right ends the prune here, before anything is decided.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::Run;
 use super::mark::mark;
@@ -19,7 +19,7 @@ pub(super) struct Inventory {
     pub(super) index: Index,
     pub(super) snapshots: SnapshotSet,
     /// Every pack that is there, with its length.
-    pub(super) packs: HashMap<PackId, u64>,
+    pub(super) packs: BTreeMap<PackId, u64>,
     /// The snapshots that are there and go.
     pub(super) dropped: BTreeSet<SnapshotId>,
 }
@@ -30,7 +30,7 @@ pub(super) struct Survey {
     /// What is needed.
     pub(super) census: Census,
     /// Every pack that is there, with its length.
-    pub(super) packs: HashMap<PackId, u64>,
+    pub(super) packs: BTreeMap<PackId, u64>,
     /// The snapshots that are there and were not looked at, since they go.
     pub(super) dropped: BTreeSet<SnapshotId>,
 }
@@ -118,7 +118,7 @@ impl Run<'_> {
         if let Some(problem) = set.problems.iter().find(gone) {
             return Err(refused(problem.message.clone()));
         }
-        let packs = self.list_packs()?;
+        let packs = repository.list_packs()?;
         let mut missing = None;
         index.packs(&mut |id, _| {
             if !packs.contains_key(&id) {
@@ -139,16 +139,6 @@ impl Run<'_> {
         self.monitor.stage("finding what is needed", Some(needed.len() as u64), None);
         mark(self.repository, &index, &census, needed.into_iter(), self.monitor)?;
         Ok(Survey { index, census, packs, dropped })
-    }
-
-    pub(super) fn list_packs(&self) -> Result<HashMap<PackId, u64>> {
-        let mut packs = HashMap::new();
-        self.repository.storage().list(ObjectFamily::Packs, &mut |name, len| {
-            if let ObjectName::Pack(id) = name {
-                packs.insert(id, len);
-            }
-        })?;
-        Ok(packs)
     }
 
     /// A snapshot that another one replaces gets a record, so that it goes as others do.

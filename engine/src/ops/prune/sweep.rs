@@ -54,7 +54,7 @@ impl Run<'_> {
         if self.report.deferred > 0 {
             return Ok(None);
         }
-        let packs = self.list_packs()?;
+        let packs = self.repository.list_packs()?;
         let there = swept.iter().filter_map(|id| Some((ObjectName::Pack(*id), *packs.get(id)?)));
         let there: Vec<(ObjectName, u64)> = there.collect();
         self.report.packs_deleted += there.len() as u64;
@@ -184,16 +184,15 @@ impl Run<'_> {
                 }
                 pending.packs.push(pack);
                 if chunks >= INDEX_CHUNKS {
-                    self.put_index(&std::mem::replace(&mut pending, empty()))?;
+                    self.repository.put_index(&std::mem::replace(&mut pending, empty()), false)?;
                     chunks = 0;
                 }
             }
         }
-        if pending == empty() { Ok(()) } else { self.put_index(&pending) }
-    }
-
-    fn put_index(&self, object: &IndexObject) -> Result<()> {
-        self.repository.put_index(object, false).map(drop)
+        if pending != empty() {
+            self.repository.put_index(&pending, false)?;
+        }
+        Ok(())
     }
 
     /// G10: says that a plan is over, then clears away what nobody needs of earlier ones and of this one.
@@ -243,12 +242,17 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Gives the reserve up, so that there is room for what a prune has to put. Whether there was one.
-    pub(super) fn spend_reserve(&self) -> Result<bool> {
+    fn has_reserve(&self) -> Result<bool> {
         let mut found = false;
         self.repository.storage().list(ObjectFamily::Prune, &mut |name, _| {
             found |= name == ObjectName::PruneReserve;
         })?;
+        Ok(found)
+    }
+
+    /// Gives the reserve up, so that there is room for what a prune has to put. Whether there was one.
+    pub(super) fn spend_reserve(&self) -> Result<bool> {
+        let found = self.has_reserve()?;
         if found {
             self.repository.storage().remove(ObjectName::PruneReserve)?;
         }
@@ -257,11 +261,7 @@ impl Run<'_> {
 
     /// Puts the reserve if there is none. Where there is no room, there will be none.
     pub(super) fn restock_reserve(&self) -> Result<()> {
-        let mut found = false;
-        self.repository.storage().list(ObjectFamily::Prune, &mut |name, _| {
-            found |= name == ObjectName::PruneReserve;
-        })?;
-        if !found {
+        if !self.has_reserve()? {
             let blocks = RESERVE_BYTES / 4096;
             let mut bytes = ObjectKind::PruneReserve.header().to_vec();
             (0..blocks).for_each(|_| bytes.extend_from_slice(&random_bytes::<4096>()));

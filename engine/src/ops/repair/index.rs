@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Owners, RepairOptions, add_records, begin_beside_sweep, put_index, stop_if_asked};
+use super::{Owners, RepairOptions, add_records, begin_beside_sweep, stop_if_asked};
 use crate::clock::Clock;
 use crate::compress::Decompressor;
 use crate::error::{ErrorKind, Result};
@@ -11,7 +11,7 @@ use crate::id::{IndexId, PackId};
 use crate::model::{Content, PackRow};
 use crate::monitor::{Monitor, Problem};
 use crate::ops::browse::{Descend, Visit, content_key, walk};
-use crate::ops::pack::{list_packs, read_pack};
+use crate::ops::pack::read_pack;
 use crate::repository::{
     ChunkReader, ContentReader, Index, Plans, Repository, Session, SessionTable, read_snapshot, read_snapshots,
 };
@@ -40,9 +40,9 @@ impl IndexRepair {
     }
 }
 
-/// Lists packs again that no index object lists, that a snapshot needs, and whose sessions are committed, or would be if their registers were
-/// not lost. Damaged index objects are replaced if every pack that is not listed could be read: only then is all known
-/// that was in them.
+/// Lists packs again that no index object lists, that a snapshot needs, and whose sessions are committed, or would be if
+/// their registers were not lost. Damaged index objects are replaced if every pack that is not listed could be read: only
+/// then is all known that was in them.
 ///
 /// # Errors
 /// `Unsupported` (also beside a prune), `SessionRevoked`, `Interrupted`, `Io`.
@@ -82,7 +82,7 @@ fn examine(repository: &Repository, plans: &Plans, monitor: &dyn Monitor) -> Res
     let (mut plan, mut lengths) = (IndexRepair::default(), Vec::new());
     let mut decompressor = Decompressor::default();
     let mut all_known = true;
-    let mut unlisted = list_packs(repository)?;
+    let mut unlisted = repository.list_packs()?;
     let listed_count = unlisted.len();
     let mut failure = None;
     unlisted.retain(|id, _| match index.has_pack(id) {
@@ -257,11 +257,14 @@ fn write(
         add_records(&mut object.sessions, &footer.sessions);
         object.packs.push(PackRow { id: *id, len: *len, segments: footer.segments });
         if chunks >= INDEX_CHUNKS || object.packs.len() >= INDEX_PACKS {
-            put_index(repository, &std::mem::replace(&mut object, IndexObject::empty(session.id())))?;
+            repository.put_index(&std::mem::replace(&mut object, IndexObject::empty(session.id())), false)?;
             chunks = 0;
         }
         monitor.advance(1, 0);
     }
     object.replaces.clone_from(&plan.replaced);
-    if object.packs.is_empty() && object.replaces.is_empty() { Ok(()) } else { put_index(repository, &object) }
+    if !object.packs.is_empty() || !object.replaces.is_empty() {
+        repository.put_index(&object, false)?;
+    }
+    Ok(())
 }

@@ -13,13 +13,12 @@ pub use packs::{PackRepair, PacksRepair, repair_packs};
 pub use snapshots::{SnapshotRepair, SnapshotsRepair, repair_snapshots};
 
 use crate::clock::Clock;
-use crate::crypto::{SessionKeyRecord, hash};
+use crate::crypto::SessionKeyRecord;
 use crate::error::{EngineError, ErrorKind, Result};
-use crate::format::{Footer, IndexObject, PruneState, PruneVerdict, encode_index};
-use crate::id::{IndexId, PruneId};
+use crate::format::{Footer, PruneState, PruneVerdict};
+use crate::id::PruneId;
 use crate::monitor::Monitor;
 use crate::repository::{Index, OpenPlan, Repository, Session, SessionTable, put_state};
-use crate::storage::ObjectName;
 
 /// How often a repair begins anew because prunes plan something meanwhile.
 const ATTEMPTS: usize = 5;
@@ -72,13 +71,6 @@ fn in_the_way(number: PruneId) -> EngineError {
 
 fn stop_if_asked(monitor: &dyn Monitor) -> Result<()> {
     if monitor.cancelled() { Err(EngineError::new(ErrorKind::Interrupted, "interrupted")) } else { Ok(()) }
-}
-
-/// Puts an index object of a session that has begun.
-fn put_index(repository: &Repository, object: &IndexObject) -> Result<()> {
-    let bytes = encode_index(object, repository.domain(), 0);
-    repository.storage().write_new(ObjectName::Index(IndexId::new(hash(&bytes))), &[&bytes])?;
-    Ok(())
 }
 
 /// Adds session key records that are not there yet.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use rayon::prelude::*;
 
-use super::{Owners, RepairOptions, add_records, begin, put_index, stop_if_asked};
+use super::{Owners, RepairOptions, add_records, begin, stop_if_asked};
 use crate::clock::Clock;
 use crate::compress::Decompressor;
 use crate::crypto::SessionKeyRecord;
@@ -18,7 +18,7 @@ use crate::id::{ChunkId, IndexId, PackId};
 use crate::limits;
 use crate::model::{ChunkKind, SegmentRow};
 use crate::monitor::{Monitor, Problem};
-use crate::ops::pack::{PackState, list_packs, open_segment, read_pack, right_chunks};
+use crate::ops::pack::{PackState, open_segment, read_pack, right_chunks};
 use crate::repository::{Index, Repository, SegmentBuilder, SessionWriter};
 use crate::storage::{ObjectFamily, ObjectName};
 
@@ -101,7 +101,7 @@ pub fn repair_packs(
 /// The packs that names mean.
 fn resolve(repository: &Repository, names: &[String], monitor: &dyn Monitor) -> Result<HashSet<PackId>> {
     let index = repository.load_index_anew(monitor)?;
-    let mut known: HashSet<PackId> = list_packs(repository)?.into_keys().collect();
+    let mut known: HashSet<PackId> = repository.list_packs()?.into_keys().collect();
     index.packs(&mut |id, _| {
         known.insert(id);
     })?;
@@ -153,7 +153,7 @@ fn examine(
     monitor: &dyn Monitor,
 ) -> Result<Examined> {
     let index = repository.load_index_anew(monitor)?;
-    let there = list_packs(repository)?;
+    let there = repository.list_packs()?;
     let mut missing = Vec::new();
     let mut listed = 0u64;
     index.packs(&mut |id, _| {
@@ -415,10 +415,11 @@ fn store(writer: &SessionWriter<'_>, found: &Examined, monitor: &dyn Monitor) ->
         }
     }
     for object in split(rest) {
-        put_index(repository, &object)?;
+        repository.put_index(&object, false)?;
     }
     for id in kept {
-        put_index(repository, &IndexObject { lost: Vec::new(), taken_out: Vec::new(), ..replacement(id)? })?;
+        let object = IndexObject { lost: Vec::new(), taken_out: Vec::new(), ..replacement(id)? };
+        repository.put_index(&object, false)?;
     }
     Ok(report)
 }

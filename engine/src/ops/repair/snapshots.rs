@@ -15,7 +15,6 @@ use crate::model::{ChunkKind, ChunkRef, Content, Node, NodeKind, Snapshot, Snaps
 use crate::monitor::{Monitor, Problem};
 use crate::ops::browse::{Descend, Visit, content_key, walk};
 use crate::ops::list::{SnapshotFilter, choose, load};
-use crate::ops::pack::list_packs;
 use crate::repository::{
     ChunkReader, ContentReader, DirectoryWriter, Index, Repository, SegmentBuilder, Session, SessionTable,
     SessionWriter, SnapshotSet, read_snapshot, read_snapshots,
@@ -160,7 +159,7 @@ fn taken_out(repository: &Repository, index: &Index, monitor: &dyn Monitor) -> R
 
 /// Whether a pack is gone must be in the index first: otherwise the next snapshot would believe that its chunks are there.
 fn refuse_missing_packs(repository: &Repository, index: &Index) -> Result<()> {
-    let there = list_packs(repository)?;
+    let there = repository.list_packs()?;
     let mut missing = None;
     index.packs(&mut |id, len| {
         if there.get(&id) != Some(&len) {

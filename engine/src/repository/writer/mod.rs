@@ -299,14 +299,8 @@ impl<'a> SessionWriter<'a> {
     }
 
     fn write_index(&self, pending: Pending) -> Result<()> {
-        let object = IndexObject {
-            session: self.session.id(),
-            sessions: pending.sessions,
-            packs: pending.packs,
-            replaces: Vec::new(),
-            lost: Vec::new(),
-            taken_out: Vec::new(),
-        };
+        let empty = IndexObject::empty(self.session.id());
+        let object = IndexObject { sessions: pending.sessions, packs: pending.packs, ..empty };
         let (id, len) = self.repository.put_index(&object, self.dry_run)?;
         self.statistics.bytes_added.fetch_add(len, Ordering::Relaxed);
         self.claims.spill(self.repository, id, object)
