@@ -145,10 +145,14 @@ fn choose(live: &[PackCount], bounds: &Bounds) -> HashSet<PackId> {
         let key = |x: &PackCount, y: &PackCount| u128::from(x.live) * u128::from(y.sealed);
         key(a, b).cmp(&key(b, a)).then(a.id.cmp(&b.id))
     });
-    for pack in by_share {
+    for (at, pack) in by_share.iter().enumerate() {
         if left <= allowed {
             break;
         }
+        // Where one more is enough, it is the one of which least is copied.
+        let is_enough = |pack: &PackCount| left - unused(pack) <= allowed;
+        let rest = by_share[at..].iter().filter(|other| is_enough(pack) && is_enough(other));
+        let pack = rest.min_by_key(|other| other.live).unwrap_or(pack);
         if take(pack, &mut chosen) {
             left -= unused(pack);
         }

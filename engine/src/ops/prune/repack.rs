@@ -16,7 +16,7 @@ use crate::repository::{Census, SegmentBuilder, SessionWriter};
 use crate::storage::ObjectName;
 
 /// Segments that follow each other are read at once, so many bytes together.
-const READ_BYTES: u64 = 4 << 20;
+const READ_BYTES: u64 = 1 << 20;
 
 /// Copies what is needed of `packs`, given with their lengths; the ones that could not be read whole, which are
 /// problems. When this returns, all is durable and in index objects of the writer's session.
