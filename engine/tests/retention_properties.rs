@@ -39,6 +39,7 @@ fn candidates() -> impl Strategy<Value = Vec<Candidate>> {
                 paths: vec![b"/".to_vec()],
                 label: None,
                 tags: tags.into_iter().map(|tag| TAGS[tag].to_owned()).collect(),
+                stack: None,
             })
             .collect()
     })

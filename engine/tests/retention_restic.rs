@@ -37,6 +37,7 @@ fn candidate(number: usize, snapshot: &Value) -> Candidate {
         paths: texts(&snapshot["paths"]).into_iter().map(String::into_bytes).collect(),
         label: None,
         tags: texts(&snapshot["tags"]),
+        stack: None,
     }
 }
 

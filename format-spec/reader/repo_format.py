@@ -636,7 +636,19 @@ def file_ranges(node, pieces):
 # §10 -----------------------------------------------------------------------------------------------------------------
 
 Snapshot = namedtuple("Snapshot", "time host paths root tags label parent previous number statistics problems program "
-                      "users groups replaces first user started finished")
+                      "users groups replaces first user started finished stack")
+Stack = namedtuple("Stack", "name manifest parts facts")
+
+
+def parse_stack(value):
+    mapping(value)
+    def field(key, of):
+        return get(value, key, of, "stack of a snapshot")
+    stack = Stack(field(0, text), field(1, text), field(2, array(tuple_(blob(), uint(), uint()), ARRAY_LIMIT)),
+                  field(3, array(tuple_(text, text, text), ARRAY_LIMIT)))
+    need(stack.name, "stack of a snapshot: its name is empty")
+    need(all(path.startswith(b"/") for path, _, _ in stack.parts), "stack of a snapshot: a path is not absolute")
+    return stack._replace(parts=[part for part in stack.parts if part[1] in (1, 2, 3)])
 
 
 def open_snapshot(data, root_keys):
@@ -652,7 +664,7 @@ def open_snapshot(data, root_keys):
         [get(statistics, key, uint(), "snapshot statistics") for key in range(11)],
         value(10, array(tuple_(blob(), text))), value(11, text), value(12, names), value(13, names),
         value(14, blob(32), True), value(15, blob(32), True), value(16, text, True), value(17, time, True),
-        value(18, time, True))
+        value(18, time, True), value(19, parse_stack, True))
     need(all(path.startswith(b"/") for path in s.paths), "snapshot: a path is not absolute")
     need(len(s.problems) <= 1000, "snapshot: more than 1000 problems")
     tags = [tag.encode() for tag in s.tags]

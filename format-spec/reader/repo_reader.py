@@ -339,7 +339,7 @@ def snapshots_command(repository, args):
     for name, domain, s in repository.snapshots():
         out.append({"id": name, "domain": domain.hex(), "time": s.time, "host": s.host, "number": s.number,
                     "paths": [os.fsdecode(path) for path in s.paths], "tags": s.tags, "label": s.label,
-                    "program": s.program, "statistics": s.statistics,
+                    "program": s.program, "statistics": s.statistics, "stack": s.stack and s.stack.name,
                     "problems": [[os.fsdecode(path), text] for path, text in s.problems],
                     **{key: value and value.hex() for key, value in (
                         ("parent", s.parent), ("previous", s.previous), ("replaces", s.replaces), ("first", s.first))}})

@@ -376,7 +376,7 @@ def envelope():
               "root": {"inline": ""}, "tags": ["daily", "\u00e4"], "label": None, "parent": None, "previous": None,
               "number": 7, "statistics": list(range(11)), "problems": [[b"/srv/lock".hex(), "permission denied"]],
               "program": "program 1.0", "users": [[0, b"root".hex()], [1000, b"user".hex()]],
-              "groups": [[0, b"root".hex()]], "replaces": None, "first": None, "user": None, "started": None, "finished": None}
+              "groups": [[0, b"root".hex()]], "replaces": None, "first": None, "user": None, "started": None, "finished": None, "stack": None}
     good(5, "snapshot without optional keys", snapshot_map(inline), fields)
     ids = [xof(f"snapshot {i}", 32) for i in range(4)]
     reference = xof("tree chunk", 32) + u24(300000)
@@ -385,6 +385,15 @@ def envelope():
          {**fields, "root": {"chunks": [{"id": reference[:32].hex(), "length": 300000}]}, "label": "label",
           "parent": ids[0].hex(), "previous": ids[1].hex(), "replaces": ids[2].hex(), "first": ids[3].hex(), "user": "user",
           "started": [1790000090, 1], "finished": [1790000110, 999999999]})
+    stack = {0: "matrix", 1: '{"stack":"matrix"}', 2: [[b"/matrix/dumps/postgres", 2, 1 << 40], [b"/matrix/persist/media", 1, 7],
+             [b"/matrix/secrets.age", 3, 200]], 3: [["postgres", "verify", "42\n\u00e4"]]}
+    shown = ["matrix", '{"stack":"matrix"}', [[path.hex(), kind, size] for path, kind, size in stack[2]], stack[3]]
+    good(5, "snapshot of a stack", snapshot_map(inline, _19=stack), {**fields, "stack": shown})
+    empty = {0: "x", 1: "", 2: [], 3: []}
+    good(5, "snapshot of a stack without parts", snapshot_map(inline, _19=empty), {**fields, "stack": ["x", "", [], []]})
+    more = {**stack, 2: [part + [1] for part in stack[2]] + [[b"/matrix/new", 4, 1]], 3: [[*stack[3][0], "more"]], 4: 1}
+    v.good("read_snapshot", "snapshot of a stack with an unknown key, kind and elements",
+           {**COMMON, "object": build(5, snapshot_map(inline, _19=more)).hex()}, {"fields": {**fields, "stack": shown}})
     unknown = {**snapshot_map(inline), 200: {0: [1, "ignored"]}}
     v.good("read_snapshot", "snapshot with an unknown key", {**COMMON, "object": build(5, unknown).hex()}, {"fields": fields})
     more = snapshot_map([0, b"", 1], _0=[1790000100, 0, 7], _10=[[b"/srv/lock", "permission denied", 1]],
@@ -423,7 +432,12 @@ def envelope():
                           ("statistics without key 10", {"_9": {i: i for i in range(10)}}), ("relative path", {"_2": [b"home"]}),
                           ("content depth 5", {"_3": [2, 5, reference]}), ("parent of 31 bytes", {"_6": bytes(31)}),
                           ("uids not ascending", {"_12": [[1, b"a"], [0, b"b"]]}), ("no statistics", {"_9": None}),
-                          ("1001 problems", {"_10": [[b"/", ""]] * 1001}), ("host as bytes", {"_1": b"host"})):
+                          ("1001 problems", {"_10": [[b"/", ""]] * 1001}), ("host as bytes", {"_1": b"host"}),
+                          ("stack without a name", {"_19": {**stack, 0: ""}}), ("stack without a manifest", {"_19": {0: "x", 2: [], 3: []}}),
+                          ("stack without parts", {"_19": {0: "x", 1: "", 3: []}}), ("stack without facts", {"_19": {0: "x", 1: "", 2: []}}),
+                          ("part with a relative path", {"_19": {**stack, 2: [[b"matrix", 1, 0]]}}),
+                          ("part of two elements", {"_19": {**stack, 2: [[b"/matrix", 1]]}}),
+                          ("fact of two elements", {"_19": {**stack, 3: [["a", "b"]]}}), ("stack as text", {"_19": "matrix"})):
         bad("snapshot", "snapshot: " + name, build(5, snapshot_map(inline, **changes)), "not allowed by the table")
     v.write()
 

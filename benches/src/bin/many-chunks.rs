@@ -146,6 +146,7 @@ fn write_snapshot(repository: &Repository, count: u64, in_file: u64) -> Result<S
         user: None,
         started: None,
         finished: None,
+        stack: None,
     })?;
     writer.commit(Some(id))?;
     Ok(id.to_hex())

@@ -29,6 +29,7 @@ fn snapshot() -> Snapshot {
         user: Some("root".into()),
         started: Some(Timestamp::new(0, 0)),
         finished: Some(Timestamp::new(1, 0)),
+        stack: Some(engine::model::StackRecord { name: "shop".into(), ..Default::default() }),
     }
 }
 
@@ -221,6 +222,27 @@ fn samples() -> Vec<Message<'static>> {
             share: Some(0.5),
             stages: vec![StageFields { name: "x", unit: "byte", count: 0, core_seconds: 0.5 }],
         },
+        Message::Stack(StackFields {
+            stack: id(),
+            action: "saved",
+            snapshot_id: Some(id()),
+            time: Some(id()),
+            message: Some(id()),
+            parts: vec![PartFields { path: path(), kind: "dump", bytes: 0 }],
+            services: vec![ServiceFields {
+                service: id(),
+                bytes: 0,
+                restored: true,
+                verified: Some(id()),
+                recorded: Some(id()),
+            }],
+            missing_secrets: vec![id()],
+            snapshots: Some(1),
+            total_bytes: 0,
+            data_added_packed: 0,
+            error_count: 0,
+            dry_run: false,
+        }),
         Message::Version { version: "x", arch: "x", os: "x" },
     ];
     samples.extend(summaries());

@@ -2,14 +2,16 @@
 
 use minicbor::Decoder;
 
-use super::cbor::{MapWriter, decoder, read_array, read_fixed, read_map, read_texts, read_time, read_tuple};
+use super::cbor::{
+    MapWriter, Writer, Written, decoder, read_array, read_fixed, read_map, read_texts, read_time, read_tuple, required,
+};
 use super::envelope::{decode_envelope, encode_envelope};
 use super::tree::{read_content, write_content};
 use super::{FormatError, ObjectKind};
 use crate::crypto::{Keys, SessionKeys};
 use crate::id::{SessionId, SnapshotId};
 use crate::limits;
-use crate::model::{NameTable, Snapshot, SnapshotStatistics};
+use crate::model::{NameTable, Snapshot, SnapshotStatistics, StackFact, StackPart, StackPartKind, StackRecord};
 use crate::monitor::Problem;
 
 const MAX_ITEMS: u64 = 1 << 20;
@@ -72,6 +74,9 @@ pub(super) fn snapshot_map(snapshot: &Snapshot) -> MapWriter {
     if let Some(finished) = snapshot.finished {
         map.time(18, finished);
     }
+    if let Some(stack) = &snapshot.stack {
+        map.entry(19, |w| write_stack(w, stack));
+    }
     map
 }
 
@@ -111,6 +116,7 @@ pub(super) fn decode_body(body: &[u8]) -> Result<Snapshot, FormatError> {
         user: None,
         started: None,
         finished: None,
+        stack: None,
     };
     let mut found = Vec::new();
     read_map(&mut decoder, |key, d| {
@@ -134,6 +140,7 @@ pub(super) fn decode_body(body: &[u8]) -> Result<Snapshot, FormatError> {
             16 => s.user = Some(d.str()?.to_owned()),
             17 => s.started = Some(read_time(d)?),
             18 => s.finished = Some(read_time(d)?),
+            19 => s.stack = Some(read_stack(d)?),
             _ => return Ok(false),
         }
         found.push(key);
@@ -146,6 +153,60 @@ pub(super) fn decode_body(body: &[u8]) -> Result<Snapshot, FormatError> {
         return Err(FormatError::Malformed("number of a snapshot"));
     }
     Ok(s)
+}
+
+fn write_stack(w: &mut Writer<'_>, stack: &StackRecord) -> Written {
+    w.map(4)?.u64(0)?.str(&stack.name)?.u64(1)?.str(&stack.manifest)?;
+    w.u64(2)?.array(stack.parts.len() as u64)?;
+    for part in &stack.parts {
+        w.array(3)?.bytes(&part.path)?.u64(part.kind.code())?.u64(part.bytes)?;
+    }
+    w.u64(3)?.array(stack.facts.len() as u64)?;
+    stack.facts.iter().try_for_each(|f| w.array(3)?.str(&f.service)?.str(&f.what)?.str(&f.value).map(drop))
+}
+
+fn read_stack(decoder: &mut Decoder<'_>) -> Result<StackRecord, FormatError> {
+    let (mut name, mut manifest, mut parts, mut facts) = (None, None, None, None);
+    read_map(decoder, |key, d| {
+        match key {
+            0 => name = Some(d.str()?.to_owned()),
+            1 => manifest = Some(d.str()?.to_owned()),
+            2 => parts = Some(read_parts(d)?),
+            3 => facts = Some(read_facts(d)?),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    })?;
+    let name = required(name)?;
+    if name.is_empty() {
+        return Err(FormatError::Malformed("name of a stack"));
+    }
+    Ok(StackRecord { name, manifest: required(manifest)?, parts: required(parts)?, facts: required(facts)? })
+}
+
+/// Parts of kinds that are not known are left out: they are files in the snapshot like all others.
+fn read_parts(decoder: &mut Decoder<'_>) -> Result<Vec<StackPart>, FormatError> {
+    let mut parts = Vec::new();
+    read_array(decoder, MAX_ITEMS, |d| {
+        let (path, code, bytes) = read_tuple(d, 3, |d| Ok((d.bytes()?.to_vec(), d.u64()?, d.u64()?)))?;
+        if !path.starts_with(b"/") {
+            return Err(FormatError::Malformed("path that is not absolute"));
+        }
+        parts.extend(StackPartKind::from_code(code).map(|kind| StackPart { path, kind, bytes }));
+        Ok(())
+    })?;
+    Ok(parts)
+}
+
+fn read_facts(decoder: &mut Decoder<'_>) -> Result<Vec<StackFact>, FormatError> {
+    let mut facts = Vec::new();
+    read_array(decoder, MAX_ITEMS, |d| {
+        let (service, what, value) =
+            read_tuple(d, 3, |d| Ok((d.str()?.to_owned(), d.str()?.to_owned(), d.str()?.to_owned())))?;
+        facts.push(StackFact { service, what, value });
+        Ok(())
+    })?;
+    Ok(facts)
 }
 
 fn read_paths(decoder: &mut Decoder<'_>) -> Result<Vec<Vec<u8>>, FormatError> {

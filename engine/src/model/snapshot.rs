@@ -78,4 +78,68 @@ pub struct Snapshot {
     pub started: Option<Timestamp>,
     /// When the work ended.
     pub finished: Option<Timestamp>,
+    /// The stack that it is of.
+    pub stack: Option<StackRecord>,
+}
+
+/// What a snapshot of a stack says about the stack. A stack is known by its name, on whatever machine it is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StackRecord {
+    /// The stack's name.
+    pub name: String,
+    /// Its manifest, JSON.
+    pub manifest: String,
+    /// What the snapshot is made of, in the order of its paths.
+    pub parts: Vec<StackPart>,
+    /// What was noticed about its services when it was taken.
+    pub facts: Vec<StackFact>,
+}
+
+/// A part of a stack's snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StackPart {
+    /// Where it is in the snapshot, absolute.
+    pub path: Vec<u8>,
+    /// What it is.
+    pub kind: StackPartKind,
+    /// Sizes of all its files together, in bytes.
+    pub bytes: u64,
+}
+
+/// What a part is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum StackPartKind {
+    /// Files.
+    Persist,
+    /// What a command printed.
+    Dump,
+    /// Files that were sealed to another recipient.
+    Secrets,
+}
+
+impl StackPartKind {
+    /// The number in a snapshot.
+    pub fn code(self) -> u64 {
+        match self {
+            Self::Persist => 1,
+            Self::Dump => 2,
+            Self::Secrets => 3,
+        }
+    }
+
+    /// The kind with this number.
+    pub fn from_code(code: u64) -> Option<Self> {
+        [Self::Persist, Self::Dump, Self::Secrets].into_iter().find(|kind| kind.code() == code)
+    }
+}
+
+/// Something that was noticed about a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StackFact {
+    /// The service.
+    pub service: String,
+    /// What it is about: `image`, `verify`, `engine`.
+    pub what: String,
+    /// The answer.
+    pub value: String,
 }

@@ -18,6 +18,8 @@ pub struct SnapshotFilter {
     pub labels: Vec<String>,
     /// One of these paths, absolute.
     pub paths: Vec<Vec<u8>>,
+    /// Of one of these stacks.
+    pub stacks: Vec<String>,
 }
 
 impl SnapshotFilter {
@@ -27,7 +29,9 @@ impl SnapshotFilter {
         let tags = self.tags.iter().all(|tag| snapshot.tags.contains(tag));
         let label = self.labels.is_empty() || snapshot.label.as_ref().is_some_and(|label| self.labels.contains(label));
         let path = self.paths.is_empty() || self.paths.iter().any(|path| snapshot.paths.contains(path));
-        host && tags && label && path
+        let of = snapshot.stack.as_ref();
+        let stack = self.stacks.is_empty() || of.is_some_and(|stack| self.stacks.contains(&stack.name));
+        host && tags && label && path && stack
     }
 }
 

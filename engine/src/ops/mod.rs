@@ -44,7 +44,9 @@ pub use repair::{
 };
 pub use restore::{Overwrite, Ownership, RestoreOptions, RestoreReport, restore};
 pub use sessions::{SessionEnd, SessionInfo, SessionWriterInfo, list_sessions, revoke_sessions};
-pub use snapshot::{SnapshotInput, SnapshotOptions, SnapshotReport, snapshot};
+pub use snapshot::{
+    AroundPaths, PartSource, PartStream, SnapshotInput, SnapshotOptions, SnapshotPart, SnapshotReport, snapshot,
+};
 pub use stats::{Stats, stats};
 pub use tag::{TagChange, tag};
 pub use undelete::{Undeleted, undelete};

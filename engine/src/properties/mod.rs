@@ -22,7 +22,8 @@ use crate::id::{ChunkId, DomainId, IndexId, PackId, PruneId, RepositoryId, Sessi
 use crate::limits;
 use crate::model::{
     ChunkKind, ChunkRef, ChunkerParameters, Compression, Config, Content, Extent, Metadata, Node, NodeKind, PackRow,
-    PageParameters, SegmentRow, Snapshot, SnapshotStatistics, Suite, Xattr, is_valid_name,
+    PageParameters, SegmentRow, Snapshot, SnapshotStatistics, StackFact, StackPart, StackPartKind, StackRecord, Suite,
+    Xattr, is_valid_name,
 };
 use crate::monitor::Problem;
 
@@ -157,8 +158,8 @@ fn snapshot() -> impl Strategy<Value = Snapshot> {
     let ids = (snapshot_id(), snapshot_id(), snapshot_id(), snapshot_id());
     let counts = (1..=u64::MAX, statistics(), vec(problem, 0..4));
     let who = (any::<String>(), names(), names(), option::of(any::<String>()), option::of(any::<String>()));
-    (what, ids, counts, who, option::of(time()), option::of(time())).prop_map(
-        |(what, ids, counts, who, started, finished)| {
+    (what, ids, counts, who, option::of(time()), option::of(time()), option::of(stack())).prop_map(
+        |(what, ids, counts, who, started, finished, stack)| {
             let (time, host, paths, root, tags) = what;
             let (parent, previous, replaces, original) = ids;
             let (sequence, statistics, problems) = counts;
@@ -183,9 +184,26 @@ fn snapshot() -> impl Strategy<Value = Snapshot> {
                 user,
                 started,
                 finished,
+                stack,
             }
         },
     )
+}
+
+fn stack() -> impl Strategy<Value = StackRecord> {
+    let kind = (1..=3u64).prop_map(|code| StackPartKind::from_code(code).expect("the numbers of the specification"));
+    let part = (bytes(20), kind, any::<u64>()).prop_map(|(path, kind, bytes)| StackPart {
+        path: [b"/", &path[..]].concat(),
+        kind,
+        bytes,
+    });
+    let fact = (any::<String>(), any::<String>(), any::<String>()).prop_map(|(service, what, value)| StackFact {
+        service,
+        what,
+        value,
+    });
+    ("[a-z]{1,9}", any::<String>(), vec(part, 0..4), vec(fact, 0..4))
+        .prop_map(|(name, manifest, parts, facts)| StackRecord { name, manifest, parts, facts })
 }
 
 /// Records of domain 0, their sessions all different.

@@ -53,6 +53,8 @@ pub struct Candidate {
     pub label: Option<String>,
     /// Tags.
     pub tags: Vec<String>,
+    /// The stack that it is of.
+    pub stack: Option<String>,
 }
 
 impl Candidate {
@@ -67,6 +69,7 @@ impl Candidate {
             paths: snapshot.paths.clone(),
             label: snapshot.label.clone(),
             tags: snapshot.tags.clone(),
+            stack: snapshot.stack.as_ref().map(|stack| stack.name.clone()),
         }
     }
 
@@ -94,6 +97,8 @@ pub struct Request<'a> {
 /// What the snapshots of a group have in common. A key that is not grouped by is `None`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct GroupKey {
+    /// The stack, of snapshots of one.
+    pub stack: Option<String>,
     /// The machine.
     pub host: Option<String>,
     /// The label; `Some(None)` for those without one.
@@ -109,10 +114,14 @@ impl GroupKey {
         fn set<T: Ord + Clone>(values: &[T]) -> Vec<T> {
             values.iter().cloned().collect::<BTreeSet<T>>().into_iter().collect()
         }
+        let stack = candidate.stack.clone().filter(|_| by.stack);
+        // A stack that moved is the same stack.
+        let is_of_none = stack.is_none();
         Self {
-            host: by.host.then(|| candidate.host.clone()),
+            stack,
+            host: (by.host && is_of_none).then(|| candidate.host.clone()),
             label: by.label.then(|| candidate.label.clone()),
-            paths: by.paths.then(|| set(&candidate.paths)),
+            paths: (by.paths && is_of_none).then(|| set(&candidate.paths)),
             tags: by.tags.then(|| set(&candidate.tags)),
         }
     }
@@ -121,6 +130,7 @@ impl GroupKey {
 impl fmt::Display for GroupKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts = Vec::new();
+        parts.extend(self.stack.as_ref().map(|stack| format!("stack {stack}")));
         parts.extend(self.host.as_ref().map(|host| format!("host {host}")));
         parts.extend(self.label.iter().flatten().map(|label| format!("label {label}")));
         if let Some(paths) = &self.paths {

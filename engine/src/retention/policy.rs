@@ -144,6 +144,8 @@ impl FromStr for TagList {
 /// What to group snapshots by before a policy is applied to each group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct GroupBy {
+    /// The stack: snapshots of one are a group wherever they were taken, and neither host nor paths count for them.
+    pub stack: bool,
     /// The machine.
     pub host: bool,
     /// The label.
@@ -157,26 +159,27 @@ pub struct GroupBy {
 impl Default for GroupBy {
     /// What a snapshot and its parent have in common.
     fn default() -> Self {
-        Self { host: true, label: true, paths: true, tags: false }
+        Self { stack: true, host: true, label: true, paths: true, tags: false }
     }
 }
 
 impl FromStr for GroupBy {
     type Err = ParseError;
 
-    /// Reads `host`, `label`, `paths`, `tags` with commas between them; nothing makes one group of all.
+    /// Reads `stack`, `host`, `label`, `paths`, `tags` with commas between them; nothing makes one group of all.
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        let mut by = Self { host: false, label: false, paths: false, tags: false };
+        let mut by = Self { stack: false, host: false, label: false, paths: false, tags: false };
         if text.trim().is_empty() {
             return Ok(by);
         }
         for key in text.split(',') {
             match key.trim() {
+                "stack" | "stacks" => by.stack = true,
                 "host" | "hosts" => by.host = true,
                 "label" | "labels" => by.label = true,
                 "path" | "paths" => by.paths = true,
                 "tag" | "tags" => by.tags = true,
-                _ => return Err(ParseError("expected host, label, paths or tags, with commas between them")),
+                _ => return Err(ParseError("expected stack, host, label, paths or tags, with commas between them")),
             }
         }
         Ok(by)

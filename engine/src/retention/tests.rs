@@ -14,6 +14,7 @@ fn at(number: u8, time: &str) -> Candidate {
         paths: vec![b"/home/user/work".to_vec()],
         label: None,
         tags: Vec::new(),
+        stack: None,
     }
 }
 
@@ -299,22 +300,26 @@ fn groups() {
         Candidate { paths: vec![b"/a".to_vec(), b"/b".to_vec(), b"/a".to_vec()], ..one.clone() },
         Candidate { host: "other".into(), ..one.clone() },
         Candidate { label: Some("stack".into()), ..one.clone() },
-        Candidate { tags: vec!["x".into()], ..one },
+        Candidate { tags: vec!["x".into()], ..one.clone() },
+        Candidate { stack: Some("shop".into()), paths: vec![b"/shop".to_vec()], ..one.clone() },
+        Candidate { stack: Some("shop".into()), host: "moved".into(), ..one },
     ];
     let policy = Policy { last: Count::AtMost(1), ..Policy::default() };
     for (by, keys) in [
         ("", &["all snapshots"][..]),
-        ("host", &["host mopped", "host other"]),
+        ("host", &["host mopped", "host moved", "host other"]),
         ("label", &["all snapshots", "label stack"]),
-        ("paths", &["paths /a /b", "paths /home/user/work"]),
+        ("paths", &["paths /a /b", "paths /home/user/work", "paths /shop"]),
+        ("stack", &["all snapshots", "stack shop"]),
         ("tags", &["no tags", "tags x"]),
         (
-            "host,label,paths",
+            "stack,host,label,paths",
             &[
                 "host mopped, paths /a /b",
                 "host mopped, paths /home/user/work",
                 "host mopped, label stack, paths /home/user/work",
                 "host other, paths /home/user/work",
+                "stack shop",
             ],
         ),
     ] {
@@ -369,7 +374,7 @@ fn counts_tags_and_groups_are_read() {
     for text in ["a,", ",", "a,,b"] {
         assert!(text.parse::<TagList>().is_err(), "{text:?}");
     }
-    assert_eq!("host, label ,paths".parse(), Ok(GroupBy::default()));
+    assert_eq!("stack,host, label ,paths".parse(), Ok(GroupBy::default()));
     for text in ["hots", "host,", ",", "host;paths"] {
         assert!(text.parse::<GroupBy>().is_err(), "{text:?}");
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::paths::join;
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::limits::MIB;
-use crate::model::{Extent, Node, NodeKind, Xattr};
+use crate::model::{Extent, Metadata, Node, NodeKind, Xattr};
 use crate::os::{Directory, File, Stat};
 
 /// A file with more stretches of data than this is read as if it had no holes: its node would get too long.
@@ -49,7 +49,13 @@ impl Entry {
     }
 
     /// One that is only in the snapshot.
-    pub(super) fn placed_above(path: Vec<u8>, node: Node) -> Self {
+    /// A directory above a place that something is put at: mode 0755, owner and group 0, and the time 0.
+    pub fn made_up(path: Vec<u8>, name: Vec<u8>) -> Self {
+        let metadata = Metadata { mode: 0o755, ..Metadata::default() };
+        Self::placed_above(path, Node::new(name, NodeKind::Directory, metadata))
+    }
+
+    fn placed_above(path: Vec<u8>, node: Node) -> Self {
         let place = Arc::new(EntryPlace { path: Vec::new(), source: None, directory: None });
         Self { node, place, paths: Some((path, None)), real_name: None, quietly: false }
     }

@@ -24,6 +24,9 @@ pub struct ExcludeOptions {
     /// `/home/x/y` there only, a slash at the end for directories only, `!` to take back an earlier one. Only paths
     /// that were named and what is below them are matched, not the directories above.
     pub patterns: Vec<String>,
+    /// Further sets of patterns, each matched against paths relative to a directory. A set leaves out what it says,
+    /// whatever the others take back.
+    pub rooted: Vec<(PathBuf, Vec<String>)>,
     /// Files with one such pattern a line, with comments; in effect before `patterns`.
     pub pattern_files: Vec<PathBuf>,
     /// `NAME` or `NAME:HEADER`: of a directory with a file NAME (that begins with HEADER), nothing is kept but the
@@ -45,6 +48,7 @@ pub struct ExcludeOptions {
 #[derive(Debug)]
 pub struct ExcludeRules {
     patterns: Gitignore,
+    rooted: Vec<Gitignore>,
     markers: Vec<Marker>,
     pub(super) ignore_files: Vec<Vec<u8>>,
     pub(super) one_file_system: bool,
@@ -63,6 +67,7 @@ impl Default for ExcludeRules {
     fn default() -> Self {
         Self {
             patterns: Gitignore::empty(),
+            rooted: Vec::new(),
             markers: Vec::new(),
             ignore_files: Vec::new(),
             one_file_system: false,
@@ -78,6 +83,10 @@ impl ExcludeRules {
     /// # Errors
     /// `Io` if a pattern file can't be read; `Invalid` if a pattern, or a name of a file, isn't one.
     pub fn new(options: &ExcludeOptions) -> Result<Self> {
+        let mut rooted = Vec::new();
+        for (root, patterns) in options.rooted.iter().filter(|(_, patterns)| !patterns.is_empty()) {
+            rooted.push(compile(GitignoreBuilder::new(root), patterns)?);
+        }
         let mut builder = GitignoreBuilder::new("/");
         for path in &options.pattern_files {
             let bytes = os::file::read_path_following(path, PATTERN_FILE_BYTES)
@@ -89,14 +98,7 @@ impl ExcludeRules {
                 add(&mut builder, line, || format!("{origin}, line {}", number + 1))?;
             }
         }
-        for pattern in &options.patterns {
-            // In a file, this would be a comment; on a command line, nobody writes those, but `#*#` is a pattern.
-            let escaped = if pattern.starts_with('#') { format!("\\{pattern}") } else { pattern.clone() };
-            add(&mut builder, &escaped, || format!("pattern {pattern}"))?;
-        }
-        let patterns = builder
-            .build()
-            .map_err(|error| EngineError::with_source(ErrorKind::Invalid, "cannot compile the patterns", error))?;
+        let patterns = compile(builder, &options.patterns)?;
         let mut markers = Vec::new();
         for text in &options.exclude_if_present {
             let (name, header) = text.split_once(':').unwrap_or((text, ""));
@@ -107,6 +109,7 @@ impl ExcludeRules {
         }
         Ok(Self {
             patterns,
+            rooted,
             markers,
             ignore_files: options.ignore_files.iter().map(|name| plain_name(name)).collect::<Result<_>>()?,
             one_file_system: options.one_file_system,
@@ -118,6 +121,10 @@ impl ExcludeRules {
     /// Whether a pattern, or an ignore file above, leaves out what is at `path`. The command line has the last word,
     /// then the deepest ignore file.
     pub(super) fn excludes(&self, path: &Path, is_directory: bool, ignore: Option<&IgnoreLevel>) -> bool {
+        let is_below = |set: &Gitignore| path.starts_with(set.path()) && path != set.path();
+        if self.rooted.iter().any(|set| is_below(set) && set.matched(path, is_directory).is_ignore()) {
+            return true;
+        }
         match self.patterns.matched(path, is_directory) {
             Match::Ignore(_) => true,
             Match::Whitelist(_) => false,
@@ -127,7 +134,7 @@ impl ExcludeRules {
 
     /// Whether no file is left out, but for what ignore files say.
     pub(super) fn leaves_nothing_out(&self) -> bool {
-        self.patterns.is_empty() && self.exclude_larger_than.is_none()
+        self.patterns.is_empty() && self.rooted.is_empty() && self.exclude_larger_than.is_none()
     }
 
     /// Whether it is left out for its size.
@@ -163,6 +170,15 @@ impl Marker {
         let is_file = file.stat().is_ok_and(|stat| stat.kind == NodeKind::File);
         is_file && file.read_at(&mut start, 0).is_ok_and(|len| start[..len] == *self.header)
     }
+}
+
+fn compile(mut builder: GitignoreBuilder, patterns: &[String]) -> Result<Gitignore> {
+    for pattern in patterns {
+        // In a file, this would be a comment; elsewhere nobody writes those, but `#*#` is a pattern.
+        let escaped = if pattern.starts_with('#') { format!("\\{pattern}") } else { pattern.clone() };
+        add(&mut builder, &escaped, || format!("pattern {pattern}"))?;
+    }
+    builder.build().map_err(|error| EngineError::with_source(ErrorKind::Invalid, "cannot compile the patterns", error))
 }
 
 fn add(builder: &mut GitignoreBuilder, line: &str, origin: impl FnOnce() -> String) -> Result<()> {
@@ -207,6 +223,30 @@ mod tests {
         assert!(excluded(&["/home/*/.cache"], "/home/me/.cache/"));
         assert!(!excluded(&["/home/*/.cache"], "/home/me/you/.cache/"), "a star matches no slash");
         assert!(excluded(&["a\\*"], "/a*") && !excluded(&["a\\*"], "/ab"));
+    }
+
+    #[test]
+    fn a_set_with_a_root_has_the_last_word_below_it() {
+        let rooted = vec![
+            (PathBuf::from("/srv/shop"), vec![".env".to_owned(), "secrets/**".into()]),
+            (PathBuf::from("/srv/shop/data"), vec!["*.log".to_owned(), "/cache".into()]),
+        ];
+        let patterns = vec!["!.env".to_owned(), "!*.log".into()];
+        let rules = ExcludeRules::new(&ExcludeOptions { patterns, rooted, ..ExcludeOptions::default() });
+        let rules = rules.expect("the patterns are valid");
+        assert!(!rules.leaves_nothing_out());
+        for (path, out) in [
+            ("/srv/shop/.env", true),
+            ("/srv/shop/data/x/.env", true),
+            ("/srv/shop/secrets/key", true),
+            ("/srv/shop/data/secrets/key", false),
+            ("/srv/shop/data/x/a.log", true),
+            ("/srv/shop/data/cache", true),
+            ("/srv/shop/data/x/cache", false),
+            ("/srv/shop/a.log", false),
+        ] {
+            assert_eq!(rules.excludes(Path::new(path), false, None), out, "{path}");
+        }
     }
 
     #[test]

@@ -19,10 +19,9 @@ use super::ignore_file::IgnoreLevel;
 use super::listing::{Listed, Listing};
 use super::paths::{Wanted, components, join, normalize};
 use super::scout::{ReadDirectory, Scout, Seen, Ticket, read_directory};
-use crate::clock::Timestamp;
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::limits::DIRECTORY_DEPTH;
-use crate::model::{Metadata, Node, NodeKind, is_valid_name};
+use crate::model::{NodeKind, is_valid_name};
 use crate::monitor::ProblemLog;
 use crate::os::{self, Descent, Directory, Names, Stat};
 
@@ -253,10 +252,8 @@ impl<'a> Walker<'a> {
             let found = self.find_placed(path)?;
             return self.look(found);
         }
-        let metadata = Metadata { mode: 0o755, mtime: Timestamp::default(), ..Metadata::default() };
-        let node = Node::new(name.to_vec(), NodeKind::Directory, metadata);
         self.pending = Some(Pending::nowhere(path.clone()));
-        Some(WalkEvent::Enter(Entry::placed_above(path, node)))
+        Some(WalkEvent::Enter(Entry::made_up(path, name.to_vec())))
     }
 
     /// The source that is placed at `path`, in its real directory.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
+use crate::error::{EngineError, ErrorKind, Result};
 use crate::model::{Metadata, NameTable};
 use crate::os::{self, Accounts};
 
@@ -35,6 +36,9 @@ pub struct OwnerMap {
     accounts: Accounts,
     /// Answers that were given: a tree has few owners and many files.
     known: Mutex<HashMap<(u32, u32), (u32, u32)>>,
+    /// Users and groups that become others, whatever their names are.
+    mapped_users: HashMap<u32, u32>,
+    mapped_groups: HashMap<u32, u32>,
     strict: bool,
     privileged: bool,
 }
@@ -44,7 +48,28 @@ impl OwnerMap {
     /// too.
     pub fn new(mode: OwnerMode, users: NameTable, groups: NameTable, strict: bool) -> Self {
         let privileged = os::host::effective_uid() == 0;
-        Self { mode, users, groups, accounts: Accounts::new(), known: Mutex::default(), strict, privileged }
+        Self {
+            mode,
+            users,
+            groups,
+            accounts: Accounts::new(),
+            known: Mutex::default(),
+            mapped_users: HashMap::new(),
+            mapped_groups: HashMap::new(),
+            strict,
+            privileged,
+        }
+    }
+
+    /// Makes some users and groups others: pairs of a name or number in the snapshot and one here. A map counts before
+    /// names and numbers do; it does nothing if owners stay as they come.
+    ///
+    /// # Errors
+    /// `Invalid` if the snapshot or this machine has none of that name.
+    pub fn with_map(mut self, users: &[(String, String)], groups: &[(String, String)]) -> Result<Self> {
+        self.mapped_users = resolve("user", users, &self.users, |name| self.accounts.user_id(name))?;
+        self.mapped_groups = resolve("group", groups, &self.groups, |name| self.accounts.group_id(name))?;
+        Ok(self)
     }
 
     /// Whether this is root, who can set everything.
@@ -62,7 +87,7 @@ impl OwnerMap {
 
     /// Whose it is here: user and group.
     pub(super) fn owner(&self, metadata: &Metadata) -> (u32, u32) {
-        if self.mode == OwnerMode::Ids {
+        if self.mode == OwnerMode::Ids && self.mapped_users.is_empty() && self.mapped_groups.is_empty() {
             return (metadata.uid, metadata.gid);
         }
         let mut known = self.known.lock().expect("no holder of this lock panics");
@@ -73,8 +98,32 @@ impl OwnerMap {
     }
 
     fn ask(&self, metadata: &Metadata) -> (u32, u32) {
-        let uid = self.users.get(&metadata.uid).and_then(|name| self.accounts.user_id(name));
-        let gid = self.groups.get(&metadata.gid).and_then(|name| self.accounts.group_id(name));
+        let by_name = self.mode != OwnerMode::Ids;
+        let named = |table: &NameTable, id| table.get(&id).filter(|_| by_name).cloned();
+        let user = || named(&self.users, metadata.uid).and_then(|name| self.accounts.user_id(&name));
+        let group = || named(&self.groups, metadata.gid).and_then(|name| self.accounts.group_id(&name));
+        let uid = self.mapped_users.get(&metadata.uid).copied().or_else(user);
+        let gid = self.mapped_groups.get(&metadata.gid).copied().or_else(group);
         (uid.unwrap_or(metadata.uid), gid.unwrap_or(metadata.gid))
     }
+}
+
+/// Numbers for names, in the snapshot and here.
+fn resolve(
+    what: &str,
+    pairs: &[(String, String)],
+    table: &NameTable,
+    id_here: impl Fn(&[u8]) -> Option<u32>,
+) -> Result<HashMap<u32, u32>> {
+    let none = |name: &str, place: &str| {
+        EngineError::new(ErrorKind::Invalid, format!("there is no {what} {name} {place}; a number always goes"))
+    };
+    let mut map = HashMap::new();
+    for (old, new) in pairs {
+        let in_table = table.iter().find(|(_, name)| name.as_slice() == old.as_bytes()).map(|(id, _)| *id);
+        let from = in_table.or_else(|| old.parse().ok()).ok_or_else(|| none(old, "in the snapshot"))?;
+        let to = id_here(new.as_bytes()).or_else(|| new.parse().ok()).ok_or_else(|| none(new, "on this machine"))?;
+        map.insert(from, to);
+    }
+    Ok(map)
 }

@@ -14,7 +14,7 @@ use crate::format::{
     encode_snapshot, envelope_record, verify_config,
 };
 use crate::id::{SessionId, SnapshotId};
-use crate::model::{ChunkerParameters, Config, Content, NameTable, PageParameters, Snapshot, Suite};
+use crate::model::{ChunkerParameters, Config, Content, NameTable, PageParameters, Snapshot, StackRecord, Suite};
 
 pub(super) const CONFIG: [Operation; 2] = [("config", config), ("read_config", read_config)];
 pub(super) const ENVELOPE: [Operation; 4] =
@@ -152,7 +152,14 @@ fn shown_snapshot(s: &Snapshot) -> Value {
         "program": s.program, "users": names(&s.users), "groups": names(&s.groups), "replaces": id(s.replaces),
         "first": id(s.original), "user": s.user, "started": s.started.map(shown_time),
         "finished": s.finished.map(shown_time),
+        "stack": s.stack.as_ref().map(shown_stack),
     })
+}
+
+fn shown_stack(stack: &StackRecord) -> Value {
+    let parts: Vec<Value> = stack.parts.iter().map(|p| json!([hex(&p.path), p.kind.code(), p.bytes])).collect();
+    let facts: Vec<Value> = stack.facts.iter().map(|f| json!([f.service, f.what, f.value])).collect();
+    json!([stack.name, stack.manifest, parts, facts])
 }
 
 fn snapshot(case: &Case<'_>) -> Tried {

@@ -144,6 +144,7 @@ fn dump(case: &Case<'_>, fixture: &Fixture, content: Content) -> Result<Vec<u8>,
         user: None,
         started: None,
         finished: None,
+        stack: None,
     };
     let mut out = Vec::new();
     dump_file(&fixture.repository, &fixture.index(), &snapshot, b"/file", &mut out)?;

@@ -57,6 +57,13 @@ pub struct RestoreOptions {
     pub sparse: bool,
     /// What to do with a directory that holds something.
     pub overwrite: Overwrite,
+    /// What is at the path gets this name in the target, a directory as a whole: with its own owner, mode and times.
+    /// What else is in the target is not looked at.
+    pub place_as: Option<Vec<u8>>,
+    /// Users whose files become somebody else's: name or number in the snapshot, name or number here.
+    pub map_users: Vec<(String, String)>,
+    /// The same for groups.
+    pub map_groups: Vec<(String, String)>,
 }
 
 /// What to do with a target that holds something.
@@ -156,7 +163,7 @@ impl Context<'_> {
 ///
 /// # Errors
 /// `NotFound`, `AlreadyExists` (the target holds something, and `overwrite` is `Never`),
-/// `Invalid`, `Interrupted`, `Io` of the target itself.
+/// `Invalid` (a pattern, a user or group of the maps that is not there), `Interrupted`, `Io` of the target itself.
 pub fn restore(
     repository: &Repository,
     index: &Index,
@@ -176,14 +183,15 @@ pub fn restore(
         repository,
         chunks: &chunks,
         options,
-        owners: OwnerMap::new(mode, snapshot.users.clone(), snapshot.groups.clone(), false),
+        owners: OwnerMap::new(mode, snapshot.users.clone(), snapshot.groups.clone(), false)
+            .with_map(&options.map_users, &options.map_groups)?,
         problems: ProblemLog::new(monitor),
         counts: Counts::default(),
         gave_up: AtomicBool::new(false),
         failure: Mutex::default(),
     };
     // Before anything is made: a path that isn't there must leave no traces.
-    let scope = walk::Scope::find(&chunks, snapshot, path)?;
+    let scope = walk::Scope::find(&chunks, snapshot, path, options.place_as.as_deref())?;
     let root = open_target(target, options)?;
     monitor.stage("restoring", Some(snapshot.statistics.files), Some(snapshot.statistics.bytes));
     walk::restore_scope(&context, &scope, root)?;
@@ -215,7 +223,11 @@ fn open_target(target: &Path, options: &RestoreOptions) -> Result<Option<TargetD
         other => other?,
     };
     // `delete` alone is no permission: what it would remove may never have been restored.
-    if options.overwrite == Overwrite::Never && !root.list()?.is_empty() {
+    let holds_something = match &options.place_as {
+        Some(name) => root.stat(name)?.is_some(),
+        None => !root.list()?.is_empty(),
+    };
+    if options.overwrite == Overwrite::Never && holds_something {
         let text = format!("target {} is not empty", target.display());
         return Err(EngineError::new(ErrorKind::AlreadyExists, text));
     }

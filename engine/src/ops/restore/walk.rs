@@ -9,7 +9,8 @@ use super::place::OpenDirectory;
 use super::window::{FileState, LinkState, WINDOWS, Window};
 use super::{Context, add};
 use crate::error::{EngineError, ErrorKind, Result};
-use crate::model::{ChunkRef, Content, LinkGroup, Metadata, Node, NodeKind, Snapshot};
+use crate::format::encode_node;
+use crate::model::{ChunkRef, Content, LinkGroup, Metadata, Node, NodeKind, Snapshot, is_valid_name};
 use crate::monitor::ItemAction;
 use crate::ops::browse::{Descend, Visit, components, find_node, walk};
 use crate::os::{self, Names};
@@ -25,8 +26,26 @@ pub(super) enum Scope {
 }
 
 impl Scope {
-    pub(super) fn find(chunks: &ChunkReader<'_>, snapshot: &Snapshot, path: &[u8]) -> Result<Self> {
-        Ok(match find_node(chunks, snapshot, path)? {
+    /// What is at `path`. With a name to be placed as it is a node of that name, as the only one of a directory.
+    pub(super) fn find(
+        chunks: &ChunkReader<'_>,
+        snapshot: &Snapshot,
+        path: &[u8],
+        place_as: Option<&[u8]>,
+    ) -> Result<Self> {
+        let found = find_node(chunks, snapshot, path)?;
+        if let Some(name) = place_as {
+            let invalid = |text| EngineError::new(ErrorKind::Invalid, text);
+            let mut node = found.ok_or_else(|| invalid("the root of a snapshot has no metadata to be placed with"))?;
+            if !is_valid_name(name) {
+                return Err(invalid("what is restored can't be placed under this name"));
+            }
+            node.name = name.to_vec();
+            let mut encoded = Vec::new();
+            encode_node(&node, &mut encoded);
+            return Ok(Self::Directory(Content::Inline(encoded)));
+        }
+        Ok(match found {
             None => Self::Directory(snapshot.root.clone()),
             Some(Node { kind: NodeKind::Directory, content: Some(content), .. }) => Self::Directory(content),
             Some(node) => Self::Single(Box::new(node)),
@@ -76,6 +95,10 @@ impl<'a> Frame<'a> {
 
     /// Remembers what is in the target, to delete what the snapshot doesn't have.
     fn list_extra(&mut self, context: &Context<'_>) {
+        // What is beside a thing that is placed is none of the snapshot's business.
+        if self.node.is_none() && context.options.place_as.is_some() {
+            return;
+        }
         let Some(open) = self.open.as_ref().filter(|open| context.options.delete && !open.directory.is_new()) else {
             return;
         };

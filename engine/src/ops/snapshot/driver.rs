@@ -2,6 +2,7 @@
 //! are built in order from what comes back.
 
 use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
 use std::thread::Scope;
 
 use crossbeam_channel::{Receiver, Sender, bounded, select_biased, unbounded};
@@ -54,14 +55,26 @@ pub(super) fn gather_paths<'s, 'w, 'a>(
     problems: &'w ProblemLog<'w>,
 ) -> Result<Gathered> {
     let Wanted { paths, options, parent } = *wanted;
-    let rules = exclude_rules(writer, options)?;
+    let rules = exclude_rules(writer, options, Vec::new())?;
     let walker = match &options.as_path {
         Some(at) => Walker::new_at(&paths[0], at, &rules, problems)?,
         None => Walker::new(paths, &rules, problems)?,
     };
     let walker = walker.with_scout(scout);
-    let _end = scout.end();
+    gather_with(scope, scout, writer, chunks, parent, problems, |driver| driver.walk(walker, 0, 0))
+}
 
+/// Starts workers and scouts, lets `walk` tell the driver what is there, and finishes the trees.
+pub(super) fn gather_with<'s, 'w, 'a>(
+    scope: &'s Scope<'s, 'w>,
+    scout: &'w Scout,
+    writer: &'w SessionWriter<'a>,
+    chunks: &'w ChunkReader<'w>,
+    parent: Option<&'w Snapshot>,
+    problems: &'w ProblemLog<'w>,
+    walk: impl FnOnce(&mut Driver<'w, 'a>) -> Result<()>,
+) -> Result<Gathered> {
+    let _end = scout.end();
     let total = parent.map(|parent| (parent.statistics.files, parent.statistics.bytes));
     problems.monitor().stage("reading files", total.map(|(files, _)| files), total.map(|(_, bytes)| bytes));
 
@@ -97,7 +110,7 @@ pub(super) fn gather_paths<'s, 'w, 'a>(
     if let Some(parent) = parent {
         driver.parents.push(Some(ParentDirectory::new(chunks, &parent.root)));
     }
-    let walked = driver.walk(walker);
+    let walked = walk(&mut driver);
     // Without a way to send jobs the workers come to their end, however the walk ended.
     driver.jobs = None;
     let ended: Result<Vec<()>> =
@@ -109,12 +122,18 @@ pub(super) fn gather_paths<'s, 'w, 'a>(
     driver.trees.finish(complete)
 }
 
-fn exclude_rules(writer: &SessionWriter<'_>, options: &SnapshotOptions) -> Result<ExcludeRules> {
+/// The rules of the options, and further patterns with their roots.
+pub(super) fn exclude_rules(
+    writer: &SessionWriter<'_>,
+    options: &SnapshotOptions,
+    rooted: Vec<(PathBuf, Vec<String>)>,
+) -> Result<ExcludeRules> {
     let repository = writer.repository();
     let own = [repository.storage().capabilities().local_directory, Some(repository.cache_directory().to_owned())];
     let skip = own.iter().flatten().filter_map(|path| os::path_identity(path)).collect();
     ExcludeRules::new(&ExcludeOptions {
         patterns: options.excludes.clone(),
+        rooted,
         pattern_files: options.exclude_files.clone(),
         exclude_if_present: options.exclude_if_present.clone(),
         exclude_caches: options.exclude_caches,
@@ -197,9 +216,9 @@ struct Linked {
     left: u64,
 }
 
-struct Driver<'w, 'a> {
-    trees: TreeBuilder<'w, 'a>,
-    problems: &'w ProblemLog<'w>,
+pub(super) struct Driver<'w, 'a> {
+    pub(super) trees: TreeBuilder<'w, 'a>,
+    pub(super) problems: &'w ProblemLog<'w>,
     jobs: Option<Sender<Batch>>,
     done: Receiver<Done>,
     batch: Batch,
@@ -217,18 +236,28 @@ struct Driver<'w, 'a> {
     has_losses: bool,
 }
 
-impl Driver<'_, '_> {
-    fn walk(&mut self, mut walker: Walker<'_>) -> Result<()> {
+impl<'w> Driver<'w, '_> {
+    /// Takes in a walk. Of the directories that it begins with, the first `open` are open already, and the first `keep`
+    /// stay open for the next one.
+    pub(super) fn walk(&mut self, mut walker: Walker<'_>, open: usize, keep: usize) -> Result<()> {
+        let mut depth = 0;
         while let Some(event) = walker.next() {
             if self.problems.monitor().cancelled() {
                 return Err(interrupted());
             }
             match event {
-                WalkEvent::Enter(entry) => self.enter(entry),
+                WalkEvent::Enter(entry) => {
+                    depth += 1;
+                    if depth > open {
+                        self.enter(entry);
+                    }
+                }
                 WalkEvent::Item(entry) => self.item(entry)?,
                 WalkEvent::Leave => {
-                    let complete = self.parents.pop().flatten().is_some_and(|parent| parent.found_all());
-                    self.pending.push_back(Pending::Leave(complete));
+                    if depth > keep {
+                        self.leave();
+                    }
+                    depth -= 1;
                 }
             }
             self.drain_ready()?;
@@ -237,7 +266,27 @@ impl Driver<'_, '_> {
         self.drain_all()
     }
 
-    fn enter(&mut self, entry: Entry) {
+    pub(super) fn leave(&mut self) {
+        let complete = self.parents.pop().flatten().is_some_and(|parent| parent.found_all());
+        self.pending.push_back(Pending::Leave(complete));
+    }
+
+    /// What the parent has of the next file in this directory, whose content is to be read: whether there is any, and
+    /// its chunks as far as they may be built on.
+    pub(super) fn former(&mut self, name: &[u8]) -> (ItemAction, Option<Former<'w>>) {
+        let Some(old) = self.parent_node(name) else { return (ItemAction::New, None) };
+        let content = old.content.filter(|_| old.kind == NodeKind::File && !self.has_losses);
+        (ItemAction::Changed, content.map(|content| Former::new(self.chunks, &content)))
+    }
+
+    /// Takes in a node that needs no worker any more.
+    pub(super) fn ready(&mut self, node: Node, action: ItemAction) -> Result<()> {
+        self.count(action);
+        self.pending.push_back(Pending::Ready(node));
+        self.drain_all()
+    }
+
+    pub(super) fn enter(&mut self, entry: Entry) {
         let old = self.parent_node(&entry.node.name).filter(Node::is_directory);
         let xattrs = self.xattrs(&entry, old.as_ref());
         let mut node = entry.node;

@@ -7,6 +7,7 @@
 
 mod driver;
 mod former;
+mod parts;
 mod profile;
 mod stream;
 mod trees;
@@ -19,13 +20,15 @@ use std::path::PathBuf;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::id::SnapshotId;
-use crate::model::{Content, NameTable, Snapshot, SnapshotStatistics};
+use crate::model::{Content, NameTable, Snapshot, SnapshotStatistics, StackRecord};
 use crate::monitor::{Monitor, Problem, ProblemLog};
 use crate::os;
 use crate::repository::{
     ChunkReader, Index, Plans, Repository, Session, SessionWriter, SnapshotSet, adopt_dead_sessions, read_snapshots,
 };
 use crate::source::{Scout, normalize};
+
+pub use parts::{AroundPaths, PartSource, PartStream, SnapshotPart};
 
 /// What to snapshot.
 pub enum SnapshotInput<'a> {
@@ -40,6 +43,26 @@ pub enum SnapshotInput<'a> {
         /// Asked when the bytes have ended; an error means that there will be no snapshot.
         finish: Box<dyn FnOnce() -> Result<()> + 'a>,
     },
+    /// Paths and streams of a stack, each at a place of its own.
+    Stack {
+        /// The stack's name: the parent is a snapshot of the same one.
+        name: String,
+        /// What it is made of.
+        parts: Vec<SnapshotPart<'a>>,
+        /// Hears when paths are read.
+        around: &'a mut dyn AroundPaths,
+        /// Asked when everything has been read, with the parts' places and their sizes in bytes.
+        describe: Box<dyn FnOnce(&[(Vec<u8>, u64)]) -> StackRecord + 'a>,
+    },
+}
+
+impl SnapshotInput<'_> {
+    fn stack(&self) -> Option<&str> {
+        match self {
+            Self::Stack { name, .. } => Some(name),
+            _ => None,
+        }
+    }
 }
 
 /// How to snapshot.
@@ -71,7 +94,7 @@ pub struct SnapshotOptions {
     pub one_file_system: bool,
     /// Where the one path is in the snapshot.
     pub as_path: Option<Vec<u8>>,
-    /// The snapshot to compare with; `None`: the last one of the same host, label and paths.
+    /// The snapshot to compare with; `None`: the last one of the same host, label and paths, or of the same stack.
     pub parent: Option<SnapshotId>,
     /// Compare with none: read every file.
     pub force: bool,
@@ -101,6 +124,7 @@ pub struct SnapshotReport {
 /// What the work on the source gave.
 struct Gathered {
     root: Content,
+    stack: Option<StackRecord>,
     users: NameTable,
     groups: NameTable,
     statistics: SnapshotStatistics,
@@ -127,7 +151,7 @@ pub fn snapshot(
     let (resumed_sessions, session) = begin(repository, options, clock)?;
     let index = repository.load_index_of(&session, monitor)?;
     let existing = read_snapshots(repository, index.sessions())?;
-    let parent = match choose_parent(&existing, session.plans(), options, &paths) {
+    let parent = match choose_parent(&existing, session.plans(), options, &paths, input.stack()) {
         Ok(parent) => parent,
         Err(error) => {
             session.give_up(repository);
@@ -173,6 +197,7 @@ pub fn snapshot(
             user: options.user.clone(),
             started: Some(started),
             finished: Some(clock.now()),
+            stack: gathered.stack,
         };
         let id = writer.write_snapshot(&snapshot)?;
         writer.commit(Some(id))?;
@@ -220,6 +245,12 @@ fn gather(
                 let time = options.time.unwrap_or(started);
                 stream::gather_stream(scope, writer, &name, read, finish, time, problems)
             }
+            SnapshotInput::Stack { parts, around, describe, .. } => {
+                let (parent, time) = (parent.map(|(_, snapshot)| snapshot), options.time.unwrap_or(started));
+                let wanted = parts::WantedParts { parts, around, options, parent, time };
+                let (gathered, sizes) = parts::gather_parts(scope, &scout, writer, &chunks, wanted, problems)?;
+                Ok(Gathered { stack: Some(describe(&sizes)), ..gathered })
+            }
         })
     })?;
     writer.statistics.add_to(&mut gathered.statistics);
@@ -244,6 +275,12 @@ fn snapshot_paths(input: &mut SnapshotInput<'_>, options: &SnapshotOptions) -> R
             let absolute = [b"/", name.as_slice()].concat();
             *name = normalize(&absolute)?;
             if name == b"/" { invalid("a stream needs a name") } else { Ok(vec![name.clone()]) }
+        }
+        SnapshotInput::Stack { parts, .. } => {
+            parts::arrange(parts)?;
+            let top = |at: &[u8]| at.iter().skip(1).position(|&byte| byte == b'/').map_or(at.len(), |end| end + 1);
+            let tops: BTreeSet<Vec<u8>> = parts.iter().map(|part| part.at[..top(&part.at)].to_vec()).collect();
+            Ok(tops.into_iter().collect())
         }
         SnapshotInput::Paths(paths) => {
             let normal = paths.iter().map(|path| normalize(path)).collect::<Result<BTreeSet<_>>>()?;
@@ -273,7 +310,11 @@ fn require_a_path(input: &SnapshotInput<'_>) -> Result<()> {
 /// A backup of the repository into itself would never end well; one of what holds it leaves it out.
 fn refuse_own_directory(repository: &Repository, input: &SnapshotInput<'_>) -> Result<()> {
     use std::os::unix::ffi::OsStrExt;
-    let SnapshotInput::Paths(paths) = input else { return Ok(()) };
+    let paths: Vec<&[u8]> = match input {
+        SnapshotInput::Paths(paths) => paths.iter().map(Vec::as_slice).collect(),
+        SnapshotInput::Stream { .. } => return Ok(()),
+        SnapshotInput::Stack { parts, .. } => parts.iter().filter_map(SnapshotPart::source_path).collect(),
+    };
     let Some(own) = repository.storage().capabilities().local_directory.and_then(|path| os::real_path(&path)) else {
         return Ok(());
     };
@@ -294,6 +335,7 @@ fn choose_parent<'a>(
     plans: &Plans,
     options: &SnapshotOptions,
     paths: &[Vec<u8>],
+    stack: Option<&str>,
 ) -> Result<Option<&'a (SnapshotId, Snapshot)>> {
     if options.force {
         return Ok(None);
@@ -308,7 +350,9 @@ fn choose_parent<'a>(
             None => Err(EngineError::new(ErrorKind::NotFound, format!("parent snapshot {id} does not exist"))),
         },
         None => Ok(all.rfind(|(_, snapshot)| {
-            snapshot.host == options.host && snapshot.label == options.label && snapshot.paths == paths
+            let of = snapshot.stack.as_ref().map(|of| of.name.as_str());
+            let is_of_this_host = snapshot.host == options.host && snapshot.paths == paths;
+            of == stack && snapshot.label == options.label && (stack.is_some() || is_of_this_host)
         })),
     }
 }

@@ -98,7 +98,7 @@ fn seal_offered(writer: &SessionWriter<'_>, ended: &Receiver<()>) -> Result<()> 
 }
 
 /// Fills the buffer, or reads to the end.
-fn fill(read: &mut (dyn Read + Send), buffer: &mut [u8]) -> Result<usize> {
+pub(super) fn fill(read: &mut (impl Read + ?Sized), buffer: &mut [u8]) -> Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
         match read.read(&mut buffer[filled..]) {

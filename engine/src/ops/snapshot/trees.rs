@@ -125,6 +125,6 @@ impl<'w, 'a> TreeBuilder<'w, 'a> {
         // Numbers without a name were kept only to ask for each once.
         self.users.retain(|_, name| !name.is_empty());
         self.groups.retain(|_, name| !name.is_empty());
-        Ok(Gathered { root, users: self.users, groups: self.groups, statistics: self.statistics })
+        Ok(Gathered { root, stack: None, users: self.users, groups: self.groups, statistics: self.statistics })
     }
 }
