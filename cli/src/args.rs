@@ -13,6 +13,7 @@ pub(crate) mod restore;
 pub(crate) mod select;
 pub(crate) mod session;
 pub(crate) mod snapshot;
+pub(crate) mod stack;
 pub(crate) mod upkeep;
 pub(crate) mod values;
 
@@ -28,6 +29,7 @@ const OVERVIEW: &str = "Examples:
   export REPO_REPOSITORY=/srv/backup REPO_PASSWORD_FILE=/root/.repo-password
   repo init                                    make the repository
   repo snapshot /etc /home                     save two trees
+  repo stack snapshot                          save the stack that is declared here
   repo snapshots                               see what is there
   repo restore latest:/etc --target /tmp/etc   get a directory back
   repo check --read-data                       prove that everything can be read
@@ -109,6 +111,7 @@ pub(crate) enum Command {
     Undelete(forget::Undelete),
     Prune(prune::Prune),
     Session(session::Session),
+    Stack(Box<stack::Stack>),
     Repair(repair::Repair),
     Key(keys::Key),
     Cache(upkeep::Cache),
@@ -139,6 +142,7 @@ impl Command {
             Self::Undelete(_) => "undelete",
             Self::Prune(_) => "prune",
             Self::Session(_) => "session",
+            Self::Stack(_) => "stack",
             Self::Repair(_) => "repair",
             Self::Key(_) => "key",
             Self::Cache(_) => "cache",
@@ -254,6 +258,12 @@ mod tests {
             "repo repair",
             "repo repair index 4bba301e",
             "repo snapshots --forgotten 4bba301e",
+            "repo stack",
+            "repo stack snapshot shop --all",
+            "repo stack snapshot --seal-secrets",
+            "repo stack snapshot --recipient age1x",
+            "repo restore latest --target /x --only db",
+            "repo restore latest --target /x --map-user shop",
         ] {
             let error = parse_line(line).err().unwrap_or_else(|| panic!("{line} parsed"));
             assert_eq!(error.exit_code(), 2, "{line}");

@@ -19,6 +19,7 @@ mod restore;
 mod session;
 mod snapshot;
 mod snapshots;
+mod stack;
 mod stats;
 mod stream;
 mod tag;
@@ -57,6 +58,7 @@ pub(crate) fn run(context: &Context, command: &Command) -> Result<Outcome, Failu
         Command::Undelete(arguments) => undelete::run(context, arguments),
         Command::Prune(arguments) => prune::run(context, arguments),
         Command::Session(arguments) => session::run(context, arguments),
+        Command::Stack(arguments) => stack::run(context, arguments),
         Command::Repair(arguments) => repair::run(context, arguments),
         Command::Key(arguments) => key::run(context, arguments),
         Command::Cache(arguments) => cache::run(context, arguments),

@@ -39,6 +39,14 @@ impl Environment {
         value.filter(|value| !value.is_empty())
     }
 
+    /// All variables that are set.
+    pub(crate) fn all(&self) -> BTreeMap<OsString, OsString> {
+        let mut all: BTreeMap<OsString, OsString> =
+            if self.isolated { BTreeMap::new() } else { std::env::vars_os().collect() };
+        all.extend(self.set.iter().map(|(name, value)| (OsString::from(name), value.clone())));
+        all
+    }
+
     /// The value of a variable that holds a path.
     pub(crate) fn path(&self, name: &str) -> Option<PathBuf> {
         self.get(name).map(PathBuf::from)

@@ -11,6 +11,10 @@ use engine::monitor::ItemAction;
 
 use crate::text;
 
+mod stack;
+
+pub(crate) use stack::{PartFields, ServiceFields, StackFields};
+
 /// A path as JSON can carry it: text, and its bytes where the text can't say all.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct JsonPath {
@@ -161,6 +165,8 @@ pub(crate) enum Message<'a> {
         share: Option<f64>,
         stages: Vec<StageFields>,
     },
+    /// What became of a stack that was to be saved or restored.
+    Stack(StackFields),
     /// The program.
     Version { version: &'static str, arch: &'static str, os: &'static str },
 }
@@ -425,6 +431,8 @@ pub(crate) struct SnapshotFields {
     username: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     label: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stack: Option<String>,
     tags: Vec<String>,
     paths: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -455,6 +463,7 @@ impl SnapshotFields {
             hostname: snapshot.host.clone(),
             username: snapshot.user.clone(),
             label: snapshot.label.clone(),
+            stack: snapshot.stack.as_ref().map(|stack| stack.name.clone()),
             tags: snapshot.tags.clone(),
             paths: snapshot.paths.iter().map(|path| String::from_utf8_lossy(path).into_owned()).collect(),
             paths_bytes: lossy.then(|| snapshot.paths.iter().map(|path| hex(path)).collect()),

@@ -2,9 +2,10 @@
 //!
 //! Ending at once is safe: nothing counts before it is registered, and the next snapshot uses what was stored.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
+use signal_hook::SigId;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 /// Whether somebody asked to stop.
@@ -12,6 +13,10 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 pub(crate) struct Cancel {
     requested: Arc<AtomicBool>,
     prompting: Arc<AtomicBool>,
+    /// Whether the next signal ends the process at once.
+    armed: Arc<AtomicBool>,
+    /// What arms; taken out while services are paused.
+    arming: Arc<Mutex<Vec<SigId>>>,
 }
 
 impl Cancel {
@@ -29,6 +34,25 @@ impl Cancel {
         self.prompting.store(false, Ordering::Relaxed);
         answer
     }
+
+    /// While services are paused nothing ends the process at once: somebody has to resume them.
+    pub(crate) fn while_paused(&self, paused: bool) {
+        let mut arming = self.arming.lock().expect("no holder of this lock panics");
+        for id in arming.drain(..) {
+            signal_hook::low_level::unregister(id);
+        }
+        if paused {
+            self.armed.store(false, Ordering::Relaxed);
+        } else if let Ok(ids) = arm(&self.armed) {
+            *arming = ids;
+        }
+    }
+}
+
+/// Lets a signal arm the next one. Actions run in the order in which they are registered, so the one that arms comes
+/// after the one that ends the process.
+fn arm(armed: &Arc<AtomicBool>) -> std::io::Result<Vec<SigId>> {
+    [SIGINT, SIGTERM].into_iter().map(|signal| signal_hook::flag::register(signal, Arc::clone(armed))).collect()
 }
 
 /// Takes the signals over.
@@ -38,11 +62,12 @@ impl Cancel {
 pub(crate) fn install() -> std::io::Result<Cancel> {
     let cancel = Cancel::default();
     for signal in [SIGINT, SIGTERM] {
-        // They run in this order: the first signal finds the flag down and raises it, the second finds it raised.
+        // They run in this order: the first signal finds the flag down, raises it and arms, the second ends the process.
         signal_hook::flag::register_conditional_default(signal, Arc::clone(&cancel.prompting))?;
         let exit_code = i32::from(crate::exit::INTERRUPTED);
-        signal_hook::flag::register_conditional_shutdown(signal, exit_code, Arc::clone(&cancel.requested))?;
+        signal_hook::flag::register_conditional_shutdown(signal, exit_code, Arc::clone(&cancel.armed))?;
         signal_hook::flag::register(signal, Arc::clone(&cancel.requested))?;
     }
+    *cancel.arming.lock().expect("no holder of this lock panics") = arm(&cancel.armed)?;
     Ok(cancel)
 }

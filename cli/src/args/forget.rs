@@ -33,8 +33,10 @@ pub(crate) struct Forget {
     #[command(flatten)]
     pub(crate) keep: Keep,
 
-    /// What makes a group: host, label, paths, tags, with commas between; nothing makes one group of all
-    #[arg(short, long, value_name = "KEYS", default_value = "host,label,paths")]
+    /// What makes a group: stack, host, label, paths, tags, with commas between; nothing makes one group of all
+    ///
+    /// With stack, all snapshots of a stack are one group, whatever host they were taken on.
+    #[arg(short, long, value_name = "KEYS", default_value = "stack,host,label,paths")]
     pub(crate) group_by: GroupBy,
 
     /// Go on if the policy leaves a group without snapshots

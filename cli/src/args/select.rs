@@ -24,6 +24,10 @@ pub(crate) struct Filter {
     #[arg(long, value_name = "TAG", value_delimiter = ',', value_parser = values::tag)]
     pub(crate) tag: Vec<String>,
 
+    /// Only of this stack; can be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(crate) stack: Vec<String>,
+
     /// Only of this path; can be repeated
     #[arg(long, value_name = "PATH")]
     pub(crate) path: Vec<OsString>,
@@ -32,7 +36,11 @@ pub(crate) struct Filter {
 impl Filter {
     /// Whether it leaves all of them.
     pub(crate) fn is_empty(&self) -> bool {
-        self.host.is_empty() && self.label.is_empty() && self.tag.is_empty() && self.path.is_empty()
+        self.host.is_empty()
+            && self.label.is_empty()
+            && self.tag.is_empty()
+            && self.path.is_empty()
+            && self.stack.is_empty()
     }
 
     /// The filter as the engine takes it.
@@ -41,6 +49,7 @@ impl Filter {
             hosts: self.host.clone(),
             tags: self.tag.clone(),
             labels: self.label.clone(),
+            stacks: self.stack.clone(),
             paths: self.path.iter().map(|path| absolute(Path::new(path))).collect(),
         }
     }

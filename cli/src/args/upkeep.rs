@@ -153,7 +153,13 @@ pub(crate) struct Tag {
 impl Tag {
     /// The filters; `--label` is the new label here, so there is none for labels.
     pub(crate) fn filter(&self) -> Filter {
-        Filter { host: self.host.clone(), label: Vec::new(), tag: self.tag.clone(), path: self.path.clone() }
+        Filter {
+            host: self.host.clone(),
+            label: Vec::new(),
+            tag: self.tag.clone(),
+            path: self.path.clone(),
+            stack: Vec::new(),
+        }
     }
 }
 

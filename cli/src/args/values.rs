@@ -115,6 +115,14 @@ pub(crate) fn max_unused(text: &str) -> Result<MaxUnused, String> {
     }
 }
 
+/// `OLD=NEW`, neither of them empty.
+pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((old, new)) if !old.is_empty() && !new.is_empty() => Ok((old.to_owned(), new.to_owned())),
+        _ => Err("expected OLD=NEW".into()),
+    }
+}
+
 /// A tag, one of a comma list.
 pub(crate) fn tag(text: &str) -> Result<String, String> {
     let tag = text.trim();

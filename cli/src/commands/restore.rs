@@ -14,6 +14,9 @@ use crate::text;
 
 /// Runs the command.
 pub(super) fn run(context: &Context, arguments: &Restore) -> Result<Outcome, Failure> {
+    if !arguments.filter.stack.is_empty() && arguments.what.path == b"/" {
+        return super::stack::restore::run(context, arguments);
+    }
     let target: PathBuf =
         std::path::absolute(&arguments.target).map_err(|error| io_failure("use", &arguments.target, error))?;
     let progress = context.progress(true);
@@ -37,6 +40,9 @@ pub(super) fn run(context: &Context, arguments: &Restore) -> Result<Outcome, Fai
             Some(Overwrite::Always) => ops::Overwrite::Always,
             Some(Overwrite::IfChanged) => ops::Overwrite::IfChanged,
         },
+        place_as: None,
+        map_users: arguments.map_user.clone(),
+        map_groups: arguments.map_group.clone(),
     };
     let report = ops::restore(&repository, &index, &snapshot, &what.path, &target, &options, &progress)?;
     show(context, arguments, id, &report, progress)?;
