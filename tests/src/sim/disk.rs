@@ -127,7 +127,7 @@ impl Disk {
     /// An index object that would survive a power cut is damaged all the same, or gone. Which one.
     pub fn harm_index(&mut self, random: &mut Random) -> Option<ObjectName> {
         let is_victim =
-            |(name, object): &(&ObjectName, &Object)| family(**name) == ObjectFamily::Indexes && object.durable;
+            |(name, object): &(&ObjectName, &Object)| name.family() == ObjectFamily::Indexes && object.durable;
         let names: Vec<ObjectName> = self.objects.iter().filter(is_victim).map(|(name, _)| *name).collect();
         let name = *names.get(random.below(names.len()))?;
         if random.happens(500) {
@@ -140,7 +140,7 @@ impl Disk {
 
     /// The index object that was put last is gone, or half of it.
     pub fn harm_newest_index(&mut self, is_gone: bool) {
-        let indexes = self.objects.iter().filter(|(name, _)| family(**name) == ObjectFamily::Indexes);
+        let indexes = self.objects.iter().filter(|(name, _)| name.family() == ObjectFamily::Indexes);
         let Some(name) = indexes.max_by_key(|(_, object)| object.born).map(|(name, _)| *name) else { return };
         match self.objects.get_mut(&name) {
             Some(object) if !is_gone => object.bytes = object.bytes[..object.bytes.len() / 2].into(),
