@@ -28,7 +28,7 @@ use crate::repository::{
 };
 use crate::source::{Scout, normalize};
 
-pub use parts::{AroundPaths, PartSource, PartStream, SnapshotPart};
+pub use parts::{AroundPaths, PartSize, PartSource, PartStream, SnapshotPart};
 
 /// What to snapshot.
 pub enum SnapshotInput<'a> {
@@ -52,7 +52,7 @@ pub enum SnapshotInput<'a> {
         /// Hears when paths are read.
         around: &'a mut dyn AroundPaths,
         /// Asked when everything has been read, with the parts' places and their sizes in bytes.
-        describe: Box<dyn FnOnce(&[(Vec<u8>, u64)]) -> StackRecord + 'a>,
+        describe: Box<dyn FnOnce(&[PartSize]) -> StackRecord + 'a>,
     },
 }
 

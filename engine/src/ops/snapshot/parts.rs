@@ -121,6 +121,9 @@ fn names(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|&byte| byte == b'/').filter(|name| !name.is_empty())
 }
 
+/// A part's place in the snapshot, and its size in bytes.
+pub type PartSize = (Vec<u8>, u64);
+
 /// Gathers parts; gives their places and sizes in bytes, too.
 pub(super) fn gather_parts<'s, 'w>(
     scope: &'s Scope<'s, 'w>,
@@ -129,7 +132,7 @@ pub(super) fn gather_parts<'s, 'w>(
     chunks: &'w ChunkReader<'w>,
     wanted: WantedParts<'_, '_, 'w>,
     problems: &'w ProblemLog<'w>,
-) -> Result<(Gathered, Vec<(Vec<u8>, u64)>)> {
+) -> Result<(Gathered, Vec<PartSize>)> {
     let WantedParts { parts, around, options, parent, time } = wanted;
     let mut sizes = Vec::new();
     let gathered = gather_with(scope, scout, writer, chunks, parent, problems, |driver| {
