@@ -5,6 +5,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod browse;
+pub(crate) mod copy;
 pub(crate) mod forget;
 pub(crate) mod keys;
 pub(crate) mod prune;
@@ -109,6 +110,7 @@ pub(crate) enum Command {
     Tag(upkeep::Tag),
     Forget(Box<forget::Forget>),
     Undelete(forget::Undelete),
+    Copy(Box<copy::Copy>),
     Prune(prune::Prune),
     Session(session::Session),
     Stack(Box<stack::Stack>),
@@ -140,6 +142,7 @@ impl Command {
             Self::Tag(_) => "tag",
             Self::Forget(_) => "forget",
             Self::Undelete(_) => "undelete",
+            Self::Copy(_) => "copy",
             Self::Prune(_) => "prune",
             Self::Session(_) => "session",
             Self::Stack(_) => "stack",
@@ -253,6 +256,7 @@ mod tests {
             "repo forget --keep-within 3w",
             "repo forget --keep-last 1 --group-by hour",
             "repo undelete",
+            "repo copy --to a --to-password-file b --to-key-file c",
             "repo session",
             "repo session revoke",
             "repo repair",

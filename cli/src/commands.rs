@@ -5,6 +5,7 @@ mod cache;
 mod cat;
 mod check;
 mod completions;
+mod copy;
 mod diff;
 mod dump;
 mod find;
@@ -56,6 +57,7 @@ pub(crate) fn run(context: &Context, command: &Command) -> Result<Outcome, Failu
         Command::Tag(arguments) => tag::run(context, arguments),
         Command::Forget(arguments) => forget::run(context, arguments),
         Command::Undelete(arguments) => undelete::run(context, arguments),
+        Command::Copy(arguments) => copy::run(context, arguments),
         Command::Prune(arguments) => prune::run(context, arguments),
         Command::Session(arguments) => session::run(context, arguments),
         Command::Stack(arguments) => stack::run(context, arguments),

@@ -9,6 +9,7 @@ use engine::clock::{Clock, Stopwatch, Timestamp};
 use engine::repository::{Index, Repository, Secret};
 use engine::storage::{Storage, open_location};
 
+use crate::args::copy::To;
 use crate::args::{Global, values};
 use crate::environment::Environment;
 use crate::exit::{Failure, invalid};
@@ -74,11 +75,22 @@ impl Context {
 
     /// Opens the repository, which may ask for the password.
     pub(crate) fn open(&self) -> Result<Repository, Failure> {
-        let address = self.address()?;
+        self.open_at(&self.address()?, &Source::choose(&self.global, &self.environment))
+    }
+
+    /// Opens the other repository of `copy`.
+    pub(crate) fn open_other(&self, to: &To) -> Result<Repository, Failure> {
+        let variable = || self.environment.get("REPO_TO_REPOSITORY").and_then(|value| value.into_string().ok());
+        let address = to.repository.clone().or_else(variable).ok_or_else(|| {
+            Failure::Usage("no other repository given: use --to PLACE or set REPO_TO_REPOSITORY".into())
+        })?;
+        self.open_at(&address, &Source::choose_other(to, &self.global, &self.environment))
+    }
+
+    fn open_at(&self, address: &str, source: &Source) -> Result<Repository, Failure> {
         let cache = self.cache_directory()?;
-        let storage = open_location(&address, false)?;
-        let source = Source::choose(&self.global, &self.environment);
-        let attempts = if source == Source::Prompt { ATTEMPTS } else { 1 };
+        let storage = open_location(address, false)?;
+        let attempts = if *source == Source::Prompt { ATTEMPTS } else { 1 };
         for attempt in 1.. {
             let secrets = source.existing(&self.cancel)?;
             match open_with_any(&storage, &secrets, &cache) {

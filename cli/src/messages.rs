@@ -2,6 +2,8 @@
 //!
 //! Promise: fields, types and values may be added, never removed or given another meaning.
 
+pub(crate) mod copy;
+
 use serde::Serialize;
 
 use engine::clock::Timestamp;
@@ -111,6 +113,8 @@ pub(crate) enum Message<'a> {
         new_snapshot_id: Option<String>,
         action: &'static str,
     },
+    /// What became of a snapshot that was to be copied.
+    Copy(copy::CopyFields),
     /// Something that `repair` did, or would do.
     Repair {
         action: &'static str,
@@ -214,6 +218,8 @@ pub(crate) enum Summary {
     Prune(PruneSummary),
     /// Of `repair`.
     Repair(RepairSummary),
+    /// Of `copy`.
+    Copy(copy::CopySummary),
 }
 
 /// One writer's work, as far as it is known.
@@ -449,6 +455,8 @@ pub(crate) struct SnapshotFields {
     finished: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     forgotten: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    copied_from: Option<copy::CopiedFrom>,
     summary: Counts,
 }
 
@@ -474,6 +482,7 @@ impl SnapshotFields {
             started: snapshot.started.map(text::rfc3339),
             finished: snapshot.finished.map(text::rfc3339),
             forgotten: None,
+            copied_from: snapshot.copied_from.map(copy::CopiedFrom::new),
             summary: Counts::from(&snapshot.statistics),
         }
     }

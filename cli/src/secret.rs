@@ -15,6 +15,7 @@ use engine::repository::Secret;
 use engine::{EngineError, ErrorKind};
 
 use crate::args::Global;
+use crate::args::copy::To;
 use crate::environment::Environment;
 use crate::exit::{Failure, invalid, io_failure};
 use crate::signals::Cancel;
@@ -47,6 +48,18 @@ impl Source {
     /// The first place that is there.
     pub(crate) fn choose(global: &Global, environment: &Environment) -> Self {
         Self::choose_below(global, environment, Path::new(CONTAINER_SECRETS))
+    }
+
+    /// The first place for the other repository of a copy; what opens this one, if there is none.
+    pub(crate) fn choose_other(to: &To, global: &Global, environment: &Environment) -> Self {
+        None.or_else(|| to.password_command.clone().map(|command| Self::PasswordCommand(command.into())))
+            .or_else(|| to.password_file.clone().map(Self::PasswordFile))
+            .or_else(|| to.key_file.clone().map(Self::KeyFile))
+            .or_else(|| environment.get("REPO_TO_PASSWORD_COMMAND").map(Self::PasswordCommand))
+            .or_else(|| environment.path("REPO_TO_PASSWORD_FILE").map(Self::PasswordFile))
+            .or_else(|| environment.path("REPO_TO_KEY_FILE").map(Self::KeyFile))
+            .or_else(|| environment.get("REPO_TO_PASSWORD").map(Self::Variable))
+            .unwrap_or_else(|| Self::choose(global, environment))
     }
 
     fn choose_below(global: &Global, environment: &Environment, secrets: &Path) -> Self {

@@ -636,7 +636,7 @@ def file_ranges(node, pieces):
 # §10 -----------------------------------------------------------------------------------------------------------------
 
 Snapshot = namedtuple("Snapshot", "time host paths root tags label parent previous number statistics problems program "
-                      "users groups replaces first user started finished stack")
+                      "users groups replaces first user started finished stack copied_from")
 Stack = namedtuple("Stack", "name manifest parts facts")
 
 
@@ -664,7 +664,7 @@ def open_snapshot(data, root_keys):
         [get(statistics, key, uint(), "snapshot statistics") for key in range(11)],
         value(10, array(tuple_(blob(), text))), value(11, text), value(12, names), value(13, names),
         value(14, blob(32), True), value(15, blob(32), True), value(16, text, True), value(17, time, True),
-        value(18, time, True), value(19, parse_stack, True))
+        value(18, time, True), value(19, parse_stack, True), value(20, tuple_(blob(16), blob(32)), True))
     need(all(path.startswith(b"/") for path in s.paths), "snapshot: a path is not absolute")
     need(len(s.problems) <= 1000, "snapshot: more than 1000 problems")
     tags = [tag.encode() for tag in s.tags]

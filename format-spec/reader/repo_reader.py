@@ -342,7 +342,8 @@ def snapshots_command(repository, args):
                     "program": s.program, "statistics": s.statistics, "stack": s.stack and s.stack.name,
                     "problems": [[os.fsdecode(path), text] for path, text in s.problems],
                     **{key: value and value.hex() for key, value in (
-                        ("parent", s.parent), ("previous", s.previous), ("replaces", s.replaces), ("first", s.first))}})
+                        ("parent", s.parent), ("previous", s.previous), ("replaces", s.replaces), ("first", s.first))},
+                    "copied_from": s.copied_from and [part.hex() for part in s.copied_from]})
     if args.json:
         print(json.dumps(out, indent=1))
     else:

@@ -376,15 +376,17 @@ def envelope():
               "root": {"inline": ""}, "tags": ["daily", "\u00e4"], "label": None, "parent": None, "previous": None,
               "number": 7, "statistics": list(range(11)), "problems": [[b"/srv/lock".hex(), "permission denied"]],
               "program": "program 1.0", "users": [[0, b"root".hex()], [1000, b"user".hex()]],
-              "groups": [[0, b"root".hex()]], "replaces": None, "first": None, "user": None, "started": None, "finished": None, "stack": None}
+              "groups": [[0, b"root".hex()]], "replaces": None, "first": None, "user": None, "started": None, "finished": None,
+              "stack": None, "copied_from": None}
     good(5, "snapshot without optional keys", snapshot_map(inline), fields)
     ids = [xof(f"snapshot {i}", 32) for i in range(4)]
     reference = xof("tree chunk", 32) + u24(300000)
     good(5, "snapshot with all keys", snapshot_map([1, reference], _5="label", _6=ids[0], _7=ids[1], _14=ids[2], _15=ids[3],
-                                                   _16="user", _17=[1790000090, 1], _18=[1790000110, 999999999]),
+                                                   _16="user", _17=[1790000090, 1], _18=[1790000110, 999999999],
+                                                   _20=[ids[0][:16], ids[1]]),
          {**fields, "root": {"chunks": [{"id": reference[:32].hex(), "length": 300000}]}, "label": "label",
           "parent": ids[0].hex(), "previous": ids[1].hex(), "replaces": ids[2].hex(), "first": ids[3].hex(), "user": "user",
-          "started": [1790000090, 1], "finished": [1790000110, 999999999]})
+          "started": [1790000090, 1], "finished": [1790000110, 999999999], "copied_from": [ids[0][:16].hex(), ids[1].hex()]})
     stack = {0: "matrix", 1: '{"stack":"matrix"}', 2: [[b"/matrix/dumps/postgres", 2, 1 << 40], [b"/matrix/persist/media", 1, 7],
              [b"/matrix/secrets.age", 3, 200]], 3: [["postgres", "verify", "42\n\u00e4"]]}
     shown = ["matrix", '{"stack":"matrix"}', [[path.hex(), kind, size] for path, kind, size in stack[2]], stack[3]]

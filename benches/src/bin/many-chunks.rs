@@ -147,6 +147,7 @@ fn write_snapshot(repository: &Repository, count: u64, in_file: u64) -> Result<S
         started: None,
         finished: None,
         stack: None,
+        copied_from: None,
     })?;
     writer.commit(Some(id))?;
     Ok(id.to_hex())

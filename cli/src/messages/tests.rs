@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use engine::model::{Content, Metadata, SnapshotStatistics};
+use engine::model::{Content, CopyOrigin, Metadata, SnapshotStatistics};
 
 use super::*;
 
@@ -30,6 +30,7 @@ fn snapshot() -> Snapshot {
         started: Some(Timestamp::new(0, 0)),
         finished: Some(Timestamp::new(1, 0)),
         stack: Some(engine::model::StackRecord { name: "shop".into(), ..Default::default() }),
+        copied_from: Some(CopyOrigin { repository: RepositoryId::new([3; 16]), snapshot: SnapshotId::new([4; 32]) }),
     }
 }
 
@@ -98,7 +99,8 @@ fn summaries() -> Vec<Message<'static>> {
     });
     let prune = Summary::Prune(PruneSummary::default());
     let repair = Summary::Repair(RepairSummary::default());
-    [Summary::Snapshot(snapshot), Summary::Restore(restore), Summary::Check(check), find, forget, prune, repair]
+    let copy = Summary::Copy(copy::CopySummary::default());
+    [Summary::Snapshot(snapshot), Summary::Restore(restore), Summary::Check(check), find, forget, prune, repair, copy]
         .map(Message::Summary)
         .into()
 }
@@ -172,6 +174,12 @@ fn samples() -> Vec<Message<'static>> {
             dry_run: false,
         },
         Message::Undelete { snapshot_id: id(), new_snapshot_id: Some(id()), action: "undeleted" },
+        Message::Copy(copy::CopyFields {
+            snapshot_id: id(),
+            new_snapshot_id: Some(id()),
+            action: "copied",
+            dry_run: false,
+        }),
         Message::Session(SessionFields {
             id: id(),
             state: "committed",

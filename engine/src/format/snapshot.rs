@@ -9,9 +9,11 @@ use super::envelope::{decode_envelope, encode_envelope};
 use super::tree::{read_content, write_content};
 use super::{FormatError, ObjectKind};
 use crate::crypto::{Keys, SessionKeys};
-use crate::id::{SessionId, SnapshotId};
+use crate::id::{RepositoryId, SessionId, SnapshotId};
 use crate::limits;
-use crate::model::{NameTable, Snapshot, SnapshotStatistics, StackFact, StackPart, StackPartKind, StackRecord};
+use crate::model::{
+    CopyOrigin, NameTable, Snapshot, SnapshotStatistics, StackFact, StackPart, StackPartKind, StackRecord,
+};
 use crate::monitor::Problem;
 
 const MAX_ITEMS: u64 = 1 << 20;
@@ -77,6 +79,9 @@ pub(super) fn snapshot_map(snapshot: &Snapshot) -> MapWriter {
     if let Some(stack) = &snapshot.stack {
         map.entry(19, |w| write_stack(w, stack));
     }
+    if let Some(CopyOrigin { repository, snapshot }) = &snapshot.copied_from {
+        map.entry(20, |w| w.array(2)?.bytes(repository.as_bytes())?.bytes(snapshot.as_bytes()).map(drop));
+    }
     map
 }
 
@@ -117,6 +122,7 @@ pub(super) fn decode_body(body: &[u8]) -> Result<Snapshot, FormatError> {
         started: None,
         finished: None,
         stack: None,
+        copied_from: None,
     };
     let mut found = Vec::new();
     read_map(&mut decoder, |key, d| {
@@ -141,6 +147,7 @@ pub(super) fn decode_body(body: &[u8]) -> Result<Snapshot, FormatError> {
             17 => s.started = Some(read_time(d)?),
             18 => s.finished = Some(read_time(d)?),
             19 => s.stack = Some(read_stack(d)?),
+            20 => s.copied_from = Some(read_origin(d)?),
             _ => return Ok(false),
         }
         found.push(key);
@@ -220,6 +227,13 @@ fn read_paths(decoder: &mut Decoder<'_>) -> Result<Vec<Vec<u8>>, FormatError> {
         Ok(())
     })?;
     Ok(paths)
+}
+
+fn read_origin(decoder: &mut Decoder<'_>) -> Result<CopyOrigin, FormatError> {
+    read_tuple(decoder, 2, |d| {
+        let repository = RepositoryId::new(read_fixed(d)?);
+        Ok(CopyOrigin { repository, snapshot: SnapshotId::new(read_fixed(d)?) })
+    })
 }
 
 fn read_tags(decoder: &mut Decoder<'_>) -> Result<Vec<String>, FormatError> {

@@ -6,7 +6,9 @@ mod snapshot;
 
 pub use config::{ChunkerParameters, Config, PageParameters, Suite};
 pub use node::{ChunkRef, Content, Extent, LinkGroup, Metadata, Node, NodeKind, Xattr, is_valid_name};
-pub use snapshot::{NameTable, Snapshot, SnapshotStatistics, StackFact, StackPart, StackPartKind, StackRecord};
+pub use snapshot::{
+    CopyOrigin, NameTable, Snapshot, SnapshotStatistics, StackFact, StackPart, StackPartKind, StackRecord,
+};
 
 use crate::id::{ChunkId, PackId, SessionId};
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Content;
 use crate::clock::Timestamp;
-use crate::id::SnapshotId;
+use crate::id::{RepositoryId, SnapshotId};
 use crate::monitor::Problem;
 
 /// Numeric ids and the names they had where the snapshot was taken.
@@ -80,6 +80,8 @@ pub struct Snapshot {
     pub finished: Option<Timestamp>,
     /// The stack that it is of.
     pub stack: Option<StackRecord>,
+    /// What it is a copy of.
+    pub copied_from: Option<CopyOrigin>,
 }
 
 /// What a snapshot of a stack says about the stack. A stack is known by its name, on whatever machine it is.
@@ -142,4 +144,13 @@ pub struct StackFact {
     pub what: String,
     /// The answer.
     pub value: String,
+}
+
+/// The snapshot that copies are of: the first one, also of a copy of a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CopyOrigin {
+    /// The repository that it was taken in.
+    pub repository: RepositoryId,
+    /// Its id there.
+    pub snapshot: SnapshotId,
 }

@@ -21,9 +21,9 @@ use crate::format::{
 use crate::id::{ChunkId, DomainId, IndexId, PackId, PruneId, RepositoryId, SessionId, SnapshotId};
 use crate::limits;
 use crate::model::{
-    ChunkKind, ChunkRef, ChunkerParameters, Compression, Config, Content, Extent, Metadata, Node, NodeKind, PackRow,
-    PageParameters, SegmentRow, Snapshot, SnapshotStatistics, StackFact, StackPart, StackPartKind, StackRecord, Suite,
-    Xattr, is_valid_name,
+    ChunkKind, ChunkRef, ChunkerParameters, Compression, Config, Content, CopyOrigin, Extent, Metadata, Node, NodeKind,
+    PackRow, PageParameters, SegmentRow, Snapshot, SnapshotStatistics, StackFact, StackPart, StackPartKind,
+    StackRecord, Suite, Xattr, is_valid_name,
 };
 use crate::monitor::Problem;
 
@@ -158,8 +158,12 @@ fn snapshot() -> impl Strategy<Value = Snapshot> {
     let ids = (snapshot_id(), snapshot_id(), snapshot_id(), snapshot_id());
     let counts = (1..=u64::MAX, statistics(), vec(problem, 0..4));
     let who = (any::<String>(), names(), names(), option::of(any::<String>()), option::of(any::<String>()));
-    (what, ids, counts, who, option::of(time()), option::of(time()), option::of(stack())).prop_map(
-        |(what, ids, counts, who, started, finished, stack)| {
+    let origin = (any::<[u8; 16]>(), any::<[u8; 32]>()).prop_map(|(repository, snapshot)| CopyOrigin {
+        repository: RepositoryId::new(repository),
+        snapshot: SnapshotId::new(snapshot),
+    });
+    (what, ids, counts, who, option::of(time()), option::of(time()), option::of(stack()), option::of(origin)).prop_map(
+        |(what, ids, counts, who, started, finished, stack, copied_from)| {
             let (time, host, paths, root, tags) = what;
             let (parent, previous, replaces, original) = ids;
             let (sequence, statistics, problems) = counts;
@@ -185,6 +189,7 @@ fn snapshot() -> impl Strategy<Value = Snapshot> {
                 started,
                 finished,
                 stack,
+                copied_from,
             }
         },
     )

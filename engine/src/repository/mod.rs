@@ -14,6 +14,7 @@ mod rows;
 mod sessions;
 mod snapshots;
 mod store;
+mod translation;
 mod writer;
 
 pub use census::{Census, Mark, PackCount};
@@ -24,6 +25,7 @@ pub use plans::{OpenPlan, Plans, put_done, put_plan, put_state, read_done, read_
 pub use reader::{ChunkReader, OpenSegment, SegmentReader};
 pub use sessions::{Session, SessionTable};
 pub use snapshots::{SnapshotSet, read_snapshots};
+pub use translation::Translation;
 pub use writer::{PlainSegment, SegmentBuilder, SessionWriter, WriterStatistics};
 
 pub(crate) use adoption::adopt_dead_sessions;

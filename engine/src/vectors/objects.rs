@@ -153,6 +153,7 @@ fn shown_snapshot(s: &Snapshot) -> Value {
         "first": id(s.original), "user": s.user, "started": s.started.map(shown_time),
         "finished": s.finished.map(shown_time),
         "stack": s.stack.as_ref().map(shown_stack),
+        "copied_from": s.copied_from.map(|from| [hex(from.repository.as_bytes()), hex(from.snapshot.as_bytes())]),
     })
 }
 

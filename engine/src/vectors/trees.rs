@@ -145,6 +145,7 @@ fn dump(case: &Case<'_>, fixture: &Fixture, content: Content) -> Result<Vec<u8>,
         started: None,
         finished: None,
         stack: None,
+        copied_from: None,
     };
     let mut out = Vec::new();
     dump_file(&fixture.repository, &fixture.index(), &snapshot, b"/file", &mut out)?;

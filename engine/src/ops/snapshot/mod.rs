@@ -13,6 +13,8 @@ mod stream;
 mod trees;
 mod worker;
 
+pub(super) use worker::Cutter;
+
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::PathBuf;
@@ -198,6 +200,7 @@ pub fn snapshot(
             started: Some(started),
             finished: Some(clock.now()),
             stack: gathered.stack,
+            copied_from: None,
         };
         let id = writer.write_snapshot(&snapshot)?;
         writer.commit(Some(id))?;

@@ -194,6 +194,33 @@ impl<'w, 'a> Worker<'w, 'a> {
     }
 }
 
+/// Cuts streams that are no files, and stores them: what a copy from another repository brings.
+pub(in crate::ops) struct Cutter<'w, 'a>(Worker<'w, 'a>);
+
+impl<'w, 'a> Cutter<'w, 'a> {
+    pub(in crate::ops) fn new(writer: &'w SessionWriter<'a>, problems: &'w ProblemLog<'w>) -> Self {
+        Self(Worker::new(writer, problems))
+    }
+
+    /// Stores a stream as a file with these bytes is stored. `read` fills a buffer, and gives less only at the end.
+    ///
+    /// # Errors
+    /// What `read` returns; `Io` of the repository, `Interrupted`.
+    pub(in crate::ops) fn cut(&mut self, read: &mut dyn FnMut(&mut [u8]) -> Result<usize>) -> Result<Content> {
+        self.0.stream(Profile::of_file, None, read).map_err(|error| match error {
+            StreamError::Source(error) | StreamError::Fatal(error) => error,
+        })
+    }
+
+    /// Seals what is left.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(in crate::ops) fn finish(self) -> Result<()> {
+        self.0.finish()
+    }
+}
+
 pub(super) fn interrupted() -> EngineError {
     EngineError::new(ErrorKind::Interrupted, "interrupted")
 }

@@ -52,6 +52,19 @@ impl Claims {
         Ok(shard.insert(short))
     }
 
+    /// Whether somebody asked for it.
+    pub(super) fn contains(&self, id: &ChunkId) -> Result<bool> {
+        let short = short_id(id);
+        let shard = self.shard(&short);
+        if shard.contains(&short) {
+            return Ok(true);
+        }
+        match &*self.spilled.read().expect("no holder of this lock panics") {
+            Some(store) => Ok(Index::store_result(store.chunk(id))?.is_some()),
+            None => Ok(false),
+        }
+    }
+
     /// Moves what an index object names out of memory, if there is much.
     pub(super) fn spill(&self, repository: &Repository, id: IndexId, object: IndexObject) -> Result<()> {
         if self.count.load(Ordering::Relaxed) < CLAIMS_IN_MEMORY {

@@ -154,6 +154,17 @@ impl<'a> SessionWriter<'a> {
         self.claims.insert(id)
     }
 
+    /// Whether a chunk is stored already, or this session has taken it in.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn has(&self, id: &ChunkId) -> Result<bool> {
+        if self.known.as_ref().map_or(Ok(false), |known| known.contains(id))? {
+            return Ok(true);
+        }
+        self.claims.contains(id)
+    }
+
     /// An empty buffer for a segment, used or new.
     fn plain_buffer(&self) -> Vec<u8> {
         self.plain_buffers.1.try_recv().unwrap_or_default()

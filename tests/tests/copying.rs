@@ -1,0 +1,262 @@
+//! `copy`: what is copied, what is not read twice, and what damage and interruptions leave behind.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use repo_tests::binary::split;
+use repo_tests::compare::assert_same_with;
+use repo_tests::damage::{Harm, Kind, harm, objects_of, wait_until};
+use repo_tests::scratch::files_below;
+use repo_tests::tree::{self, noise, prose, write};
+use repo_tests::{Run, Scratch, python, words};
+use serde_json::Value;
+
+/// Two repositories with keys of their own.
+struct Pair {
+    from: Scratch,
+    to: Scratch,
+    source: PathBuf,
+}
+
+impl Pair {
+    fn new() -> Self {
+        Self::with_options("")
+    }
+
+    fn with_options(options: &str) -> Self {
+        let from = Scratch::with_options(options);
+        let source = tree::small(&from.tree("source"), 1);
+        write(source.join("large"), noise(5, 3_000_000));
+        write(source.join("text.sql"), prose(800_000));
+        tree::everything(&from.tree("source/everything"));
+        Self { to: Scratch::with_options(options), from, source }
+    }
+
+    fn words(&self, what: &str) -> Vec<OsString> {
+        let to = words!["--to", self.to.repository(), "--to-key-file", self.to.key_file()];
+        words!["copy", "--json"].into_iter().chain(to).chain(split(what)).collect()
+    }
+
+    fn copy(&self, what: &str) -> Run {
+        self.from.run_words(self.words(what))
+    }
+
+    fn snapshot(&self, options: &str) -> String {
+        self.from.run_words(words!["snapshot", "--json", self.source].into_iter().chain(split(options))).snapshot_id()
+    }
+
+    /// What is in the copies is what was in the source when it was snapshotted, which is now in `as_it_was`.
+    #[track_caller]
+    fn assert_restores(&self, copy: &str, as_it_was: &Path) {
+        let target = self.to.file("target");
+        let _ = fs::remove_dir_all(&target);
+        self.to.restore(copy, &self.source, &target).ok();
+        assert_same_with(&["--no-root"], as_it_was, &target);
+    }
+}
+
+fn number(summary: &Value, field: &str) -> u64 {
+    summary[field].as_u64().unwrap_or_else(|| panic!("{field} of {summary}"))
+}
+
+/// Old and new ids and what became of them.
+fn copies(run: &Run) -> Vec<(String, String, String)> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let of =
+        |message: Value| (text(&message["snapshot_id"]), text(&message["new_snapshot_id"]), text(&message["action"]));
+    run.of_type("copy").into_iter().map(of).collect()
+}
+
+fn as_it_was(from: &Path, to: PathBuf) -> PathBuf {
+    repo_tests::binary::tool("cp", words!["-a", from, to]);
+    to
+}
+
+#[test]
+fn copies_hold_the_same_and_a_second_run_writes_nothing() {
+    let pair = Pair::new();
+    let first = pair.snapshot("--tag a,b --label app --host web1 --time 2024-01-02T03:04:05Z");
+    let was = as_it_was(&pair.source, pair.from.file("was"));
+    write(pair.source.join("large"), [noise(5, 1_500_000), noise(6, 900_000)].concat());
+    fs::remove_file(pair.source.join("text.sql")).expect("removed");
+    let second = pair.snapshot("--tag c --label app --host web1");
+    let run = pair.copy("").ok();
+    let summary = run.summary();
+    assert_eq!(number(&summary, "snapshots_copied"), 2, "{run}");
+    let done = copies(&run);
+    assert_eq!(done.iter().map(|(old, ..)| old.as_str()).collect::<Vec<_>>(), [&first, &second], "the oldest first");
+    pair.assert_restores(&done[0].1, &was);
+    pair.assert_restores(&done[1].1, &pair.source);
+    pair.to.check_clean();
+    pair.to.run("check --read-data").ok();
+
+    // All that they say of themselves is the same, but for names of objects.
+    let say = |scratch: &Scratch| scratch.run("snapshots --json").ok().of_type("snapshot");
+    let (old, new) = (say(&pair.from), say(&pair.to));
+    for (old, new) in old.iter().zip(&new) {
+        for field in ["time", "hostname", "username", "label", "tags", "paths", "started", "finished", "summary"] {
+            assert_eq!(old[field], new[field], "{field}");
+        }
+        assert_eq!(new["copied_from"]["snapshot_id"], old["id"]);
+        assert_ne!(new["id"], old["id"]);
+    }
+    assert_eq!(new[1]["parent"], new[0]["id"], "the parent is the copy of the parent");
+    // No id of the one is in the other: they are sealed and named by other keys.
+    let names = |scratch: &Scratch| scratch.objects().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+    let both = names(&pair.from).into_iter().filter(|name| name.len() > 32 && names(&pair.to).contains(name));
+    assert_eq!(both.collect::<Vec<_>>(), [""; 0]);
+
+    let before = pair.to.objects();
+    let run = pair.copy("").ok();
+    assert_eq!(pair.to.objects(), before, "nothing is written");
+    let summary = run.summary();
+    assert_eq!(["snapshots_copied_before", "chunks_read"].map(|field| number(&summary, field)), [2, 0], "{run}");
+    assert_eq!(copies(&run)[1], (second, done[1].1.clone(), "copied before".into()));
+}
+
+#[test]
+fn the_python_reader_reads_what_was_copied() {
+    let pair = Pair::new();
+    pair.snapshot("");
+    pair.copy("").ok();
+    let run = python::reader(&pair.to, ["verify"]);
+    assert!(run.status.success(), "{run}");
+    let list = python::reader(&pair.to, ["snapshots", "--json"]);
+    let list: Value = serde_json::from_slice(&list.stdout).expect("JSON");
+    let ours = pair.to.run("snapshots --json").ok().of_type("snapshot");
+    let from = &ours[0]["copied_from"];
+    assert_eq!(list[0]["copied_from"], serde_json::json!([from["repository_id"], from["snapshot_id"]]), "{list}");
+}
+
+#[test]
+fn only_what_is_missing_is_read() {
+    let pair = Pair::new();
+    pair.snapshot("");
+    let all = number(&pair.copy("").ok().summary(), "bytes_read");
+    assert!(all > 3_500_000, "{all}");
+    write(pair.source.join("new"), noise(77, 200_000));
+    pair.snapshot("");
+    let run = pair.copy("").ok();
+    let summary = run.summary();
+    let read = number(&summary, "bytes_read");
+    assert!((200_000..260_000).contains(&read), "{run}");
+    // Without its memory it reads more, and stores no more.
+    write(pair.source.join("newer"), noise(78, 200_000));
+    pair.snapshot("");
+    fs::remove_dir_all(pair.from.cache()).expect("a cache");
+    let run = pair.copy("").ok();
+    let summary = run.summary();
+    assert!(number(&summary, "bytes_read") >= all, "{run}");
+    assert!(number(&summary, "data_added_packed") < 400_000, "{run}");
+    pair.assert_restores("latest", &pair.source);
+    // The other repository may have lost what is remembered: it gets it again.
+    let ids: Vec<String> =
+        pair.to.run("snapshots --json").ok().of_type("snapshot").iter().map(|s| s["id"].to_string()).collect();
+    pair.to
+        .run_words(words!["forget"].into_iter().chain(ids.iter().map(|id| OsString::from(id.trim_matches('"')))))
+        .ok();
+    pair.to.run("prune --grace 0 --max-unused 0").ok();
+    let run = pair.copy("latest").ok();
+    assert!(number(&run.summary(), "bytes_read") >= all, "{run}");
+    pair.assert_restores("latest", &pair.source);
+    pair.to.check_clean();
+}
+
+#[test]
+fn some_of_them_and_a_dry_run() {
+    let pair = Pair::new();
+    pair.snapshot("--tag keep");
+    write(pair.source.join("more"), noise(9, 50_000));
+    let second = pair.snapshot("--label app");
+    let before = pair.to.objects();
+    let run = pair.copy("--dry-run").ok();
+    assert_eq!(number(&run.summary(), "snapshots_copied"), 2, "{run}");
+    assert!((14_000_000..19_000_000).contains(&number(&run.summary(), "bytes_read")), "{run}");
+    assert_eq!(pair.to.objects(), before, "nothing is written");
+    assert_eq!(number(&pair.copy("--label app").ok().summary(), "snapshots_copied"), 1);
+    assert_eq!(copies(&pair.copy(&second[..8]).ok())[0].2, "copied before");
+    assert_eq!(number(&pair.copy("--tag keep").ok().summary(), "snapshots_copied"), 1);
+    // Back where they came from, and into itself.
+    let back = words!["copy", "--json", "--to", pair.from.repository(), "--to-key-file", pair.from.key_file()];
+    let run = pair.to.run_words(back).ok();
+    assert_eq!(number(&run.summary(), "snapshots_copied_before"), 2, "{run}");
+    pair.from.run_words(words!["copy", "--to", pair.from.repository()]).ends(1).says("this is the repository");
+    pair.from.run("copy").ends(2).says("--to");
+    pair.from.run_words(words!["copy", "--to", pair.to.repository()]).ends(12);
+}
+
+#[test]
+fn cut_anew_they_share_with_what_is_there() {
+    let pair = Pair::new();
+    pair.snapshot("");
+    // The same is in the other repository already, snapshotted there.
+    pair.to.snapshot(&pair.source);
+    let added = |options: &str| number(&pair.copy(options).ok().summary(), "data_added_packed");
+    let recut = added("--recut");
+    assert!(recut < 200_000, "{recut}");
+    pair.assert_restores("latest", &pair.source);
+    write(pair.source.join("more"), noise(9, 50_000));
+    pair.snapshot("");
+    let as_they_are = added("");
+    assert!(as_they_are > 2_000_000, "{as_they_are}");
+    pair.assert_restores("latest", &pair.source);
+    pair.to.check_clean();
+}
+
+#[test]
+fn what_is_damaged_gets_no_copy_and_the_others_do() {
+    let pair = Pair::new();
+    let other = pair.from.tree("other");
+    write(other.join("file"), "fine");
+    let good = pair.from.snapshot(&other);
+    let packs_before: Vec<PathBuf> = objects_of(&pair.from, Kind::DataPack);
+    let bad = pair.snapshot("");
+    let last = pair.from.snapshot(&other);
+    let new = objects_of(&pair.from, Kind::DataPack).into_iter().filter(|pack| !packs_before.contains(pack));
+    let pack = new.max_by_key(|pack| fs::metadata(pack).expect("there").len()).expect("a pack of the second snapshot");
+    assert!(harm(&pack, None, Harm::Flip(350)).is_some());
+    let run = pair.copy("").ends(3);
+    let done = copies(&run);
+    let actions: Vec<(&str, &str)> = done.iter().map(|(old, _, action)| (old.as_str(), action.as_str())).collect();
+    assert_eq!(actions, [(good.as_str(), "copied"), (&bad, "damaged"), (&last, "copied")], "{run}");
+    let errors: Vec<Value> = run.error_messages();
+    let names: Vec<&str> = errors.iter().filter_map(|error| error["item"]["path"].as_str()).collect();
+    assert!(!names.is_empty() && names.iter().all(|name| name.contains("/source/")), "{run}");
+    assert!(errors.iter().any(|error| error["message"].as_str().is_some_and(|text| text.contains("cannot be copied"))));
+    assert_eq!(pair.to.run("snapshots --json").ok().of_type("snapshot").len(), 2);
+    pair.to.check_clean();
+    // What is not in the damaged part was stored: healed, the rest is what it costs.
+    harm(&pack, None, Harm::Flip(350));
+    let run = pair.copy("").ok();
+    assert_eq!(number(&run.summary(), "snapshots_copied"), 1, "{run}");
+    pair.assert_restores(&copies(&run)[1].1, &pair.source);
+}
+
+#[test]
+fn a_killed_copy_goes_on() {
+    let pair = Pair::with_options("--pack-size 1M");
+    for file in 0..40 {
+        write(pair.source.join(format!("many/file-{file}")), noise(100 + file, 1_000_000));
+    }
+    pair.snapshot("");
+    let mut killed = 0;
+    for packs in [4, 10, 16] {
+        let mut command = pair.from.command();
+        command.args(pair.words("")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("started");
+        let stored = || files_below(&pair.to.repository().join("packs")).len();
+        wait_until("packs are there", || stored() >= packs || child.try_wait().expect("a state").is_some());
+        child.kill().expect("it can be killed");
+        killed += u64::from(!child.wait().expect("its end").success());
+        assert!(pair.to.run("snapshots --json").ok().messages().is_empty(), "no snapshot of a half");
+    }
+    assert!(killed >= 2, "{killed}");
+    let run = pair.copy("").ok();
+    let summary = run.summary();
+    assert!(number(&summary, "resumed_sessions") >= 1, "{run}");
+    assert!(number(&summary, "data_added_packed") < 36_000_000, "{run}");
+    pair.assert_restores("latest", &pair.source);
+    pair.to.run("check --read-data").ok();
+}
