@@ -10,6 +10,7 @@ pub mod damage;
 pub mod model;
 pub mod python;
 pub mod scratch;
+pub mod servers;
 pub mod sim;
 pub mod tree;
 

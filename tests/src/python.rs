@@ -26,8 +26,10 @@ fn environment() -> PathBuf {
     let place = target.join("python-venv");
     let lock = File::create(target.join("python-venv.lock")).expect("a lock file beside the build");
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).expect("the lock");
-    let wanted = specification("reader/requirements.txt");
-    let requirements = fs::read(&wanted).expect("the reader's requirements");
+    let lists = [specification("reader/requirements.txt"), Path::new(env!("CARGO_MANIFEST_DIR")).join("requirements.txt")];
+    let requirements = lists.iter().map(|list| fs::read(list).expect("requirements")).collect::<Vec<_>>().concat();
+    let wanted = target.join("requirements.txt");
+    fs::write(&wanted, &requirements).expect("a list beside the build");
     let python = place.join("bin/python");
     if fs::read(place.join("requirements.txt")).is_ok_and(|made_for| made_for == requirements) && works(&python) {
         return python;
@@ -44,7 +46,7 @@ fn environment() -> PathBuf {
     for step in steps {
         assert!(
             step.status.success(),
-            "no Python environment for the reader: install python3-venv and what {} lists, or set REPO_TEST_PYTHON to \
+            "no Python environment for the tests: install python3-venv and what {} lists, or set REPO_TEST_PYTHON to \
              an interpreter that has it\n{step}",
             wanted.display()
         );
