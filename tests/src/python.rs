@@ -26,7 +26,8 @@ fn environment() -> PathBuf {
     let place = target.join("python-venv");
     let lock = File::create(target.join("python-venv.lock")).expect("a lock file beside the build");
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).expect("the lock");
-    let lists = [specification("reader/requirements.txt"), Path::new(env!("CARGO_MANIFEST_DIR")).join("requirements.txt")];
+    let lists =
+        [specification("reader/requirements.txt"), Path::new(env!("CARGO_MANIFEST_DIR")).join("requirements.txt")];
     let requirements = lists.iter().map(|list| fs::read(list).expect("requirements")).collect::<Vec<_>>().concat();
     let wanted = target.join("requirements.txt");
     fs::write(&wanted, &requirements).expect("a list beside the build");

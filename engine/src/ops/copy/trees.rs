@@ -16,6 +16,8 @@ use crate::repository::{ChunkReader, ContentReader, ContentWriter, DirectoryWrit
 
 /// Chunks in a window, at most; some 200 bytes each.
 const WINDOW_CHUNKS: usize = 32 << 10;
+/// Bytes of these chunks, at most: an interrupted copy reads about so much again.
+const WINDOW_BYTES: u64 = 64 << 20;
 /// Nodes in a window, at most; some 500 bytes each.
 const WINDOW_NODES: usize = 16 << 10;
 
@@ -50,8 +52,9 @@ struct Copier<'c, 'w, 'a> {
     memo: &'c mut Memo,
     report: &'c mut CopyReport,
     steps: Vec<Step>,
-    /// Chunks in `steps`.
+    /// Chunks in `steps`, and their bytes.
     waiting: usize,
+    waiting_bytes: u64,
     /// From the root to where the writing is.
     open: Vec<OpenDirectory>,
     /// The file whose chunks come.
@@ -89,6 +92,7 @@ pub(super) fn copy(
         report,
         steps: Vec::new(),
         waiting: 0,
+        waiting_bytes: 0,
         open: vec![root],
         content: ContentWriter::default(),
         failure: None,
@@ -148,7 +152,8 @@ impl Copier<'_, '_, '_> {
                 Ok(None) => break,
                 Ok(Some(reference)) => {
                     piece.push(reference);
-                    if self.waiting + piece.len() >= WINDOW_CHUNKS {
+                    self.waiting_bytes += u64::from(reference.len);
+                    if self.waiting + piece.len() >= WINDOW_CHUNKS || self.waiting_bytes >= WINDOW_BYTES {
                         self.waiting += piece.len();
                         self.push(Step::Chunks(std::mem::take(&mut piece)))?;
                     }
@@ -202,13 +207,14 @@ impl Copier<'_, '_, '_> {
 
     fn push(&mut self, step: Step) -> Result<()> {
         self.steps.push(step);
-        if self.steps.len() >= WINDOW_NODES || self.waiting >= WINDOW_CHUNKS { self.flush() } else { Ok(()) }
+        let is_full = self.steps.len() >= WINDOW_NODES || self.waiting >= WINDOW_CHUNKS;
+        if is_full || self.waiting_bytes >= WINDOW_BYTES { self.flush() } else { Ok(()) }
     }
 
     /// Copies what the window needs, then writes what waits in it.
     fn flush(&mut self) -> Result<()> {
         let steps = std::mem::take(&mut self.steps);
-        self.waiting = 0;
+        (self.waiting, self.waiting_bytes) = (0, 0);
         let mut became = self.translate(&steps)?;
         let wanted: HashMap<ChunkId, u32> = references(&steps)
             .filter(|reference| !became.contains_key(&reference.id))
