@@ -9,6 +9,7 @@ pub mod compare;
 pub mod damage;
 pub mod model;
 pub mod python;
+pub mod real;
 pub mod scratch;
 pub mod servers;
 pub mod sim;

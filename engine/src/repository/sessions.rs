@@ -31,7 +31,8 @@ pub struct SessionTable {
 
 impl SessionTable {
     /// Lists the sessions and reads their registers. A register that can't be read is remembered as damaged and
-    /// counts as none: what that session stored is not used.
+    /// counts as none: what that session stored is not used. Registers of sessions that have just ended are made to last:
+    /// who loads this builds on them, and their writers may have died before they were sure of that.
     ///
     /// # Errors
     /// `Io`.
@@ -44,7 +45,10 @@ impl SessionTable {
             _ => {}
         })?;
         for id in registers {
-            table.open.remove(&id);
+            // Its writer takes the intent away when it knows that the register lasts. In this order: what is read then does.
+            if table.open.remove(&id) {
+                repository.storage().persist(ObjectName::Register(id))?;
+            }
             match read_register(repository, id) {
                 Ok(Some(state)) => drop(table.states.insert(id, state)),
                 Ok(None) => {}
@@ -124,6 +128,7 @@ impl SessionTable {
     /// that such a session replaced.
     pub(super) fn is_committed_by_now(&mut self, repository: &Repository, session: SessionId) -> Result<bool> {
         if !self.states.contains_key(&session) && self.looked_again.insert(session) {
+            repository.storage().persist(ObjectName::Register(session))?;
             match read_register(repository, session) {
                 Ok(Some(state)) => {
                     self.open.remove(&session);

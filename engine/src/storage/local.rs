@@ -105,7 +105,11 @@ impl Storage for LocalStorage {
     fn persist(&self, name: ObjectName) -> Result<()> {
         // Its bytes were synced before it got its name: only the name may be missing.
         let directory = self.root.join(name.split().0);
-        durable::sync_directory(&directory).map_err(|error| EngineError::io("sync", &directory, error))
+        match durable::sync_directory(&directory) {
+            // It is not there: nothing has to last.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            other => other.map_err(|error| EngineError::io("sync", &directory, error)),
+        }
     }
 
     fn capabilities(&self) -> Capabilities {

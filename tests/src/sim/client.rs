@@ -262,16 +262,41 @@ impl Machine<'_> {
         let repository = self.open()?;
         let listed = list_snapshots(&repository, &SnapshotFilter::default())?.snapshots;
         let Some((id, _)) = listed.get(position % listed.len().max(1)) else { return Ok(()) };
-        let plan = ops::plan_named(&repository, &[id.to_hex()], &SnapshotFilter::default())?;
-        self.give_up(*id);
-        ops::forget(&repository, &plan, &self.host(), PROGRAM, &self.clock(), &Silent).map(drop)
+        self.forget_in(&repository, *id)
+    }
+
+    /// Forgets a snapshot.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub fn forget_one(&self, id: SnapshotId) -> Result<()> {
+        self.forget_in(&self.open()?, id)
+    }
+
+    fn forget_in(&self, repository: &Repository, id: SnapshotId) -> Result<()> {
+        let plan = ops::plan_named(repository, &[id.to_hex()], &SnapshotFilter::default())?;
+        self.give_up(id);
+        ops::forget(repository, &plan, &self.host(), PROGRAM, &self.clock(), &Silent).map(drop)
     }
 
     fn undelete(&self, position: usize) -> Result<()> {
         let repository = self.open()?;
         let listed = ops::list_forgotten(&repository, &SnapshotFilter::default())?.snapshots;
-        let Some((id, snapshot, _)) = listed.get(position % listed.len().max(1)) else { return Ok(()) };
-        let done = ops::undelete(&repository, &[id.to_hex()], &self.host(), PROGRAM, &self.clock())?;
+        let Some((id, ..)) = listed.get(position % listed.len().max(1)) else { return Ok(()) };
+        self.undelete_in(&repository, *id)
+    }
+
+    /// Brings a forgotten snapshot back.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub fn undelete_one(&self, id: SnapshotId) -> Result<()> {
+        self.undelete_in(&self.open()?, id)
+    }
+
+    fn undelete_in(&self, repository: &Repository, id: SnapshotId) -> Result<()> {
+        let (_, snapshot) = find_snapshot(repository, &id.to_hex(), &SnapshotFilter::default())?;
+        let done = ops::undelete(repository, &[id.to_hex()], &self.host(), PROGRAM, &self.clock())?;
         for (_, what) in done {
             if let (Undeleted::Back(id), Some(material)) = (what, material::number_of(&snapshot.tags)) {
                 self.ledger().promise(id, material);
