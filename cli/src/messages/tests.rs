@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use engine::id::RepositoryId;
 use engine::model::{Content, CopyOrigin, Metadata, SnapshotStatistics};
 
 use super::*;

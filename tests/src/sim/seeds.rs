@@ -58,7 +58,7 @@ impl<'a> Seeds<'a> {
             }
             drop_cache(&cache);
             // A reserve of the right size is nothing but work. Where a repository begins empty, prunes put their own.
-            if beginnings.len() > 0 {
+            if !beginnings.is_empty() {
                 world.with_disk(super::campaign::put_reserve);
             }
             beginnings.push((world.disk(), ledger.lock().expect("no holder of this lock panics").clone()));
@@ -128,11 +128,11 @@ impl<'a> Seeds<'a> {
         world.with_disk(|disk| restart(disk, keys, None));
         let cache = self.campaign.new_cache();
         let machine = self.campaign.machine(world, machine.client, cache.clone(), &machine.ledger);
-        if world.is_harmed() {
-            if let Err(what) = oracle::judge_harmed(&machine, false) {
-                drop_cache(&cache);
-                return Err(what);
-            }
+        if world.is_harmed()
+            && let Err(what) = oracle::judge_harmed(&machine, false)
+        {
+            drop_cache(&cache);
+            return Err(what);
         }
         let verdict = if with_verbs { oracle::judge_all(&machine, false) } else { oracle::judge(&machine, false) };
         drop_cache(&cache);

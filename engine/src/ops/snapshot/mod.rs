@@ -32,6 +32,9 @@ use crate::source::{Scout, normalize};
 
 pub use parts::{AroundPaths, PartSize, PartSource, PartStream, SnapshotPart};
 
+/// Tells of a stack whose parts have been read.
+type Describe<'a> = Box<dyn FnOnce(&[PartSize]) -> StackRecord + 'a>;
+
 /// What to snapshot.
 pub enum SnapshotInput<'a> {
     /// Trees below absolute paths.
@@ -54,7 +57,7 @@ pub enum SnapshotInput<'a> {
         /// Hears when paths are read.
         around: &'a mut dyn AroundPaths,
         /// Asked when everything has been read, with the parts' places and their sizes in bytes.
-        describe: Box<dyn FnOnce(&[PartSize]) -> StackRecord + 'a>,
+        describe: Describe<'a>,
     },
 }
 
