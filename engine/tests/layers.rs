@@ -48,7 +48,16 @@ const CONFINED: [(&str, &[&str]); 9] = [
     ("getrandom", &["crypto/random.rs"]),
     // `init` measures which cipher is faster; nothing else may know that time passes.
     ("std::time", &["crypto/segment.rs"]),
-    ("redb", &["repository/store.rs", "repository/rows.rs", "repository/load.rs", "repository/index.rs"]),
+    (
+        "redb",
+        &[
+            "repository/store.rs",
+            "repository/rows.rs",
+            "repository/load.rs",
+            "repository/index.rs",
+            "repository/translation.rs",
+        ],
+    ),
 ];
 
 /// What pure modules must not name, and what of it they may: a position in a buffer is no input or output.
