@@ -19,7 +19,8 @@ pub fn repo_binary() -> PathBuf {
         return path.into();
     }
     let test = std::env::current_exe().expect("the path of the test executable");
-    let profile = test.parent().and_then(|deps| deps.parent()).expect("target/PROFILE/deps/test");
+    let directory = test.parent().expect("target/PROFILE/deps/test, or target/PROFILE/campaign");
+    let profile = directory.parent().filter(|_| directory.ends_with("deps")).unwrap_or(directory);
     let binary = profile.join("repo");
     assert!(binary.is_file(), "{} is missing: build the binary first, or set REPO_BIN", binary.display());
     binary

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use repo_tests::compare::differing_paths;
-use repo_tests::damage::{Harm, Kind, harm, name_of, objects_of, two_sources};
+use repo_tests::damage::{Harm, Kind, harm, name_of, objects_of, start_endless_snapshot, two_sources};
 use repo_tests::tree::{self, Random, noise, write};
 use repo_tests::{Run, Scratch, words};
 use serde_json::Value;
@@ -316,6 +316,39 @@ fn a_killed_repair_costs_nothing() {
             assert!(lost.is_empty(), "{what}: {lost:?}\n{}", fixture.run("check --read-data"));
         }
         assert_eq!(fixture.run("check --read-data").code(), 0, "{what}");
+    }
+}
+
+/// A prune refuses what is damaged, so a repair must not wait for it; and what was replaced is no damage.
+#[test]
+fn a_repair_and_an_unfinished_prune_do_not_wait_for_each_other() {
+    for way in [Harm::Cut(500), Harm::Missing] {
+        let scratch = Scratch::with_options("--pack-size 1M");
+        let source = scratch.tree("source");
+        let mut ids = Vec::new();
+        for number in 0..3 {
+            write(source.join("file"), noise(number, 500_000));
+            ids.push(scratch.snapshot(&source));
+        }
+        scratch.run(&format!("forget {}", ids[0])).ok();
+        // Its session has to end before the plan of the prune can go on.
+        let mut writer = start_endless_snapshot(&scratch, &noise(9, 100_000));
+        let prune = "prune --grace 0 --max-unused 0 --json";
+        assert_eq!(scratch.run(prune).ends(11).summary()["finished"], false);
+        for object in objects_of(&scratch, Kind::Index) {
+            std::mem::forget(harm(&object, None, way).expect("possible"));
+        }
+        drop(writer.stdin.take());
+        writer.wait().expect("its end");
+        assert_ne!(scratch.run(prune).civil().code(), 0, "nothing is removed beside damage");
+        let run = scratch.run("repair index --json").ok();
+        assert_ne!(run.summary()["repaired"], 0, "{run}");
+        scratch.run(prune).ok();
+        scratch.check_clean();
+        let target = scratch.file("target");
+        let _ = fs::remove_dir_all(&target);
+        scratch.restore(&ids[2], &source, &target).ok();
+        assert!(differing_paths(&source, &target).is_empty());
     }
 }
 

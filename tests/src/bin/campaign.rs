@@ -1,7 +1,8 @@
-//! All that is tried against data loss, by one command: `campaign [--share] [--seeds N] [--from N] [--states N] [--only PART]`.
+//! All that is tried against data loss, by one command: `campaign [--share] [--seeds N] [--from N] [--states N] [--seconds N]
+//! [--only PART]`.
 //!
-//! States of the model, crash points, runs by seed, flipped bits; with `--share` a part of each that takes minutes.
-//! Prints a table as it goes, and the same as Markdown into the file that `--report` names. Exits with 1 if something
+//! States of the model, crash points, runs by seed, flipped bits, kills and other harm to the real program; with `--share` a
+//! part of each that takes minutes. Prints a table as it goes, and the same as Markdown into the file that `--report` names. Exits with 1 if something
 //! does not hold. `--seed N` repeats one run and tells it step by step.
 
 use std::fmt::Write as _;
@@ -11,6 +12,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use repo_tests::model::{broken, explore, holding};
+use repo_tests::real::disk::{fail_many, fill_many};
+use repo_tests::real::kills::kill_many;
+use repo_tests::real::soak::soak;
+use repo_tests::real::suspended::suspend_many;
 use repo_tests::sim::campaign::{Campaign, in_parallel};
 use repo_tests::sim::crash::{Violation, situations, try_situation};
 use repo_tests::sim::flips::flip_all;
@@ -20,7 +25,7 @@ use repo_tests::sim::seeds::Seeds;
 /// What is asked for.
 struct Arguments {
     share: bool,
-    /// One part only: `model`, `crash`, `seeds`, `flips`, `planted`.
+    /// One part only: `model`, `crash`, `seeds`, `flips`, `planted`, `kills`, `stops`, `disk`, `soak`.
     only: Option<String>,
     /// Situations with this in their names only.
     situation: String,
@@ -28,6 +33,8 @@ struct Arguments {
     seeds: u64,
     from: u64,
     one: Option<u64>,
+    /// How long the soak is.
+    seconds: u64,
     report: Option<String>,
     command: String,
 }
@@ -42,14 +49,29 @@ impl Arguments {
             share,
             only: after("--only"),
             situation: after("--situation").unwrap_or_default(),
-            states: number("--states").unwrap_or(if share { 20_000 } else { 4_000_000 }) as usize,
+            states: number("--states").unwrap_or(if share { 20_000 } else { 400_000 }) as usize,
             seeds: number("--seeds").unwrap_or(if share { 2_000 } else { 100_000 }),
             from: number("--from").unwrap_or(0),
             one: number("--seed"),
+            seconds: number("--seconds").unwrap_or(if share { 20 } else { 600 }),
             report: after("--report"),
             command: format!("./dev campaign {}", words.join(" ")).trim().to_owned(),
         }
     }
+}
+
+/// What kind of processor this is, as the system tells it.
+fn processor() -> String {
+    let told = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let line = told.lines().find(|line| line.starts_with("model name"));
+    line.and_then(|line| line.split(": ").nth(1)).unwrap_or("unknown").to_owned()
+}
+
+/// Incidents of others that can apply here and have a test.
+fn incidents() -> u64 {
+    let rows = include_str!("../../INCIDENTS.md").lines().filter(|line| line.starts_with("| "));
+    let has_test = |line: &&str| line.contains("`");
+    rows.filter(has_test).count() as u64
 }
 
 /// The lines of the report.
@@ -73,6 +95,26 @@ impl Report {
         self.violations.push(violation);
     }
 
+    /// Does the same for several seeds at once. One that panics is a violation.
+    fn both<T: Send, const N: usize>(&mut self, parts: [(u64, u64); N], work: fn(u64, u64) -> T) -> Vec<T> {
+        let done: Vec<_> = std::thread::scope(|scope| {
+            let started: Vec<_> = parts.map(|(seed, count)| (seed, scope.spawn(move || work(seed, count)))).into();
+            started.into_iter().map(|(seed, thread)| (seed, thread.join())).collect()
+        });
+        let mut found = Vec::new();
+        for (seed, ended) in done {
+            match ended {
+                Ok(result) => found.push(result),
+                Err(panic) => {
+                    let why = panic.downcast_ref::<String>().cloned().unwrap_or_default();
+                    let what = format!("the real program, REPO_TEST_SEED={seed}: {}", why.lines().next().unwrap_or(""));
+                    self.violation(Violation { what, record: why });
+                }
+            }
+        }
+        found
+    }
+
     /// The report as Markdown.
     fn markdown(&self, arguments: &Arguments) -> String {
         let mut text = String::from("# What was tried against data loss\n\n");
@@ -81,10 +123,11 @@ impl Report {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let _ = write!(
             text,
-            "Written by `{}` on {year}-{month:02}-{day:02}, {} with {processors} processors. What each line means is in \
-             `tests/src/sim/` and `tests/src/model/`.\n\n| | count | seconds |\n|---|---:|---:|\n",
+            "Written by `{}` on {year}-{month:02}-{day:02}, {}, {processors} processors ({}). What each line means is in \
+             `tests/src/model/`, `tests/src/sim/` and `tests/src/real/`.\n\n| | count | seconds |\n|---|---:|---:|\n",
             arguments.command,
             std::env::consts::ARCH,
+            processor(),
         );
         for (name, count, seconds) in &self.rows {
             let _ = writeln!(text, "| {name} | {count} | {seconds} |");
@@ -124,7 +167,10 @@ fn main() -> ExitCode {
     if wanted("planted") {
         planted(&mut report, &campaign);
     }
-    // Kills of the real program and incidents: a line each, here.
+    real_program(&mut report, &arguments);
+    if arguments.only.is_none() {
+        report.row("incidents of others with tests, see INCIDENTS.md", incidents(), Instant::now());
+    }
     let _ = writeln!(std::io::stdout(), "{} violations", report.violations.len());
     if let Some(path) = &arguments.report {
         std::fs::write(path, report.markdown(&arguments)).expect("the report can be written");
@@ -196,7 +242,7 @@ fn seeds(report: &mut Report, campaign: &Campaign, arguments: &Arguments) {
 fn flips(report: &mut Report, campaign: &Campaign, stride: usize) {
     let begun = Instant::now();
     match flip_all(campaign, stride) {
-        Ok(count) => report.row("bits flipped and found", count, begun),
+        Ok(count) => report.row("bits flipped, each refused or found by check", count, begun),
         Err(violation) => report.violation(violation),
     }
 }
@@ -212,6 +258,43 @@ fn planted(report: &mut Report, campaign: &Campaign) {
         }
     }
     report.row("planted faults that the simulator finds", found, begun);
+}
+
+/// The real program. What does not hold ends a part by a panic, which tells the seed.
+fn real_program(report: &mut Report, arguments: &Arguments) {
+    let wanted = |part: &str| arguments.only.as_deref().is_none_or(|only| only == part);
+    let share = arguments.share;
+    let seed = repo_tests::seed();
+    // By two at once: a kill waits for commands, not for a processor.
+    let halves = |count: u64| [(seed, count / 2), (seed + 1, count - count / 2)];
+    if wanted("kills") {
+        let begun = Instant::now();
+        let killed = report.both(halves(if share { 40 } else { 1000 }), kill_many);
+        report.row("the real program killed while it works", killed.iter().map(|part| part.kills).sum(), begun);
+        report.row("restores compared after these", killed.iter().map(|part| part.restores).sum(), begun);
+    }
+    if wanted("stops") {
+        let begun = Instant::now();
+        let stopped = report.both(halves(if share { 10 } else { 200 }), suspend_many);
+        report.row("suspended past the revocation time", stopped.iter().map(|part| part.suspended).sum(), begun);
+        report.row("of these writers that were revoked", stopped.iter().map(|part| part.revoked).sum(), begun);
+    }
+    if wanted("disk") {
+        let begun = Instant::now();
+        let full = report.both(halves(if share { 10 } else { 200 }), fill_many);
+        report.row("a full disk in the middle", full.iter().flatten().map(|part| part.failed).sum(), begun);
+        let begun = Instant::now();
+        let failed = report.both(halves(if share { 20 } else { 600 }), fail_many);
+        report.row("a system call that fails", failed.iter().flatten().map(|part| part.failed).sum(), begun);
+    }
+    if wanted("soak") {
+        let begun = Instant::now();
+        for soaked in report.both([(seed, arguments.seconds); 1], soak) {
+            report.row("snapshots beside prunes, each restored", soaked.snapshots.into_inner(), begun);
+            let prunes = soaked.prunes.into_inner() + soaked.waiting.into_inner();
+            report.row("prunes beside these snapshots", prunes, begun);
+        }
+    }
 }
 
 fn repeat(campaign: &Campaign, seed: u64) -> ExitCode {

@@ -128,7 +128,7 @@ pub fn fail_many(seed: u64, count: u64) -> Option<Failed> {
         };
         let (calls, first) = CALLS[place.random.below(CALLS.len() as u64) as usize];
         // Calls of a thread are counted: the first ones are the likely ones.
-        let width = 1 << place.random.below(7);
+        let width = 1 << place.random.below(5);
         let at = first + 1 + place.random.below(width);
         // Only once, or from there on.
         let times = if place.random.below(3) == 0 { "+" } else { "" };

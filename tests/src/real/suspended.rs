@@ -40,6 +40,9 @@ pub fn suspend_many(seed: u64, count: u64) -> Suspended {
         std::thread::sleep(Duration::from_nanos(place.random.below(usual.as_nanos() as u64)));
         signal(&child, Signal::STOP);
         let was_too_late = child.try_wait().expect("a state").is_some();
+        // Something has to go, or no session is in the way.
+        let id = place.give_up(0);
+        place.scratch.run_words(["forget", &id]).ok();
         // It is there, and does not move: longer than a session may be open, for those who say so.
         let pruned = place.scratch.run("prune --grace 0 --max-unused 0 --revoke-after 0 --json");
         assert!([0, 11].contains(&pruned.civil().code()), "{pruned}");
