@@ -171,7 +171,7 @@ fn hint_of_io(kind: std::io::ErrorKind) -> Option<&'static str> {
 
 /// Ends the process before it has begun.
 pub(crate) fn cannot_start(error: &std::io::Error) -> ExitCode {
-    anstream::eprintln!("{ERROR}repo: error:{ERROR:#} cannot handle signals: {error}");
+    tell(format_args!("{ERROR}repo: error:{ERROR:#} cannot handle signals: {error}"));
     ExitCode::from(FAILED)
 }
 
@@ -224,12 +224,12 @@ fn report(output: &Output, verb: &str, failure: &Failure, code: u8) {
         output.json_to_stderr(&Message::ExitError { code, message, causes, hint });
         return;
     }
-    anstream::eprintln!("{ERROR}repo: error:{ERROR:#} {}", text::plain(&message));
+    tell(format_args!("{ERROR}repo: error:{ERROR:#} {}", text::plain(&message)));
     for cause in causes {
-        anstream::eprintln!("  because: {}", text::plain(&cause));
+        tell(format_args!("  because: {}", text::plain(&cause)));
     }
     if let Some(hint) = hint {
-        anstream::eprintln!("{HINT}hint:{HINT:#} {hint}");
+        tell(format_args!("{HINT}hint:{HINT:#} {hint}"));
     }
 }
 
@@ -248,14 +248,20 @@ fn causes_of(error: &EngineError) -> Vec<String> {
     causes
 }
 
+/// Prints a line to standard error, where nothing can be done about a failure. (`eprintln!` would panic.)
+pub(crate) fn tell(line: std::fmt::Arguments<'_>) {
+    use std::io::Write as _;
+    let _ = writeln!(anstream::stderr().lock(), "{line}");
+}
+
 /// A line for a person about something that is no failure of the command.
 pub(crate) fn warning(message: &str) {
-    anstream::eprintln!("{WARNING}warning:{WARNING:#} {message}");
+    tell(format_args!("{WARNING}warning:{WARNING:#} {message}"));
 }
 
 /// A line for a person about an item that could not be handled.
 pub(crate) fn problem(path: &[u8], message: &str) {
-    anstream::eprintln!("{WARNING}problem:{WARNING:#} {}: {}", text::path(path), text::plain(message));
+    tell(format_args!("{WARNING}problem:{WARNING:#} {}: {}", text::path(path), text::plain(message)));
 }
 
 #[cfg(test)]

@@ -81,7 +81,7 @@ impl Output {
     /// The same on standard error, where nothing can be done about a failure.
     pub(crate) fn json_to_stderr(&self, message: &Message<'_>) {
         if let Ok(line) = json(message) {
-            anstream::eprintln!("{line}");
+            exit::tell(format_args!("{line}"));
         }
     }
 
@@ -102,7 +102,7 @@ impl Output {
         if self.json {
             self.json_to_stderr(&Message::Note { message });
         } else {
-            anstream::eprintln!("{message}");
+            exit::tell(format_args!("{message}"));
         }
     }
 
