@@ -429,3 +429,15 @@ fn a_record_without_a_snapshot_means_nothing() {
     fs::remove_file(scratch.repository().join("snapshots").join(&newest)).expect("removed");
     scratch.run("check").ends(5).says(&newest);
 }
+
+/// How to prune says nothing where nothing is pruned: a grace time was taken for one of `forget` once, and ignored.
+#[test]
+fn how_to_prune_needs_a_prune() {
+    let scratch = Scratch::new();
+    let id = scratch.snapshot(&scratch.tree("source"));
+    for option in ["--grace 0", "--max-unused 1%", "--max-repack 1M", "--wait 1s", "--revoke-after 0"] {
+        scratch.run(&format!("forget {id} {option}")).ends(2).says("--prune");
+        assert_eq!(listed(&scratch, ""), [id.as_str()]);
+    }
+    scratch.run(&format!("forget {id} --grace 0 --prune --dry-run")).ok();
+}

@@ -25,6 +25,7 @@ Removes nothing: a forgotten snapshot is not listed any more, and `repo undelete
 /// With names of snapshots, those are forgotten, whatever else there is.
 #[derive(Debug, clap::Args)]
 #[command(after_help = FORGET_EXAMPLES)]
+#[command(mut_args(|arg| if PRUNING.contains(&arg.get_id().as_str()) { arg.requires("prune") } else { arg }))]
 pub(crate) struct Forget {
     /// Snapshots to forget, instead of a policy
     #[arg(value_name = "SNAPSHOT", conflicts_with_all = POLICY)]
@@ -57,6 +58,9 @@ pub(crate) struct Forget {
     #[command(flatten)]
     pub(crate) filter: Filter,
 }
+
+/// The options that say how to prune.
+const PRUNING: [&str; 5] = ["grace", "max_unused", "max_repack", "wait", "revoke_after"];
 
 /// The options that name a policy.
 const POLICY: [&str; 15] = [

@@ -65,7 +65,7 @@ pub struct InitReport {
 /// # Errors
 /// `AlreadyExists` if there is one, or other objects; `Invalid` for sizes out of bounds; `Io`.
 pub fn init(storage: &dyn Storage, secret: &Secret, options: &InitOptions, clock: &dyn Clock) -> Result<InitReport> {
-    require_empty(storage)?;
+    let leftovers = require_empty(storage)?;
     let (suite, measured) = choose_suite(options.cipher);
     let config = Config {
         id: RepositoryId::new(random_bytes()),
@@ -87,8 +87,15 @@ pub fn init(storage: &dyn Storage, secret: &Secret, options: &InitOptions, clock
         .map_err(|error| EngineError::with_source(ErrorKind::Invalid, "repository settings", error))?;
     let slot = write_slot(storage, &keys, secret, options.strong_kdf, &options.label, clock)?;
     match storage.write_new(ObjectName::Config, &[&object])? {
-        Outcome::Written => Ok(InitReport { id: config.id, suite, measured, slot }),
-        Outcome::Existed => Err(EngineError::new(ErrorKind::AlreadyExists, "a repository was made here meanwhile")),
+        Outcome::Written => {
+            // Of no use to anybody now; and where they can't be removed, only in the way of those who look for theirs.
+            leftovers.into_iter().for_each(|slot| drop(storage.remove(ObjectName::Key(slot))));
+            Ok(InitReport { id: config.id, suite, measured, slot })
+        }
+        Outcome::Existed => {
+            let _ = storage.remove(ObjectName::Key(slot));
+            Err(EngineError::new(ErrorKind::AlreadyExists, "a repository was made here meanwhile"))
+        }
     }
 }
 
@@ -113,10 +120,15 @@ pub(super) fn write_slot(
     Ok(slot)
 }
 
-fn require_empty(storage: &dyn Storage) -> Result<()> {
+/// Refuses if anything is there but key slots: these are what an interrupted `init` left, and are handed out.
+fn require_empty(storage: &dyn Storage) -> Result<Vec<SlotId>> {
+    let mut slots = Vec::new();
     for family in ObjectFamily::ALL {
         let mut found = None;
-        storage.list(family, &mut |name, _| found = Some(name))?;
+        storage.list(family, &mut |name, _| match name {
+            ObjectName::Key(slot) => slots.push(slot),
+            _ => found = Some(name),
+        })?;
         match found {
             None => {}
             Some(ObjectName::Config) => {
@@ -130,7 +142,7 @@ fn require_empty(storage: &dyn Storage) -> Result<()> {
             }
         }
     }
-    Ok(())
+    Ok(slots)
 }
 
 fn choose_suite(cipher: CipherChoice) -> (Suite, Option<(u64, u64)>) {

@@ -142,6 +142,40 @@ pub fn remove_file(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), sync_directory)
 }
 
+/// Removes a directory if there is nothing in it. Only tidiness: it need not be durable.
+pub fn remove_empty_directory(path: &Path) {
+    let _ = fs::remove_dir(path);
+}
+
+/// Removes what interrupted writers left of files in the making in a directory and the directories in it: those last
+/// written before a time in seconds since 1970, by the clock of the file system. How many there were.
+///
+/// A writer that is at it after all fails when it wants to name its file.
+///
+/// # Errors
+/// What the file system says.
+pub fn remove_unfinished(path: &Path, before: i64) -> io::Result<u64> {
+    use std::os::unix::fs::MetadataExt;
+    let entries = match fs::read_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        other => other?,
+    };
+    let mut count = 0;
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            count += remove_unfinished(&entry.path(), before)?;
+        } else if entry.file_name().to_str().is_some_and(|name| name.starts_with(TEMPORARY_PREFIX)) {
+            // One that is gone already was finished.
+            if entry.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.mtime() < before) {
+                fs::remove_file(entry.path())?;
+                count += 1;
+            }
+        }
+    }
+    Ok(count)
+}
+
 /// Makes the names in a directory durable.
 ///
 /// # Errors
@@ -249,6 +283,21 @@ mod tests {
             create_file(scratch.path(), &name, &[one, two, three]).expect("made");
             assert!(fs::read(scratch.path().join(name)).expect("read") == bytes, "{len} bytes");
         }
+    }
+
+    #[test]
+    fn old_unfinished_files_go_and_nothing_else() {
+        let scratch = tempfile::tempdir().expect("scratch");
+        let below = scratch.path().join("packs/0a");
+        create_directories(&below).expect("directories");
+        for (name, time) in [(".tmp-old", 1000), (".tmp-new", 3000), ("object", 1000), (".other", 1000)] {
+            let file = File::create(below.join(name)).expect("made");
+            let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(time);
+            file.set_times(fs::FileTimes::new().set_modified(time)).expect("set");
+        }
+        assert_eq!(remove_unfinished(scratch.path(), 2000).expect("removed"), 1);
+        assert!(!below.join(".tmp-old").exists());
+        assert_eq!(fs::read_dir(&below).expect("list").count(), 3);
     }
 
     #[test]

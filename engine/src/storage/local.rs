@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::{Capabilities, ObjectFamily, ObjectName, Outcome, Storage};
+use crate::clock::Timestamp;
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::os::durable;
 
@@ -90,8 +91,16 @@ impl Storage for LocalStorage {
         let (directory, file) = name.split();
         let directory = self.root.join(directory);
         let failed = |error| EngineError::io("write", &self.path(name), error);
-        durable::create_directories(&directory).map_err(failed)?;
-        match durable::create_file(&directory, &file, parts).map_err(failed)? {
+        let create = || {
+            durable::create_directories(&directory)?;
+            durable::create_file(&directory, &file, parts)
+        };
+        let created = match create() {
+            // Somebody found the directory empty, and removed it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => create(),
+            other => other,
+        };
+        match created.map_err(failed)? {
             durable::Created::New => Ok(Outcome::Written),
             durable::Created::Existed => Ok(Outcome::Existed),
         }
@@ -99,7 +108,23 @@ impl Storage for LocalStorage {
 
     fn remove(&self, name: ObjectName) -> Result<()> {
         let path = self.path(name);
-        durable::remove_file(&path).map_err(|error| EngineError::io("remove", &path, error))
+        durable::remove_file(&path).map_err(|error| EngineError::io("remove", &path, error))?;
+        // A prune has a directory of its own, which nobody needs any more.
+        if let (ObjectName::PrunePlan(_) | ObjectName::PruneState(_) | ObjectName::PruneDone(_), Some(above)) =
+            (name, path.parent())
+        {
+            durable::remove_empty_directory(above);
+        }
+        Ok(())
+    }
+
+    fn remove_unfinished(&self, before: Timestamp) -> Result<u64> {
+        let remove = |family: ObjectFamily| {
+            let path = self.root.join(family.directory());
+            let removed = durable::remove_unfinished(&path, before.seconds);
+            removed.map_err(|error| EngineError::io("tidy", &path, error))
+        };
+        ObjectFamily::ALL.into_iter().filter(|family| *family != ObjectFamily::Config).map(remove).sum()
     }
 
     fn persist(&self, name: ObjectName) -> Result<()> {

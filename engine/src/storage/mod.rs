@@ -14,6 +14,7 @@ pub use name::{ObjectFamily, ObjectName};
 
 use std::ops::Range;
 
+use crate::clock::Timestamp;
 use crate::error::Result;
 
 /// What a storage can promise beyond the five methods.
@@ -67,6 +68,15 @@ pub trait Storage: Send + Sync {
     /// # Errors
     /// `Io`.
     fn persist(&self, name: ObjectName) -> Result<()>;
+
+    /// Removes what interrupted writers left of objects that never came to be, if it was last touched before a time. A
+    /// writer that is so slow fails. How many there were.
+    ///
+    /// # Errors
+    /// `Io`.
+    fn remove_unfinished(&self, _before: Timestamp) -> Result<u64> {
+        Ok(0)
+    }
 
     /// What it promises.
     fn capabilities(&self) -> Capabilities;

@@ -3,7 +3,8 @@
 //!
 //! One look at everything (`survey.rs`) gives a proposal (`plan.rs`, pure). What is needed of packs that have little of
 //! it is copied (`repack.rs`), then the plan is put, sessions are resolved, what turned out to be needed is rescued, and
-//! the rest goes (`sweep.rs`). Where nothing can have become unused since the last look, a memo says so (`memo.rs`). Whoever finds a plan open goes on with it, from wherever it stands.
+//! the rest goes (`sweep.rs`). Where nothing can have become unused since the last look, a memo says so (`memo.rs`).
+//! Whoever finds a plan open goes on with it, from wherever it stands.
 
 mod mark;
 mod memo;
@@ -21,7 +22,7 @@ pub use plan::{MaxUnused, PruneProposal};
 use self::memo::Memo;
 use self::plan::Bounds;
 use self::survey::Survey;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::format::{PrunePlan, PruneState, PruneVerdict};
 use crate::id::{PackId, PruneId, SessionId, SnapshotId};
@@ -34,6 +35,9 @@ use crate::storage::Outcome;
 
 /// How often a prune begins anew because others change what it looks at.
 const ROUNDS: usize = 8;
+
+/// What a writer has not touched for so long, and not finished, it never will: a day, in seconds.
+const UNFINISHED_SECONDS: i64 = 24 * 60 * 60;
 
 /// How to prune.
 pub struct PruneOptions<'a> {
@@ -268,6 +272,10 @@ impl Run<'_> {
 
     fn tidy(&mut self) -> Result<()> {
         self.remove_old_intents()?;
+        // Only tidiness.
+        let now = self.clock.now();
+        let before = Timestamp { seconds: now.seconds.saturating_sub(UNFINISHED_SECONDS), ..now };
+        let _ = self.repository.storage().remove_unfinished(before);
         self.restock_reserve()
     }
 

@@ -560,3 +560,32 @@ fn a_restore_reads_each_segment_once() {
         assert!(bench.storage.take("read packs") <= 2, "{overwrite:?}");
     }
 }
+
+/// Bug: an `init` that was interrupted left a key slot, and no repository could be made there any more.
+#[test]
+fn what_an_interrupted_init_left_is_in_nobodys_way() {
+    let scratch = tempfile::tempdir().expect("scratch");
+    let (first, second) = (Secret::generate_key_file(), Secret::generate_key_file());
+    let storage = Arc::new(Recording::default());
+    init(&storage, &first, &InitOptions::default(), &clock()).expect("init");
+    storage.below.remove(ObjectName::Config).expect("as if it had not come so far");
+    init(&storage, &second, &InitOptions::default(), &clock()).expect("init again");
+    let open = |secret| Repository::open(Arc::new(Arc::clone(&storage)), secret, &scratch.path().join("cache"));
+    let repository = open(&second).expect("open");
+    assert_eq!(list_keys(&repository).expect("keys").0.len(), 1);
+    assert!(open(&first).is_err());
+    // Where there is more than that, or a repository, nothing is touched.
+    assert_eq!(
+        init(&storage, &first, &InitOptions::default(), &clock()).expect_err("there").kind(),
+        ErrorKind::AlreadyExists
+    );
+    storage.below.remove(ObjectName::Config).expect("lost");
+    storage.below.write_new(ObjectName::PruneReserve, &[b"anything"]).expect("put");
+    assert_eq!(
+        init(&storage, &first, &InitOptions::default(), &clock()).expect_err("parts").kind(),
+        ErrorKind::AlreadyExists
+    );
+    let mut keys = 0;
+    storage.below.list(ObjectFamily::Keys, &mut |_, _| keys += 1).expect("list");
+    assert_eq!(keys, 1);
+}
