@@ -1,21 +1,32 @@
 //! A count of the chunks that an index lists: which are needed, and what that makes of each pack.
 //!
-//! Ten million chunks take 85 MiB: four bytes that tell a chunk's id from those near it, four for its segment, and a
-//! bit. Two ids that can't be told apart are both needed if one is: that costs space, never a chunk.
+//! Ten million chunks take 100 MB: a table of eight bytes for each, a quarter of it free. Each says by 32 bits which chunk
+//! it is of those that belong near its place, in which segment that is, and whether it is needed. Two ids that can't be
+//! told apart are both needed if one is: that costs space, never a chunk.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Bound;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use rayon::prelude::*;
+
 use super::Index;
-use super::rows::SegmentExtent;
+use super::rows::{SegmentExtent, ShortId};
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::id::{ChunkId, PackId};
-use crate::model::ChunkKind;
+use crate::model::{ChunkKind, ChunkRef};
 
-/// Ids in one bucket, on average.
-const BUCKET_IDS: u64 = 8;
-/// Bits of an id that choose a bucket, at most: 2²⁴ buckets take 64 MiB, and 10⁸ chunks.
-const BUCKET_BITS: u32 = 24;
+/// Marks that are set together, so that the memory of all of them is waited for once.
+pub const MARKS_AT_ONCE: usize = 16;
+/// Slots in a line of the processor's cache.
+const LINE_SLOTS: usize = 8;
+/// Parts of the index that are counted side by side; more than there are cores, since some take longer.
+const PARTS: u64 = 32;
+/// In a slot, the bit that says that the chunk is needed. Above it are 32 bits of the id, below it is the number of the
+/// segment, plus one: a slot of zero is free.
+const MARK: u64 = 1 << 31;
+/// Instead of the number of a pack: the index does not list it any more.
+const NO_PACK: u32 = u32::MAX;
 
 /// What a mark found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,14 +56,7 @@ pub struct PackCount {
 
 /// The count. Marks may be set from several threads.
 pub struct Census {
-    /// How many leading bits of an id choose its bucket.
-    bits: u32,
-    /// Where each bucket begins, and the end.
-    starts: Vec<u32>,
-    /// The 32 bits of each id behind those that choose the bucket, ascending in each bucket.
-    prints: Vec<u32>,
-    segment_of: Vec<u32>,
-    marks: Vec<AtomicU64>,
+    slots: Vec<AtomicU64>,
     segments: Vec<SegmentExtent>,
     /// Plaintext bytes of marked chunks in each segment.
     needed: Vec<AtomicU32>,
@@ -66,23 +70,16 @@ impl Census {
     /// # Errors
     /// `Io` if the local database fails or is damaged.
     pub fn new(index: &Index) -> Result<Self> {
-        let count = index.chunk_count()?;
-        let bits = (count / BUCKET_IDS).checked_ilog2().unwrap_or(0).min(BUCKET_BITS);
-        let capacity = usize::try_from(count).expect("an index in a file of this machine");
-        let mut census = Self {
-            bits,
-            starts: Vec::with_capacity((1 << bits) + 1),
-            prints: Vec::with_capacity(capacity),
-            segment_of: Vec::with_capacity(capacity),
-            marks: Vec::new(),
-            segments: Vec::new(),
-            needed: Vec::new(),
-            packs: Vec::new(),
-        };
+        let most = usize::try_from(index.most_chunks()?).expect("an index in a file of this machine");
+        let mut slots = Vec::new();
+        // One is free at least: that is where a search ends.
+        slots.resize_with(most + most / 4 + 1, AtomicU64::default);
+        let mut census = Self { slots, segments: Vec::new(), needed: Vec::new(), packs: Vec::new() };
         let bases = census.count_places(index)?;
-        census.count_chunks(index, &bases)?;
-        census.starts.resize((1 << bits) + 1, census.prints.len() as u32);
-        census.marks.resize_with(census.prints.len().div_ceil(64), AtomicU64::default);
+        if census.segments.len() as u64 >= MARK {
+            return Err(EngineError::new(ErrorKind::Unsupported, "an index of more than two billion segments"));
+        }
+        (0..PARTS).into_par_iter().try_for_each(|part| census.count_chunks(index, &bases, part))?;
         census.needed.resize_with(census.segments.len(), AtomicU32::default);
         Ok(census)
     }
@@ -99,17 +96,17 @@ impl Census {
                 if here == next {
                     self.packs.push((id, len));
                 }
-                numbers.resize(numbers.len().max(number as usize + 1), 0);
+                numbers.resize(numbers.len().max(number as usize + 1), NO_PACK);
                 numbers[number as usize] = here;
             }))?;
             let base = self.segments.len();
             bases.push(base as u32);
             let mut broken = false;
-            Index::store_result(store.segments(&mut |number, extent| match numbers.get(extent.pack as usize) {
-                Some(pack) if base + number as usize == self.segments.len() => {
-                    self.segments.push(SegmentExtent { pack: *pack, ..extent });
-                }
-                _ => broken = true,
+            Index::store_result(store.segments(&mut |number, extent| {
+                broken |= base + number as usize != self.segments.len();
+                // The chunks of a pack that is not listed are none of the index's, either.
+                let pack = numbers.get(extent.pack as usize).copied().unwrap_or(NO_PACK);
+                self.segments.push(SegmentExtent { pack, ..extent });
             }))?;
             if broken {
                 let text = "local index (remove it with `repo cache clear`): rows are missing";
@@ -119,11 +116,14 @@ impl Census {
         Ok(bases)
     }
 
-    /// Takes the chunks in: the stores' rows are in order, and stay so.
-    fn count_chunks(&mut self, index: &Index, bases: &[u32]) -> Result<()> {
+    /// Takes the chunks of one part of all ids in, which the stores give out in order.
+    fn count_chunks(&self, index: &Index, bases: &[u32], part: u64) -> Result<()> {
+        let first = |part: u64| (u128::from(part) << (128 - PARTS.ilog2())).to_be_bytes();
+        let end = if part + 1 < PARTS { Bound::Excluded(first(part + 1)) } else { Bound::Unbounded };
+        let ids = (Bound::Included(first(part)), end);
         let mut rows = Vec::new();
         for store in index.listing_stores() {
-            let mut iterator = Index::store_result(store.chunk_rows())?;
+            let mut iterator = Index::store_result(store.chunk_rows(ids))?;
             let first = Index::store_result(iterator.next().transpose())?;
             rows.push((first, iterator));
         }
@@ -138,57 +138,72 @@ impl Census {
                     *row = Index::store_result(iterator.next().transpose())?;
                 }
             }
-            let (bucket, print) = self.split(&id);
-            while self.starts.len() <= bucket {
-                self.starts.push(self.prints.len() as u32);
-            }
-            self.prints.push(print);
-            self.segment_of.push(segment);
+            self.insert(&id, segment);
         }
     }
 
-    /// Bucket and print of an id, of which 16 bytes are enough.
-    fn split(&self, id: &[u8]) -> (usize, u32) {
+    /// Puts a chunk into the first slot that is free, from its place on.
+    fn insert(&self, id: &ShortId, segment: u32) {
+        let (mut at, print) = self.place_of(id);
+        let content = u64::from(print) << 32 | (u64::from(segment) + 1);
+        while self.slots[at].compare_exchange(0, content, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+            at = self.next(at);
+        }
+    }
+
+    /// The slot where a chunk belongs, and the bits that tell it from others there. The first 16 bytes of an id are
+    /// enough.
+    fn place_of(&self, id: &[u8]) -> (usize, u32) {
         let head = u64::from_be_bytes(id[..8].try_into().expect("ids have 16 bytes at least"));
-        let bucket = head.checked_shr(64 - self.bits).unwrap_or(0);
-        (bucket as usize, ((head << self.bits) >> 32) as u32)
+        let place = u128::from(head) * self.slots.len() as u128;
+        ((place >> 64) as usize, (place >> 32) as u32)
     }
 
-    /// Where the chunks are that can't be told from this one.
-    fn find(&self, id: &[u8]) -> impl Iterator<Item = usize> + '_ {
-        let (bucket, print) = self.split(id);
-        let (start, end) = (self.starts[bucket] as usize, self.starts[bucket + 1] as usize);
-        let before = self.prints[start..end].iter().take_while(|other| **other < print).count();
-        (start + before..end).take_while(move |at| self.prints[*at] == print)
+    fn next(&self, at: usize) -> usize {
+        if at + 1 == self.slots.len() { 0 } else { at + 1 }
     }
 
-    /// Marks a chunk as needed; `len` is its length in bytes.
-    pub fn mark(&self, id: &ChunkId, len: u32) -> Mark {
+    /// The slots of the chunks that can't be told from this one, and what is in them.
+    fn find(&self, id: &[u8]) -> impl Iterator<Item = (usize, u64)> + '_ {
+        let (first, print) = self.place_of(id);
+        std::iter::successors(Some(first), |at| Some(self.next(*at)))
+            .map(|at| (at, self.slots[at].load(Ordering::Relaxed)))
+            .take_while(|(_, slot)| *slot != 0)
+            .filter(move |(_, slot)| (slot >> 32) as u32 == print)
+    }
+
+    /// Marks chunks as needed, [`MARKS_AT_ONCE`] at most; what was found of each.
+    pub fn mark(&self, chunks: &[ChunkRef]) -> [Mark; MARKS_AT_ONCE] {
+        // Independent of each other, so the processor waits for them together. A search may go on in the next line.
+        let places = chunks.iter().map(|chunk| self.place_of(chunk.id.as_bytes()).0);
+        let slots = places.flat_map(|at| [at, (at + LINE_SLOTS).min(self.slots.len() - 1)]);
+        std::hint::black_box(slots.fold(0, |all, at| all ^ self.slots[at].load(Ordering::Relaxed)));
+        let mut found = [Mark::Unknown; MARKS_AT_ONCE];
+        for (found, chunk) in found.iter_mut().zip(chunks) {
+            *found = self.mark_one(chunk);
+        }
+        found
+    }
+
+    fn mark_one(&self, chunk: &ChunkRef) -> Mark {
         let mut found = Mark::Unknown;
-        for at in self.find(id.as_bytes()) {
-            let bit = 1 << (at % 64);
-            // Most are marked many times, and reading is cheaper.
-            let before = self.marks[at / 64].load(Ordering::Relaxed) & bit != 0
-                || self.marks[at / 64].fetch_or(bit, Ordering::Relaxed) & bit != 0;
-            if before {
+        for (at, slot) in self.find(chunk.id.as_bytes()) {
+            // Some are marked many times, and reading is cheaper.
+            if slot & MARK != 0 || self.slots[at].fetch_or(MARK, Ordering::Relaxed) & MARK != 0 {
                 found = if found == Mark::First { found } else { Mark::Again };
             } else {
-                self.needed[self.segment_of[at] as usize].fetch_add(len, Ordering::Relaxed);
+                self.needed[segment_in(slot)].fetch_add(chunk.len, Ordering::Relaxed);
                 found = Mark::First;
             }
         }
         found
     }
 
-    fn is_marked(&self, at: usize) -> bool {
-        self.marks[at / 64].load(Ordering::Relaxed) & (1 << (at % 64)) != 0
-    }
-
     /// Whether a chunk is needed, and the copy that is kept is the one in the segment at `offset` of a pack.
     pub fn is_needed_at(&self, id: &ChunkId, pack: &PackId, offset: u32) -> bool {
-        self.find(id.as_bytes()).any(|at| {
-            let segment = &self.segments[self.segment_of[at] as usize];
-            self.is_marked(at) && segment.offset == offset && self.packs[segment.pack as usize].0 == *pack
+        self.find(id.as_bytes()).any(|(_, slot)| {
+            let segment = &self.segments[segment_in(slot)];
+            slot & MARK != 0 && segment.offset == offset && self.packs[segment.pack as usize].0 == *pack
         })
     }
 
@@ -207,7 +222,7 @@ impl Census {
         if self.segments.iter().zip(&self.needed).any(from_lost) {
             let mut failure = None;
             index.chunks(&mut |short, _| {
-                let at_risk = |at| self.is_marked(at) && is_lost[self.pack_of(at) as usize];
+                let at_risk = |(_, slot)| slot & MARK != 0 && is_lost[self.segments[segment_in(slot)].pack as usize];
                 if failure.is_none() && self.find(&short).any(at_risk) {
                     match packs_of(index, &short) {
                         Ok(packs) if packs.iter().all(lost) => missed.extend(packs),
@@ -221,27 +236,13 @@ impl Census {
         Ok(missed.into_iter().collect())
     }
 
-    fn pack_of(&self, at: usize) -> u32 {
-        self.segments[self.segment_of[at] as usize].pack
-    }
-
-    /// How many chunks are listed.
-    pub fn chunks(&self) -> u64 {
-        self.prints.len() as u64
-    }
-
-    /// How many are marked.
-    pub fn marked(&self) -> u64 {
-        self.marks.iter().map(|marks| u64::from(marks.load(Ordering::Relaxed).count_ones())).sum()
-    }
-
     /// What is needed of each pack, in no particular order.
     pub fn packs(&self) -> Vec<PackCount> {
         let count =
             |(id, len): &(PackId, u64)| PackCount { id: *id, len: *len, sealed: 0, live: 0, kind: ChunkKind::Data };
         let mut packs: Vec<PackCount> = self.packs.iter().map(count).collect();
         for (segment, needed) in self.segments.iter().zip(&self.needed) {
-            let pack = &mut packs[segment.pack as usize];
+            let Some(pack) = packs.get_mut(segment.pack as usize) else { continue };
             pack.kind = segment.kind;
             pack.sealed = (pack.sealed + u64::from(segment.sealed_len)).min(pack.len);
             let (needed, plain) = (u64::from(needed.load(Ordering::Relaxed)), u64::from(segment.plain_len.max(1)));
@@ -250,6 +251,11 @@ impl Census {
         }
         packs
     }
+}
+
+/// The number of the segment that a slot names.
+fn segment_in(slot: u64) -> usize {
+    (slot & (MARK - 1)) as usize - 1
 }
 
 /// All packs that the index says hold a chunk.

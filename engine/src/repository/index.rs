@@ -1,11 +1,12 @@
 //! Which chunk is where, and what index objects and footers say.
 
 mod losses;
+mod renewal;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, OnceLock};
 
-use super::rows::{Rows, SegmentView, StoreResult};
+use super::rows::{ALL_IDS, Rows, SegmentView, StoreResult};
 use super::store::Store;
 use super::{Repository, SessionTable, object_error};
 use crate::crypto::hash;
@@ -87,6 +88,12 @@ pub struct Index {
     pub(crate) recoverable: Option<HashSet<PackId>>,
     /// Packs in which chunks were found through their footers only.
     found_by_footers: Mutex<HashSet<PackId>>,
+    /// What it says now, if a pack that it names turned out to be gone.
+    later: OnceLock<Box<Index>>,
+    /// Held while that is loaded.
+    renewing: Mutex<()>,
+    /// The number of its first store: different ones for itself and what was loaded later.
+    first_store: u8,
 }
 
 /// The private store, past any that a loaded index has.
@@ -193,6 +200,9 @@ impl Index {
             left_out: HashSet::new(),
             recoverable: None,
             found_by_footers: Mutex::default(),
+            later: OnceLock::new(),
+            renewing: Mutex::default(),
+            first_store: 0,
         }
     }
 
@@ -218,7 +228,7 @@ impl Index {
 
     fn stores(&self) -> impl Iterator<Item = (u8, &dyn Rows)> {
         let recovered = self.recovered.get().and_then(Option::as_ref).map(|store| (RECOVERED, store as &dyn Rows));
-        (0u8..).zip(self.stores.iter().map(Box::as_ref)).chain(recovered)
+        (self.first_store..).zip(self.stores.iter().map(Box::as_ref)).chain(recovered)
     }
 
     /// Where a chunk is, if an index object lists it.
@@ -226,6 +236,11 @@ impl Index {
     /// # Errors
     /// `Io` if the local database fails.
     pub fn find(&self, id: &ChunkId) -> Result<Option<Place>> {
+        if let Some(later) = self.later.get()
+            && let Some(place) = later.find(id)?
+        {
+            return Ok(Some(place));
+        }
         for (number, store) in self.stores() {
             if let Some(row) = store.chunk(id).map_err(store_error)? {
                 return Ok(Some(Place { segment: (number, row.segment), offset: row.offset, len: row.len }));
@@ -269,9 +284,10 @@ impl Index {
     /// # Errors
     /// `Io` if the local database fails or is damaged.
     pub fn segment(&self, key: SegmentKey) -> Result<SegmentPlace> {
-        let store = match key.0 {
-            RECOVERED => self.recovered.get().and_then(Option::as_ref).map(|store| store as &dyn Rows),
-            number => self.stores.get(usize::from(number)).map(Box::as_ref),
+        let store = match (key.0, self.later.get()) {
+            (RECOVERED, _) => self.recovered.get().and_then(Option::as_ref).map(|store| store as &dyn Rows),
+            (number, Some(later)) if number >= later.first_store => return later.segment(key),
+            (number, _) => self.stores.get(usize::from(number - self.first_store)).map(Box::as_ref),
         };
         let store = store.expect("places come from this index");
         Ok(SegmentPlace { key, view: store.segment(key.1).map_err(store_error)? })
@@ -306,13 +322,21 @@ impl Index {
         self.stores().map(|(_, store)| store.chunk_count().map_err(store_error)).sum()
     }
 
+    /// A number that this is not above, without counting.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(super) fn most_chunks(&self) -> Result<u64> {
+        self.stores.iter().map(|store| store.most_chunks().map_err(store_error)).sum()
+    }
+
     /// Calls `each` with the first 16 bytes of every chunk's id, and its place.
     ///
     /// # Errors
     /// `Io`.
     pub fn chunks(&self, each: &mut dyn FnMut([u8; 16], Place)) -> Result<()> {
         for (number, store) in self.stores() {
-            for row in store.chunk_rows().map_err(store_error)? {
+            for row in store.chunk_rows(ALL_IDS).map_err(store_error)? {
                 let (id, row) = row.map_err(store_error)?;
                 each(id, Place { segment: (number, row.segment), offset: row.offset, len: row.len });
             }

@@ -35,7 +35,7 @@ impl<'a> KnownChunks<'a> {
         } else {
             Some(index.listing_stores().map(condemned_in).collect::<Result<Vec<_>>>()?)
         };
-        Ok(Self { index, is_empty: index.chunk_count()? == 0, condemned })
+        Ok(Self { index, is_empty: index.most_chunks()? == 0, condemned })
     }
 
     /// Whether the chunk need not be stored.

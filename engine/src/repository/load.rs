@@ -1,18 +1,20 @@
 //! Loads the index: from the local redb database, and from index objects.
 //!
 //! The database in the cache directory is shared: whoever finds that it lacks much updates it under a lock, then opens
-//! it read-only. What came since, if it is little, is read into memory by each command. While other processes read, it can't be updated; what it lacks then goes into a private database
-//! that is unlinked as soon as it is open, so that it ends with the process however that ends. A database that is
-//! not byte for byte what its last writer left (its hash is kept beside it), does not open, has another schema, or
-//! holds index objects that don't count any more is deleted and built again.
+//! it read-only. What came since, if it is little, is read into memory by each command. While other processes read, it
+//! can't be updated; what it lacks then goes into a private database that is unlinked as soon as it is open, so that it
+//! ends with the process however that ends. What it has of index objects that are gone or replaced is hidden. A database
+//! that is not byte for byte what its last writer left (its hash is kept beside it), does not open, has another schema,
+//! or hides much is deleted and built again.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use super::hidden::Held;
 use super::index::{Index, store_error};
 use super::recent::Recent;
 use super::rows::{Rows, StoreResult};
-use super::store::Store;
+use super::store::{Import, Store};
 use super::{Repository, Session, SessionTable};
 use crate::crypto::random_bytes;
 use crate::error::{EngineError, ErrorKind, Result};
@@ -27,13 +29,18 @@ use crate::storage::{ObjectFamily, ObjectName};
 struct Listed(HashMap<IndexId, u64>);
 
 impl Listed {
-    fn has_all(&self, held: &HashSet<IndexId>) -> bool {
-        held.iter().all(|id| self.0.contains_key(id))
+    fn has(&self, id: &IndexId) -> bool {
+        self.0.contains_key(id)
     }
 
     /// What a store that holds `held` lacks, without what does not count.
-    fn missing(&self, held: &HashSet<IndexId>, index: &Index) -> Vec<IndexId> {
-        self.0.keys().filter(|id| !held.contains(id) && !index.skips(id)).copied().collect()
+    fn missing(&self, held: &Held, index: &Index) -> Vec<IndexId> {
+        self.0.keys().filter(|id| !held.has(id, &index.replaced) && !index.skips(id)).copied().collect()
+    }
+
+    /// Hides what a store has of objects that are gone or replaced. `false`: it has to be made anew.
+    fn hide_rest(&self, store: &mut Store, replaced: &HashSet<IndexId>) -> StoreResult<bool> {
+        store.hide(&|id| self.has(id) && !replaced.contains(id))
     }
 }
 
@@ -47,8 +54,8 @@ fn is_little(objects: usize, bytes: u64) -> bool {
     objects <= RECENT_OBJECTS && bytes <= RECENT_BYTES
 }
 
-/// How often the database is brought up to date: it may turn out to be damaged or outdated, and then, in the order in which
-/// objects were read, to hold what others replace. That is known the third time.
+/// How often the database is brought up to date: it may turn out to be damaged or outdated, and then, in the order in
+/// which objects were read, to hold what others replace. That is known the third time.
 const ATTEMPTS: usize = 3;
 
 /// How often an index is loaded anew because objects went away meanwhile. Each time means that another prune came by.
@@ -94,13 +101,14 @@ impl Repository {
         if let Some(problem) = self.cache_problem() {
             monitor.note(&format!("{problem}; going on without a cache"));
         }
-        if !self.load_as_it_is(&listed, &mut index, monitor)? {
-            // Also forget what is replaced: only who learns it anew sees that the database has it.
-            index.stores.clear();
-            index.damaged.clear();
-            index.replaced.clear();
-            index.taken_out.clear();
-            self.load_up_to_date(&listed, &mut index, monitor)?;
+        match self.load_as_it_is(&listed, &mut index, monitor)? {
+            AsItIs::Loaded => {}
+            AsItIs::Lacking(lock) => {
+                index.stores.clear();
+                index.damaged.clear();
+                index.taken_out.clear();
+                self.load_up_to_date(&listed, lock, &mut index, monitor)?;
+            }
         }
         if !own.is_empty() {
             index.stores.push(self.load_own(own, own_bytes)?);
@@ -113,7 +121,7 @@ impl Repository {
         if is_little(own.len(), bytes) {
             let mut recent = Recent::default();
             for id in own {
-                recent.add(*id, &self.read_index(*id)?);
+                recent.add(&self.read_index(*id)?);
             }
             recent.sort();
             return Ok(Box::new(recent));
@@ -127,72 +135,88 @@ impl Repository {
         Ok(Box::new(private))
     }
 
-    /// Opens the shared database as it is, and reads the few objects that it lacks into memory. `false` if they are
-    /// not few, or it isn't good.
-    fn load_as_it_is(&self, listed: &Listed, index: &mut Index, monitor: &dyn Monitor) -> Result<bool> {
-        let Some((store, held)) = self.open_as_it_is(listed) else { return Ok(false) };
+    /// Opens the shared database as it is, and reads the few objects that it lacks into memory.
+    fn load_as_it_is(&self, listed: &Listed, index: &mut Index, monitor: &dyn Monitor) -> Result<AsItIs> {
+        let Some((lock, store)) = self.open_as_it_is() else { return Ok(AsItIs::Lacking(None)) };
+        let (mut store, held) = store.unzip();
+        let held = held.unwrap_or_default();
+        index.replaced.extend(held.replaced(|id| listed.has(id)));
         let missing = listed.missing(&held, index);
         let bytes: u64 = missing.iter().map(|id| listed.0[id]).sum();
         if !is_little(missing.len(), bytes) {
-            return Ok(false);
+            return Ok(AsItIs::Lacking(Some(lock)));
         }
-        index.stores.extend(store.map(|store| Box::new(store) as Box<dyn Rows>));
-        if missing.is_empty() {
-            return Ok(true);
-        }
+        drop(lock);
         let mut recent = Recent::default();
-        let mut add = |id, object: &IndexObject| {
-            recent.add(id, object);
-            Ok(())
-        };
-        if self.take_in(&missing, held, index, &mut add, monitor)? {
-            return Ok(false);
+        if self.take_in(&missing, index, &mut recent, monitor)? {
+            // One of them replaces another that was read before.
+            recent = Recent::default();
+            index.damaged.clear();
+            index.taken_out.clear();
+            self.take_in(&missing, index, &mut recent, monitor)?;
         }
         recent.sort();
-        index.stores.push(Box::new(recent));
-        Ok(true)
+        if let Some(store) = &mut store
+            && !listed.hide_rest(store, &index.replaced).unwrap_or(false)
+        {
+            return Ok(AsItIs::Lacking(None));
+        }
+        index.stores.extend(store.map(|store| Box::new(store) as Box<dyn Rows>));
+        if !missing.is_empty() {
+            index.stores.push(Box::new(recent));
+        }
+        Ok(AsItIs::Loaded)
     }
 
-    /// The shared database, if there is one, and what it holds. `None` if it isn't good.
-    fn open_as_it_is(&self, listed: &Listed) -> Option<(Option<Store>, HashSet<IndexId>)> {
+    /// The shared database, if there is one, and what it holds, with the lock against those who would write it. `None` if
+    /// it isn't good.
+    fn open_as_it_is(&self) -> Option<(FileLock, Option<(Store, Held)>)> {
         let path = self.shared_path();
-        // Against somebody who is writing it.
-        let _lock = FileLock::exclusive(&self.cache_directory().join("index.lock")).ok()?;
+        let lock = FileLock::exclusive(&self.cache_directory().join("index.lock")).ok()?;
         if !path.exists() {
-            return Some((None, HashSet::new()));
+            return Some((lock, None));
         }
         if !is_sealed(&path) {
             return None;
         }
         let store = Store::open_shared(&path).ok()?;
-        let held = store.objects().ok()?;
-        listed.has_all(&held).then_some((Some(store), held))
+        let held = store.held().ok()?;
+        Some((lock, Some((store, held))))
     }
 
-    /// Brings the shared database up to date and opens it; what it can't take goes into a private one.
-    fn load_up_to_date(&self, listed: &Listed, index: &mut Index, monitor: &dyn Monitor) -> Result<()> {
-        let (store, held) = match self.update_shared(listed, index, monitor) {
-            Ok(Some(found)) => found,
-            Ok(None) => (None, HashSet::new()),
+    /// Brings the shared database up to date and opens it; what it can't take goes into a private one. With a lock, it was
+    /// found to be good.
+    fn load_up_to_date(
+        &self,
+        listed: &Listed,
+        lock: Option<FileLock>,
+        index: &mut Index,
+        monitor: &dyn Monitor,
+    ) -> Result<()> {
+        let (mut shared, held) = match self.update_shared(listed, lock, index, monitor) {
+            Ok(found) => found.unzip(),
             Err(error) => {
                 monitor.note(&format!("local index: {error}; going on without it"));
-                (None, HashSet::new())
+                (None, None)
             }
         };
-        index.stores.extend(store.map(|store| Box::new(store) as Box<dyn Rows>));
+        let held = held.unwrap_or_default();
+        index.replaced.extend(held.replaced(|id| listed.has(id)));
         let known_bad: HashSet<IndexId> = index.damaged.iter().map(|(id, _)| *id).collect();
-        let missing: Vec<IndexId> =
-            listed.missing(&held, index).into_iter().filter(|id| !known_bad.contains(id)).collect();
-        if missing.is_empty() {
-            return Ok(());
+        let mut missing = listed.missing(&held, index);
+        missing.retain(|id| !known_bad.contains(id));
+        let mut private = None;
+        if !missing.is_empty() {
+            let store = private.insert(self.private_store()?);
+            self.import(store, &missing, index, false, monitor)?;
         }
-        let mut private = self.private_store()?;
-        let outdated = self.import(&mut private, &missing, index, false, monitor)?;
-        index.stores.push(Box::new(private));
-        if outdated || index.replaced.iter().any(|id| held.contains(id)) {
-            // Which objects are replaced is known now: begin anew, with those that count.
-            self.import_all(listed, index, monitor)?;
+        // Which objects are replaced is known now.
+        for store in shared.iter_mut().chain(&mut private) {
+            if !listed.hide_rest(store, &index.replaced).map_err(store_error)? {
+                return self.import_all(listed, index, monitor).map(drop);
+            }
         }
+        index.stores.extend(shared.into_iter().chain(private).map(|store| Box::new(store) as Box<dyn Rows>));
         Ok(())
     }
 
@@ -250,14 +274,21 @@ impl Repository {
     fn update_shared(
         &self,
         listed: &Listed,
+        lock: Option<FileLock>,
         index: &mut Index,
         monitor: &dyn Monitor,
-    ) -> Result<Option<(Option<Store>, HashSet<IndexId>)>> {
+    ) -> Result<Option<(Store, Held)>> {
         let path = self.shared_path();
-        let lock = self.cache_directory().join("index.lock");
-        let _lock = FileLock::exclusive(&lock).map_err(|error| EngineError::io("lock", &lock, error))?;
+        let mut is_good = lock.is_some();
+        let _lock = match lock {
+            Some(lock) => lock,
+            None => {
+                let lock = self.cache_directory().join("index.lock");
+                FileLock::exclusive(&lock).map_err(|error| EngineError::io("lock", &lock, error))?
+            }
+        };
         for attempt in 1.. {
-            let why = match self.bring_up_to_date(listed, index, monitor) {
+            let why = match self.bring_up_to_date(listed, is_good, index, monitor) {
                 // Somebody is reading it: it is good, only perhaps not complete.
                 Ok(()) | Err(Update::InUse) => break,
                 Err(Update::Failed(error)) => return Err(error),
@@ -270,41 +301,47 @@ impl Repository {
             }
             remove_cached(&path).map_err(|error| EngineError::io("remove", &path, error))?;
             index.damaged.clear();
+            is_good = false;
         }
-        let opened = Store::open_shared(&path).and_then(|store| Ok((store.objects()?, store)));
-        match opened {
-            Ok((held, store)) if listed.has_all(&held) => Ok(Some((Some(store), held))),
-            // It holds what does not count any more, and can't be rebuilt while others read it.
-            Ok(_) => Ok(None),
-            Err(_) => Ok(None),
-        }
+        Ok(Store::open_shared(&path)
+            .and_then(|store| Ok((store.held()?, store)))
+            .ok()
+            .map(|(held, store)| (store, held)))
     }
 
-    fn bring_up_to_date(&self, listed: &Listed, index: &mut Index, monitor: &dyn Monitor) -> Result<(), Update> {
+    /// `is_good`: the database was found to be what its last writer left.
+    fn bring_up_to_date(
+        &self,
+        listed: &Listed,
+        is_good: bool,
+        index: &mut Index,
+        monitor: &dyn Monitor,
+    ) -> Result<(), Update> {
         let path = self.shared_path();
         if path.exists() {
             // A disk that flips a bit, or a writer that was killed: redb would not notice everywhere.
-            if !is_sealed(&path) {
+            if !is_good && !is_sealed(&path) {
                 return Err(Update::Broken);
             }
-            // Most commands find nothing to do, and need not open it for writing.
-            match Store::open_shared(&path).and_then(|store| store.objects()) {
-                Ok(held) if listed.has_all(&held) && listed.missing(&held, index).is_empty() => {
-                    return Ok(());
+            // Whoever was here before may have brought all that is needed.
+            let opened = Store::open_shared(&path).and_then(|store| Ok((store.held()?, store)));
+            if let Ok((held, mut store)) = opened {
+                index.replaced.extend(held.replaced(|id| listed.has(id)));
+                if listed.missing(&held, index).is_empty() {
+                    let is_right = listed.hide_rest(&mut store, &index.replaced).map_err(Update::from)?;
+                    return if is_right { Ok(()) } else { Err(Update::Outdated) };
                 }
-                Ok(held) if !listed.has_all(&held) => return Err(Update::Outdated),
-                _ => {}
             }
         }
         let mut store = Store::open_own(&path).map_err(Update::from)?;
-        let held = store.objects().map_err(Update::from)?;
+        let held = store.held().map_err(Update::from)?;
         let missing = listed.missing(&held, index);
-        let outdated = self.import(&mut store, &missing, index, true, monitor).map_err(Update::Failed)?;
-        drop(store);
-        if outdated {
-            // It has rows of what is replaced. Without the seal nobody believes it, whatever becomes of this process.
+        self.import(&mut store, &missing, index, true, monitor).map_err(Update::Failed)?;
+        if !listed.hide_rest(&mut store, &index.replaced).map_err(Update::from)? {
+            // Without the seal nobody believes it, whatever becomes of this process.
             return Err(Update::Outdated);
         }
+        drop(store);
         seal(&path).map_err(|error| Update::Failed(EngineError::io("write", &path, error)))
     }
 
@@ -329,37 +366,36 @@ impl Repository {
         durable: bool,
         monitor: &dyn Monitor,
     ) -> Result<bool> {
-        let taken = store.objects().map_err(store_error)?;
         let mut import = store.import(durable).map_err(store_error)?;
-        let outdated = self.take_in(ids, taken, index, &mut |id, object| import.add(id, object), monitor)?;
+        let outdated = self.take_in(ids, index, &mut import, monitor)?;
         import.finish().map_err(store_error)?;
         Ok(outdated)
     }
 
-    /// Reads index objects and hands those out that count, besides those that are `taken` already. Whether one of them
-    /// replaces one of these: then all must be taken in anew, now that this is known.
+    /// Reads index objects and hands those out that count. Whether one of them replaces another that was handed out
+    /// before: its rows have to be hidden, or all to be taken in anew, now that this is known.
     fn take_in(
         &self,
         ids: &[IndexId],
-        mut taken: HashSet<IndexId>,
         index: &mut Index,
-        add: &mut dyn FnMut(IndexId, &IndexObject) -> StoreResult<()>,
+        into: &mut dyn TakesIn,
         monitor: &dyn Monitor,
     ) -> Result<bool> {
         monitor.stage("reading index", Some(ids.len() as u64), None);
-        let mut outdated = false;
+        let (mut taken, mut outdated) = (HashSet::new(), false);
         for id in ids {
             match self.read_index(*id) {
                 Ok(mut object) if index.sessions.is_committed_by_now(self, object.session)? => {
-                    outdated |= object.replaces.iter().any(|old| taken.contains(old) && !index.replaced.contains(old));
                     index.replaced.extend(object.replaces.iter().copied());
+                    outdated |= object.replaces.iter().any(|old| taken.contains(old));
                     if index.replaced.contains(id) {
-                        object = IndexObject::empty(object.session);
+                        into.take_replaced(*id, &object.replaces).map_err(store_error)?;
+                    } else {
+                        index.taken_out.extend(object.taken_out.iter().copied());
+                        index.leave_out(&mut object);
+                        into.take(*id, &object).map_err(store_error)?;
+                        taken.insert(*id);
                     }
-                    index.taken_out.extend(object.taken_out.iter().copied());
-                    index.leave_out(&mut object);
-                    taken.insert(*id);
-                    add(*id, &object).map_err(store_error)?;
                 }
                 Ok(object) => index.sessions.mark_uncommitted(*id, object.session),
                 Err(error) if error.kind() == ErrorKind::Io => return Err(error),
@@ -369,6 +405,43 @@ impl Repository {
         }
         Ok(outdated)
     }
+}
+
+/// What index objects are read into.
+trait TakesIn {
+    /// Takes an object in that counts.
+    fn take(&mut self, id: IndexId, object: &IndexObject) -> StoreResult<()>;
+
+    /// Learns of one that another one replaces.
+    fn take_replaced(&mut self, id: IndexId, replaces: &[IndexId]) -> StoreResult<()>;
+}
+
+impl TakesIn for Recent {
+    fn take(&mut self, _: IndexId, object: &IndexObject) -> StoreResult<()> {
+        self.add(object);
+        Ok(())
+    }
+
+    fn take_replaced(&mut self, _: IndexId, _: &[IndexId]) -> StoreResult<()> {
+        Ok(())
+    }
+}
+
+impl TakesIn for Import<'_> {
+    fn take(&mut self, id: IndexId, object: &IndexObject) -> StoreResult<()> {
+        self.add(id, object)
+    }
+
+    fn take_replaced(&mut self, id: IndexId, replaces: &[IndexId]) -> StoreResult<()> {
+        self.add_replaced(id, replaces)
+    }
+}
+
+/// What became of opening the shared database as it is.
+enum AsItIs {
+    Loaded,
+    /// It lacks much, or has to be made anew; with the lock if it is good.
+    Lacking(Option<FileLock>),
 }
 
 /// Where the hash of a database is kept.

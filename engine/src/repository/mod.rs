@@ -4,6 +4,7 @@ mod adoption;
 mod census;
 mod content;
 mod directory;
+mod hidden;
 mod index;
 mod known;
 mod load;
@@ -17,7 +18,7 @@ mod store;
 mod translation;
 mod writer;
 
-pub use census::{Census, Mark, PackCount};
+pub use census::{Census, MARKS_AT_ONCE, Mark, PackCount};
 pub use content::{ContentReader, ContentWriter};
 pub use directory::{DirectoryReader, DirectoryWriter};
 pub use index::{Index, Place, SegmentKey, SegmentPlace};

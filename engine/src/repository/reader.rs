@@ -12,7 +12,7 @@ use crate::limits;
 use crate::model::{ChunkKind, ChunkRef, Compression};
 use crate::storage::ObjectName;
 
-/// How many opened segments a [`ChunkReader`] keeps: about as many mebibytes.
+/// How many opened segments a [`ChunkReader`] keeps if nobody says: about as many mebibytes.
 const CACHED_SEGMENTS: usize = 12;
 
 /// Opens segments with buffers of its own; one a thread.
@@ -117,6 +117,8 @@ fn chunk_in<'a>(
 pub struct ChunkReader<'a> {
     repository: &'a Repository,
     index: &'a Index,
+    cached_segments: usize,
+    renews: bool,
     cache: Mutex<Cache>,
 }
 
@@ -130,7 +132,13 @@ struct Cache {
 impl<'a> ChunkReader<'a> {
     /// A reader with nothing in its cache.
     pub fn new(repository: &'a Repository, index: &'a Index) -> Self {
-        Self { repository, index, cache: Mutex::default() }
+        Self { repository, index, cached_segments: CACHED_SEGMENTS, renews: true, cache: Mutex::default() }
+    }
+
+    /// A reader that keeps so many segments, one at least, and never looks at a newer index: for those who judge whether
+    /// what this one names is there.
+    pub fn strict(repository: &'a Repository, index: &'a Index, segments: usize) -> Self {
+        Self { cached_segments: segments, renews: false, ..Self::new(repository, index) }
     }
 
     /// The index that it looks in.
@@ -148,11 +156,23 @@ impl<'a> ChunkReader<'a> {
     /// # Errors
     /// `Missing`, `Damaged`, `Io`.
     pub fn read(&self, kind: ChunkKind, reference: &ChunkRef) -> Result<Vec<u8>> {
-        let place = self.index.find_or_recover(self.repository, &reference.id)?;
+        let mut gone = None;
+        let (place, plain) = loop {
+            let place = self.index.find_or_recover(self.repository, &reference.id)?;
+            match self.segment(place.segment) {
+                Err(error) if error.kind() == ErrorKind::Missing && self.renews => {
+                    // A prune swept the pack, and what is needed of it is elsewhere now.
+                    let pack = self.index.segment(place.segment)?.pack();
+                    if gone.replace(pack) == Some(pack) || !self.index.renew(self.repository, &pack)? {
+                        return Err(error);
+                    }
+                }
+                plain => break (place, plain?),
+            }
+        };
         if place.len != reference.len || reference.len > limits::CHUNK_BYTES {
             return Err(EngineError::damaged(format!("chunk {} has another length than its list says", reference.id)));
         }
-        let plain = self.segment(place.segment)?;
         let chunk = chunk_in(&plain, kind, self.repository, &place, &reference.id);
         match chunk {
             Ok(chunk) => Ok(chunk.to_vec()),
@@ -170,7 +190,7 @@ impl<'a> ChunkReader<'a> {
         }
         let place = self.index.segment(key)?;
         let plain = Arc::new(cache.reader.read(self.repository, &place)?.plain.to_vec());
-        cache.segments.truncate(CACHED_SEGMENTS - 1);
+        cache.segments.truncate(self.cached_segments.saturating_sub(1));
         cache.segments.push_front((key, Arc::clone(&plain)));
         Ok(plain)
     }

@@ -4,20 +4,20 @@
 //! to sort them is ten times as fast, and they are found faster, too.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Bound;
 
 use super::rows::{
-    ChunkPlace, ChunkRow, ChunkRows, PackRow, Rows, SegmentExtent, SegmentRow, SegmentView, ShortId, StoreResult,
-    decode_chunk, decode_pack, decode_segment, encode_pack, encode_segment, missing, push_chunks, segment_extent,
-    session_of, short_id,
+    ChunkPlace, ChunkRow, ChunkRows, IdRange, PackRow, Rows, SegmentExtent, SegmentRow, SegmentView, ShortId,
+    StoreResult, decode_chunk, decode_pack, decode_segment, encode_pack, encode_segment, missing, push_chunks,
+    segment_extent, session_of, short_id,
 };
 use crate::crypto::SessionKeyRecord;
 use crate::format::IndexObject;
-use crate::id::{ChunkId, IndexId, PackId, SessionId};
+use crate::id::{ChunkId, PackId, SessionId};
 
 /// Index objects as rows like the database's.
 #[derive(Default)]
 pub(super) struct Recent {
-    objects: HashSet<IndexId>,
     lost: HashSet<ShortId>,
     sessions: Vec<SessionKeyRecord>,
     packs: Vec<PackRow>,
@@ -29,8 +29,7 @@ pub(super) struct Recent {
 
 impl Recent {
     /// Takes an index object in; [`Self::sort`] must follow the last one.
-    pub(super) fn add(&mut self, id: IndexId, object: &IndexObject) {
-        self.objects.insert(id);
+    pub(super) fn add(&mut self, object: &IndexObject) {
         self.lost.extend(object.lost.iter().map(short_id));
         let mut sessions: HashMap<SessionId, u32> = HashMap::new();
         for record in &object.sessions {
@@ -67,10 +66,6 @@ impl Recent {
 }
 
 impl Rows for Recent {
-    fn objects(&self) -> StoreResult<HashSet<IndexId>> {
-        Ok(self.objects.clone())
-    }
-
     fn has_lost(&self) -> StoreResult<bool> {
         Ok(!self.lost.is_empty())
     }
@@ -81,6 +76,10 @@ impl Rows for Recent {
 
     fn chunk_count(&self) -> StoreResult<u64> {
         Ok(self.chunks.chunk_by(|a, b| a.0 == b.0).count() as u64)
+    }
+
+    fn most_chunks(&self) -> StoreResult<u64> {
+        Ok(self.chunks.len() as u64)
     }
 
     fn chunk(&self, id: &ChunkId) -> StoreResult<Option<ChunkPlace>> {
@@ -98,8 +97,19 @@ impl Rows for Recent {
         Ok(())
     }
 
-    fn chunk_rows(&self) -> StoreResult<ChunkRows<'_>> {
-        let firsts = self.chunks.chunk_by(|a, b| a.0 == b.0).map(|copies| copies[0]);
+    fn chunk_rows(&self, ids: IdRange) -> StoreResult<ChunkRows<'_>> {
+        let start = self.chunks.partition_point(|(id, _)| match ids.0 {
+            Bound::Included(first) => *id < first,
+            Bound::Excluded(before) => *id <= before,
+            Bound::Unbounded => false,
+        });
+        let rest = &self.chunks[start..];
+        let count = rest.partition_point(|(id, _)| match ids.1 {
+            Bound::Included(last) => *id <= last,
+            Bound::Excluded(end) => *id < end,
+            Bound::Unbounded => true,
+        });
+        let firsts = rest[..count].chunk_by(|a, b| a.0 == b.0).map(|copies| copies[0]);
         Ok(Box::new(firsts.map(|(id, row)| Ok((id, decode_chunk(row))))))
     }
 

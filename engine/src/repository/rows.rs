@@ -3,11 +3,11 @@
 //! Rows have fixed widths and numbers that count within one place to look. Ids of chunks are cut to 16 bytes (false
 //! matches of 10⁹ chunks: 10⁻²¹), since whoever reads a chunk checks the whole id.
 
-use std::collections::HashSet;
+use std::ops::Bound;
 
 use crate::crypto::SessionKeyRecord;
 use crate::format::segment_table_hash;
-use crate::id::{ChunkId, IndexId, PackId};
+use crate::id::{ChunkId, PackId};
 use crate::model::{self, ChunkKind, Compression, Suite};
 
 const SHORT_ID_BYTES: usize = 16;
@@ -24,11 +24,13 @@ pub(super) type StoreResult<T> = Result<T, redb::Error>;
 /// Chunks by their cut ids, in order.
 pub(super) type ChunkRows<'a> = Box<dyn Iterator<Item = StoreResult<(ShortId, ChunkPlace)>> + 'a>;
 
+/// From where to where, by cut ids.
+pub(super) type IdRange = (Bound<ShortId>, Bound<ShortId>);
+/// All ids.
+pub(super) const ALL_IDS: IdRange = (Bound::Unbounded, Bound::Unbounded);
+
 /// Something to look chunks up in.
 pub(super) trait Rows: Send + Sync {
-    /// The index objects that it holds.
-    fn objects(&self) -> StoreResult<HashSet<IndexId>>;
-
     /// Whether it holds any lost chunks.
     fn has_lost(&self) -> StoreResult<bool>;
 
@@ -37,6 +39,9 @@ pub(super) trait Rows: Send + Sync {
 
     /// How many chunks it holds.
     fn chunk_count(&self) -> StoreResult<u64>;
+
+    /// A number that this is not above, without counting.
+    fn most_chunks(&self) -> StoreResult<u64>;
 
     /// Where a chunk is, if it knows.
     fn chunk(&self, id: &ChunkId) -> StoreResult<Option<ChunkPlace>>;
@@ -47,8 +52,8 @@ pub(super) trait Rows: Send + Sync {
     /// Calls `each` with every place that is not the first one of its chunk.
     fn further_copies(&self, each: &mut dyn FnMut(ShortId, ChunkPlace)) -> StoreResult<()>;
 
-    /// Every chunk's cut id and first place, in order of ids.
-    fn chunk_rows(&self) -> StoreResult<ChunkRows<'_>>;
+    /// Every chunk's cut id and first place, in order of ids, of those in `ids`.
+    fn chunk_rows(&self, ids: IdRange) -> StoreResult<ChunkRows<'_>>;
 
     /// A segment by its number.
     fn segment(&self, number: u32) -> StoreResult<SegmentView>;

@@ -1,6 +1,7 @@
 //! One redb database of the local index: chunk id to place.
 //!
-//! It is a cache of index objects and never an authority. Inserts are sorted.
+//! It is a cache of index objects and never an authority. Inserts are sorted. Nothing is taken out: what does not count
+//! any more is hidden.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -10,24 +11,25 @@ use redb::{
     ReadableDatabase, ReadableMultimapTable, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction,
 };
 
+use super::hidden::{Held, Hidden};
 use super::rows::{
-    ChunkPlace, ChunkRow, ChunkRows, PackRow, Rows, SegmentExtent, SegmentRow, SegmentView, ShortId, StoreResult,
-    decode_chunk, decode_pack, decode_segment, encode_pack, encode_segment, missing, push_chunks, segment_extent,
-    session_of, short_id,
+    ALL_IDS, ChunkPlace, ChunkRow, ChunkRows, IdRange, PackRow, Rows, SegmentExtent, SegmentRow, SegmentView, ShortId,
+    StoreResult, decode_chunk, decode_pack, decode_segment, encode_pack, encode_segment, missing, push_chunks,
+    segment_extent, session_of, short_id,
 };
 use crate::crypto::{SESSION_KEY_RECORD_BYTES, SessionKeyRecord};
 use crate::format::IndexObject;
 use crate::id::{ChunkId, IndexId, PackId, SessionId};
 
 /// Pages that a reader keeps, in bytes.
-const READ_CACHE_BYTES: usize = 24 << 20;
+const READ_CACHE_BYTES: usize = 16 << 20;
 /// Pages that an import keeps before it writes them out, in bytes.
 const WRITE_CACHE_BYTES: usize = 32 << 20;
 /// Chunks that an import sorts at once; 26 bytes each.
 const IMPORT_CHUNKS: usize = 1 << 20;
 
 /// Changes whenever the tables do; another one in the file means: build it again.
-const SCHEMA: u64 = 3;
+const SCHEMA: u64 = 4;
 
 const CHUNKS: TableDefinition<ShortId, ChunkRow> = TableDefinition::new("chunks");
 /// Further places of chunks that several packs hold.
@@ -36,9 +38,24 @@ const SEGMENTS: TableDefinition<u32, SegmentRow> = TableDefinition::new("segment
 const PACKS: TableDefinition<u32, PackRow> = TableDefinition::new("packs");
 const PACK_NUMBERS: TableDefinition<[u8; 32], u32> = TableDefinition::new("pack numbers");
 const SESSIONS: TableDefinition<u32, [u8; SESSION_KEY_RECORD_BYTES]> = TableDefinition::new("sessions");
-const OBJECTS: TableDefinition<[u8; 32], ()> = TableDefinition::new("index objects");
+/// Each index object's number, and what is here of it: [`EMPTY`], [`ROWS`] or [`LOSSES`].
+const OBJECTS: TableDefinition<[u8; 32], (u32, u8)> = TableDefinition::new("index objects");
+/// Which index object lists which packs, by their numbers.
+const OBJECT_PACKS: MultimapTableDefinition<u32, u32> = MultimapTableDefinition::new("packs of index objects");
+/// Which index object replaces which.
+const REPLACES: MultimapTableDefinition<[u8; 32], [u8; 32]> = MultimapTableDefinition::new("replaced index objects");
 const LOST: TableDefinition<ShortId, ()> = TableDefinition::new("lost chunks");
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
+
+/// Nothing: another one replaced it.
+const EMPTY: u8 = 0;
+/// All that it lists.
+const ROWS: u8 = 1;
+/// The same, and lost chunks.
+const LOSSES: u8 = 2;
+
+/// A database of which more than one part in so many is hidden is made anew.
+const HIDDEN_SHARE: u64 = 2;
 
 enum Backing {
     Shared(ReadOnlyDatabase),
@@ -61,7 +78,9 @@ struct Tables {
     packs: ReadOnlyTable<u32, PackRow>,
     pack_numbers: ReadOnlyTable<[u8; 32], u32>,
     sessions: ReadOnlyTable<u32, [u8; SESSION_KEY_RECORD_BYTES]>,
-    objects: ReadOnlyTable<[u8; 32], ()>,
+    objects: ReadOnlyTable<[u8; 32], (u32, u8)>,
+    object_packs: ReadOnlyMultimapTable<u32, u32>,
+    replaces: ReadOnlyMultimapTable<[u8; 32], [u8; 32]>,
     lost: ReadOnlyTable<ShortId, ()>,
 }
 
@@ -79,6 +98,8 @@ impl Tables {
             pack_numbers: read.open_table(PACK_NUMBERS)?,
             sessions: read.open_table(SESSIONS)?,
             objects: read.open_table(OBJECTS)?,
+            object_packs: read.open_multimap_table(OBJECT_PACKS)?,
+            replaces: read.open_multimap_table(REPLACES)?,
             lost: read.open_table(LOST)?,
         })
     }
@@ -92,6 +113,11 @@ pub(super) struct Import<'s> {
 }
 
 impl Import<'_> {
+    /// Remembers an index object that another one replaces: only what it replaces itself.
+    pub(super) fn add_replaced(&mut self, id: IndexId, replaces: &[IndexId]) -> StoreResult<()> {
+        import_object(&self.transaction, id, EMPTY, replaces).map(drop)
+    }
+
     /// Takes an index object in.
     pub(super) fn add(&mut self, id: IndexId, object: &IndexObject) -> StoreResult<()> {
         import_places(&self.transaction, id, object, &mut self.chunks)?;
@@ -124,6 +150,7 @@ impl Import<'_> {
 /// An open database with a consistent view of it.
 pub(super) struct Store {
     tables: Tables,
+    hidden: Hidden,
     backing: Backing,
 }
 
@@ -147,6 +174,8 @@ impl Store {
             transaction.open_table(PACK_NUMBERS)?;
             transaction.open_table(SESSIONS)?;
             transaction.open_table(OBJECTS)?;
+            transaction.open_multimap_table(OBJECT_PACKS)?;
+            transaction.open_multimap_table(REPLACES)?;
             transaction.open_table(LOST)?;
         }
         transaction.commit()?;
@@ -161,7 +190,7 @@ impl Store {
 
     fn view(backing: Backing) -> StoreResult<Self> {
         let tables = Tables::open(&backing)?;
-        Ok(Self { tables, backing })
+        Ok(Self { tables, hidden: Hidden::default(), backing })
     }
 
     /// Begins to take index objects in. `durable`: the database is to survive this process.
@@ -184,7 +213,85 @@ impl Store {
 
     fn refresh(&mut self) -> StoreResult<()> {
         self.tables = Tables::open(&self.backing)?;
+        self.hidden = Hidden::default();
         Ok(())
+    }
+
+    /// What it holds of index objects.
+    pub(super) fn held(&self) -> StoreResult<Held> {
+        let mut held = Held::default();
+        for row in self.tables.objects.iter()? {
+            let (id, row) = row?;
+            let objects = if row.value().1 == EMPTY { &mut held.empty } else { &mut held.rows };
+            objects.insert(IndexId::new(id.value()));
+        }
+        for row in self.tables.replaces.iter()? {
+            let (by, replaced) = row?;
+            for old in replaced {
+                held.replaces.push((IndexId::new(by.value()), IndexId::new(old?.value())));
+            }
+        }
+        Ok(held)
+    }
+
+    /// Hides what only index objects list that don't count. `false` if it is too much of all, or if what they say can't
+    /// be told from what others say: then the database has to be made anew.
+    pub(super) fn hide(&mut self, counts: &dyn Fn(&IndexId) -> bool) -> StoreResult<bool> {
+        self.hidden = Hidden::default();
+        let (mut counting, mut some_do_not) = (HashSet::new(), false);
+        for row in self.tables.objects.iter()? {
+            let (id, row) = row?;
+            match (row.value(), counts(&IndexId::new(id.value()))) {
+                ((_, EMPTY), _) => {}
+                ((number, _), true) => drop(counting.insert(number)),
+                ((_, LOSSES), false) => return Ok(false),
+                ((_, _), false) => some_do_not = true,
+            }
+        }
+        if !some_do_not {
+            return Ok(true);
+        }
+        let (mut listed, mut others) = (HashSet::new(), HashSet::new());
+        for row in self.tables.object_packs.iter()? {
+            let (object, packs) = row?;
+            let numbers = if counting.contains(&object.value()) { &mut listed } else { &mut others };
+            for pack in packs {
+                numbers.insert(pack?.value());
+            }
+        }
+        others.retain(|pack| !listed.contains(pack));
+        let mut hidden = Hidden::of(others);
+        let mut count = 0;
+        self.segments(&mut |number, extent| {
+            if hidden.has_pack(extent.pack) {
+                hidden.add_segment(number);
+                count += 1;
+            }
+        })?;
+        self.hidden = hidden;
+        Ok(count * HIDDEN_SHARE <= self.tables.segments.len()?)
+    }
+
+    /// The places of a chunk that are not hidden; first the one that counts: `first`, or the newest of the others.
+    fn shown(&self, id: ShortId, first: ChunkRow) -> StoreResult<Vec<ChunkPlace>> {
+        let mut places = vec![decode_chunk(first)];
+        for row in self.tables.copies.get(id)? {
+            places.push(decode_chunk(row?.value()));
+        }
+        if self.hidden.has_segment(places[0].segment) {
+            places.sort_unstable_by_key(|place| std::cmp::Reverse(place.segment));
+        }
+        places.retain(|place| !self.hidden.has_segment(place.segment));
+        Ok(places)
+    }
+
+    /// The place that counts of a chunk, if one does.
+    fn first_shown(&self, id: ShortId, first: ChunkRow) -> StoreResult<Option<ChunkPlace>> {
+        let place = decode_chunk(first);
+        if self.hidden.has_segment(place.segment) {
+            return Ok(self.shown(id, first)?.first().copied());
+        }
+        Ok(Some(place))
     }
 }
 
@@ -197,33 +304,32 @@ impl Rows for Store {
         Ok(self.tables.lost.get(short_id(id))?.is_some())
     }
 
-    fn objects(&self) -> StoreResult<HashSet<IndexId>> {
-        self.tables.objects.iter()?.map(|row| Ok(IndexId::new(row?.0.value()))).collect()
+    fn chunk_count(&self) -> StoreResult<u64> {
+        if self.hidden.is_empty() {
+            return self.most_chunks();
+        }
+        self.chunk_rows(ALL_IDS)?.try_fold(0, |count, row| row.map(|_| count + 1))
     }
 
-    fn chunk_count(&self) -> StoreResult<u64> {
+    fn most_chunks(&self) -> StoreResult<u64> {
         Ok(self.tables.chunks.len()?)
     }
 
     fn chunk(&self, id: &ChunkId) -> StoreResult<Option<ChunkPlace>> {
-        Ok(self.tables.chunks.get(short_id(id))?.map(|row| decode_chunk(row.value())))
+        let id = short_id(id);
+        self.tables.chunks.get(id)?.map_or(Ok(None), |row| self.first_shown(id, row.value()))
     }
 
     fn copies(&self, id: &ChunkId) -> StoreResult<Vec<ChunkPlace>> {
-        let Some(first) = self.chunk(id)? else { return Ok(Vec::new()) };
-        let mut places = vec![first];
-        for row in self.tables.copies.get(short_id(id))? {
-            places.push(decode_chunk(row?.value()));
-        }
-        Ok(places)
+        let id = short_id(id);
+        self.tables.chunks.get(id)?.map_or(Ok(Vec::new()), |row| self.shown(id, row.value()))
     }
 
     fn further_copies(&self, each: &mut dyn FnMut(ShortId, ChunkPlace)) -> StoreResult<()> {
         for rows in self.tables.copies.iter()? {
-            let (id, rows) = rows?;
-            for row in rows {
-                each(id.value(), decode_chunk(row?.value()));
-            }
+            let id = rows?.0.value();
+            let first = self.tables.chunks.get(id)?.ok_or_else(missing)?.value();
+            self.shown(id, first)?.into_iter().skip(1).for_each(|place| each(id, place));
         }
         Ok(())
     }
@@ -250,21 +356,27 @@ impl Rows for Store {
     fn packs(&self, each: &mut dyn FnMut(u32, PackId, u64)) -> StoreResult<()> {
         for row in self.tables.packs.iter()? {
             let (number, row) = row?;
-            let (id, len) = decode_pack(&row.value());
-            each(number.value(), id, len);
+            if !self.hidden.has_pack(number.value()) {
+                let (id, len) = decode_pack(&row.value());
+                each(number.value(), id, len);
+            }
         }
         Ok(())
     }
 
     fn has_pack(&self, id: &PackId) -> StoreResult<bool> {
-        Ok(self.tables.pack_numbers.get(id.as_bytes())?.is_some())
+        let number = self.tables.pack_numbers.get(id.as_bytes())?;
+        Ok(number.is_some_and(|number| !self.hidden.has_pack(number.value())))
     }
 
-    fn chunk_rows(&self) -> StoreResult<ChunkRows<'_>> {
-        let rows = self.tables.chunks.iter()?;
-        Ok(Box::new(rows.map(|row| match row {
-            Ok((id, row)) => Ok((id.value(), decode_chunk(row.value()))),
-            Err(error) => Err(error.into()),
+    fn chunk_rows(&self, ids: IdRange) -> StoreResult<ChunkRows<'_>> {
+        let rows = self.tables.chunks.range(ids)?;
+        Ok(Box::new(rows.filter_map(|row| match row {
+            Err(error) => Some(Err(error.into())),
+            Ok((id, row)) => {
+                let id = id.value();
+                self.first_shown(id, row.value()).map(|place| Some((id, place?))).transpose()
+            }
         })))
     }
 }
@@ -283,7 +395,9 @@ fn import_places(
     let first_session = next_number(&session_table)?;
     let mut next_pack = next_number(&pack_table)?;
     let mut next_segment = next_number(&segment_table)?;
-    transaction.open_table(OBJECTS)?.insert(id.as_bytes(), ())?;
+    let state = if object.lost.is_empty() { ROWS } else { LOSSES };
+    let number = import_object(transaction, id, state, &object.replaces)?;
+    let mut object_packs = transaction.open_multimap_table(OBJECT_PACKS)?;
     if !object.lost.is_empty() {
         let mut lost = transaction.open_table(LOST)?;
         object.lost.iter().try_for_each(|id| lost.insert(short_id(id), ()).map(drop))?;
@@ -294,7 +408,9 @@ fn import_places(
         sessions.insert(record.session(), number);
     }
     for pack in &object.packs {
-        if pack_numbers.get(pack.id.as_bytes())?.is_some() {
+        let known = pack_numbers.get(pack.id.as_bytes())?.map(|number| number.value());
+        object_packs.insert(number, known.unwrap_or(next_pack))?;
+        if known.is_some() {
             // Two index objects may list one pack; the rows are the same.
             continue;
         }
@@ -309,6 +425,17 @@ fn import_places(
         next_pack += 1;
     }
     Ok(())
+}
+
+/// Notes an index object, what is here of it, and what it replaces; its number.
+fn import_object(transaction: &WriteTransaction, id: IndexId, state: u8, replaces: &[IndexId]) -> StoreResult<u32> {
+    let mut objects = transaction.open_table(OBJECTS)?;
+    let known = objects.get(id.as_bytes())?.map(|row| row.value().0);
+    let number = known.unwrap_or(u32::try_from(objects.len()?).map_err(|_| missing())?);
+    objects.insert(id.as_bytes(), (number, state))?;
+    let mut table = transaction.open_multimap_table(REPLACES)?;
+    replaces.iter().try_for_each(|old| table.insert(id.as_bytes(), old.as_bytes()).map(drop))?;
+    Ok(number)
 }
 
 fn next_number<V: redb::Value>(table: &redb::Table<'_, u32, V>) -> StoreResult<u32> {

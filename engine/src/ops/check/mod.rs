@@ -150,13 +150,35 @@ impl Check<'_> {
     }
 }
 
+/// How often a check looks at everything if prunes sweep meanwhile.
+const LOOKS: usize = 3;
+
 /// Checks a repository. The index is loaded inside, so that a damaged one is a finding.
 ///
 /// What was read in full and found right is remembered in the cache directory, for the next check that reads a part.
+/// Damage beside a prune that sweeps may be none: then all is looked at again.
 ///
 /// # Errors
 /// `Io`, `Interrupted`. Damage is a finding, not an error.
 pub fn check(
+    repository: &Repository,
+    options: &CheckOptions,
+    clock: &dyn Clock,
+    monitor: &dyn Monitor,
+) -> Result<CheckReport> {
+    for _ in 0..LOOKS - 1 {
+        let before = Plans::load(repository)?;
+        let report = check_once(repository, options, clock, monitor)?;
+        let is_sweeping = before.open().iter().any(|plan| plan.verdict().is_some());
+        if !report.is_damaged() || !is_sweeping && Plans::load(repository)?.objects() == before.objects() {
+            return Ok(report);
+        }
+        monitor.note("a prune removes packs meanwhile: looking again at what seems damaged");
+    }
+    check_once(repository, options, clock, monitor)
+}
+
+fn check_once(
     repository: &Repository,
     options: &CheckOptions,
     clock: &dyn Clock,

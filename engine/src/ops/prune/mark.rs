@@ -9,7 +9,10 @@ use crate::format::{decode_node, decode_references};
 use crate::id::SnapshotId;
 use crate::model::{ChunkKind, ChunkRef, Content, Snapshot};
 use crate::monitor::Monitor;
-use crate::repository::{Census, ChunkReader, Index, Mark, Repository};
+use crate::repository::{Census, ChunkReader, Index, MARKS_AT_ONCE, Mark, Repository};
+
+/// Opened segments that each thread keeps, about a mebibyte each: a directory and the lists of its files lie together.
+const CACHED_SEGMENTS: usize = 4;
 
 /// What a tree chunk holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +35,8 @@ pub(super) fn mark<'s>(
     snapshots: impl Iterator<Item = &'s (SnapshotId, Snapshot)>,
     monitor: &dyn Monitor,
 ) -> Result<()> {
-    let readers = (0..rayon::current_num_threads()).map(|_| ChunkReader::new(repository, index)).collect();
+    let readers =
+        (0..rayon::current_num_threads()).map(|_| ChunkReader::strict(repository, index, CACHED_SEGMENTS)).collect();
     let walk = Walk { census, readers, monitor, stopped: AtomicBool::new(false), failure: Mutex::default() };
     for (id, snapshot) in snapshots {
         rayon::in_place_scope(|scope| walk.content(scope, &snapshot.root, true));
@@ -83,17 +87,19 @@ impl<'a> Walk<'a> {
             0 => directory.then_some(Holds::Nodes),
             depth => Some(Holds::List(depth - 1, directory)),
         };
-        for reference in references {
-            match (self.census.mark(&reference.id, reference.len), below) {
-                (Mark::Unknown, _) => {
-                    let text = format!("no index object that counts lists chunk {}", reference.id);
-                    return self.fail(EngineError::new(ErrorKind::Missing, text));
+        for group in references.chunks(MARKS_AT_ONCE) {
+            for (reference, mark) in group.iter().zip(self.census.mark(group)) {
+                match (mark, below) {
+                    (Mark::Unknown, _) => {
+                        let text = format!("no index object that counts lists chunk {}", reference.id);
+                        return self.fail(EngineError::new(ErrorKind::Missing, text));
+                    }
+                    (Mark::First, Some(holds)) => {
+                        let reference = *reference;
+                        scope.spawn(move |scope| self.tree(scope, &reference, holds));
+                    }
+                    _ => {}
                 }
-                (Mark::First, Some(holds)) => {
-                    let reference = *reference;
-                    scope.spawn(move |scope| self.tree(scope, &reference, holds));
-                }
-                _ => {}
             }
         }
     }

@@ -7,7 +7,7 @@ use super::finish::{finish, open};
 use super::place::stretches;
 use super::window::FileState;
 use super::{Context, add};
-use crate::error::{ErrorKind, Result};
+use crate::error::{EngineError, ErrorKind, Result};
 use crate::id::{ChunkId, PackId};
 use crate::model::ChunkRef;
 use crate::repository::{OpenSegment, Place, SegmentKey, SegmentPlace, SegmentReader};
@@ -34,6 +34,7 @@ pub(super) struct Segment {
 }
 
 /// One chunk's use in one file.
+#[derive(Clone, Copy)]
 struct Use {
     place: Place,
     reference: ChunkRef,
@@ -96,10 +97,13 @@ pub(super) fn run_segment(
     let Buffers { reader, checked, .. } = buffers;
     let open = match reader.read(context.repository, place) {
         Ok(open) => open,
-        Err(error) => {
-            uses.iter().for_each(|entry| done(context, &files[entry.file], 1, Some(error.to_string())));
-            return;
-        }
+        Err(error) if error.kind() == ErrorKind::Missing => match plan_again(context, place.pack(), uses) {
+            Some(elsewhere) => {
+                return elsewhere.iter().for_each(|segment| run_segment(context, buffers, files, segment));
+            }
+            None => return fail(context, files, uses, &error),
+        },
+        Err(error) => return fail(context, files, uses, &error),
     };
     checked.clear();
     let mut rest = uses.as_slice();
@@ -116,6 +120,27 @@ pub(super) fn run_segment(
         done(context, file, count, written.err().map(|error| error.to_string()));
         rest = &rest[count..];
     }
+}
+
+/// Where the chunks are now that a pack is gone: a prune swept it, and what is needed of it is elsewhere. `None` if not.
+fn plan_again(context: &Context<'_>, gone: PackId, uses: &[Use]) -> Option<Vec<Segment>> {
+    let index = context.chunks.index();
+    if !index.renew(context.repository, &gone).ok()? {
+        return None;
+    }
+    let mut groups: BTreeMap<SegmentKey, Vec<Use>> = BTreeMap::new();
+    for entry in uses {
+        let place = index.find(&entry.reference.id).ok()??;
+        groups.entry(place.segment).or_default().push(Use { place, ..*entry });
+    }
+    let segment =
+        |(key, uses)| index.segment(key).ok().filter(|place| place.pack() != gone).map(|place| Segment { place, uses });
+    groups.into_iter().map(segment).collect()
+}
+
+/// Chunks that can't be had.
+fn fail(context: &Context<'_>, files: &[FileState<'_>], uses: &[Use], error: &EngineError) {
+    uses.iter().for_each(|entry| done(context, &files[entry.file], 1, Some(error.to_string())));
 }
 
 /// Checks a chunk against its id, unless that was done for another use of it.

@@ -3,7 +3,9 @@
 mod adoption;
 mod beside_prune;
 mod former;
+mod local_index;
 mod pruning;
+mod swept;
 
 use std::fs;
 use std::ops::Range;

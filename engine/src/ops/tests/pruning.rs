@@ -76,7 +76,7 @@ fn pack_bytes(storage: &Recording) -> u64 {
     bytes
 }
 
-fn now() -> PruneOptions<'static> {
+pub(super) fn now() -> PruneOptions<'static> {
     PruneOptions {
         dry_run: false,
         grace_seconds: 0,
@@ -90,7 +90,7 @@ fn now() -> PruneOptions<'static> {
 }
 
 /// Forgets all snapshots but the latest.
-fn forget_old(repository: &Repository) {
+pub(super) fn forget_old(repository: &Repository) {
     let list = list_snapshots(repository, &SnapshotFilter::default()).expect("list");
     let old: Vec<String> = list.snapshots.iter().rev().skip(1).map(|(id, _)| id.to_hex()).collect();
     let plan = plan_named(repository, &old, &SnapshotFilter::default()).expect("plan");
