@@ -6,6 +6,7 @@
 pub(crate) mod bench;
 pub(crate) mod browse;
 pub(crate) mod copy;
+pub(crate) mod drill;
 pub(crate) mod forget;
 pub(crate) mod keys;
 pub(crate) mod prune;
@@ -111,6 +112,8 @@ pub(crate) enum Command {
     Forget(Box<forget::Forget>),
     Undelete(forget::Undelete),
     Copy(Box<copy::Copy>),
+    Drill(drill::Drill),
+    Status(drill::Status),
     Prune(prune::Prune),
     Session(session::Session),
     Stack(Box<stack::Stack>),
@@ -143,6 +146,8 @@ impl Command {
             Self::Forget(_) => "forget",
             Self::Undelete(_) => "undelete",
             Self::Copy(_) => "copy",
+            Self::Drill(_) => "drill",
+            Self::Status(_) => "status",
             Self::Prune(_) => "prune",
             Self::Session(_) => "session",
             Self::Stack(_) => "stack",

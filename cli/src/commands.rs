@@ -7,6 +7,7 @@ mod check;
 mod completions;
 mod copy;
 mod diff;
+mod drill;
 mod dump;
 mod find;
 mod forget;
@@ -22,6 +23,7 @@ mod snapshot;
 mod snapshots;
 mod stack;
 mod stats;
+mod status;
 mod stream;
 mod tag;
 mod undelete;
@@ -58,6 +60,8 @@ pub(crate) fn run(context: &Context, command: &Command) -> Result<Outcome, Failu
         Command::Forget(arguments) => forget::run(context, arguments),
         Command::Undelete(arguments) => undelete::run(context, arguments),
         Command::Copy(arguments) => copy::run(context, arguments),
+        Command::Drill(arguments) => drill::run(context, arguments),
+        Command::Status(arguments) => status::run(context, arguments),
         Command::Prune(arguments) => prune::run(context, arguments),
         Command::Session(arguments) => session::run(context, arguments),
         Command::Stack(arguments) => stack::run(context, arguments),

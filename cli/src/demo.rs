@@ -220,7 +220,9 @@ impl Demonstration<'_> {
         }
         match outcome {
             Outcome::Done => Ok(()),
-            Outcome::Problems | Outcome::Damage | Outcome::Waiting => Err(invalid(format!("`{line}` had problems"))),
+            Outcome::Problems | Outcome::Damage | Outcome::Waiting | Outcome::Health(_) => {
+                Err(invalid(format!("`{line}` had problems")))
+            }
         }
     }
 

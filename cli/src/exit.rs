@@ -51,6 +51,8 @@ pub(crate) enum Outcome {
     Damage,
     /// It can't go on before others have ended; they were named.
     Waiting,
+    /// What `status` says, with the codes of Nagios.
+    Health(stacks::Health),
 }
 
 impl Outcome {
@@ -65,6 +67,7 @@ impl Outcome {
             Self::Problems => PROBLEMS,
             Self::Damage => DAMAGE,
             Self::Waiting => IN_USE,
+            Self::Health(health) => health as u8,
         }
     }
 }

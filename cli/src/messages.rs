@@ -3,6 +3,7 @@
 //! Promise: fields, types and values may be added, never removed or given another meaning.
 
 pub(crate) mod copy;
+pub(crate) mod drill;
 
 use serde::Serialize;
 
@@ -115,6 +116,10 @@ pub(crate) enum Message<'a> {
     },
     /// What became of a snapshot that was to be copied.
     Copy(copy::CopyFields),
+    /// What came of a drill.
+    Drill(drill::DrillFields),
+    /// How a stack is doing.
+    StackStatus(drill::StatusFields),
     /// Something that `repair` did, or would do.
     Repair {
         action: &'static str,

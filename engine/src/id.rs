@@ -85,6 +85,10 @@ id_type!(
     SnapshotId, 32
 );
 id_type!(
+    /// Hash of a proof object's bytes.
+    ProofId, 32
+);
+id_type!(
     /// Names a repository for ever.
     RepositoryId, 16
 );

@@ -22,6 +22,7 @@ from strict_cbor import Refused
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 CONFIG, SLOT, PACK, INDEX, SNAPSHOT, INTENT, REGISTER = 1, 2, 3, 4, 5, 6, 7
 PLAN, STATE, DONE, FORGOTTEN = 8, 9, 10, 11
+PROOF = 13
 DATA, TREE = 1, 2
 FILE, DIRECTORY, SYMLINK, BLOCK, CHARACTER, FIFO, SOCKET = 1, 2, 3, 4, 5, 6, 7
 COMMITTED, REVOKED = 1, 2
@@ -29,7 +30,7 @@ SWEEP, CANCELLED = 1, 2
 
 # §11, by object kind
 OBJECT_LIMIT = {CONFIG: 64 * KIB, REGISTER: 64 * KIB, FORGOTTEN: 64 * KIB, SLOT: 64 * KIB, SNAPSHOT: 16 * MIB,
-                INTENT: 16 * MIB, INDEX: 64 * MIB, PLAN: 64 * MIB, STATE: 64 * MIB, DONE: 64 * MIB, PACK: GIB}
+                INTENT: 16 * MIB, PROOF: 16 * MIB, INDEX: 64 * MIB, PLAN: 64 * MIB, STATE: 64 * MIB, DONE: 64 * MIB, PACK: GIB}
 FOOTER_LIMIT, PLAINTEXT_LIMIT, CHUNK_LIMIT, NODE_LIMIT = 64 * MIB, 16 * MIB, 8 * MIB, 4 * MIB
 SEALED_LIMIT = 16 * MIB + 64 * KIB + 40
 FEATURES_LIMIT, NODE_ARRAY_LIMIT, RECORDS_LIMIT, ARRAY_LIMIT = 256, 1 << 16, 1 << 16, 1 << 20
@@ -737,3 +738,20 @@ def open_done(data, root_keys):
     m, number = open_prune(data, DONE, root_keys, "done")
     return Done(number, get(m, 1, time, "done"), get(m, 2, noticed(16), "done"), get(m, 3, noticed(32), "done"),
                 get(m, 4, uint(), "done"))
+
+
+# §15 -----------------------------------------------------------------------------------------------------------------
+
+Proof = namedtuple("Proof", "snapshot root started finished host program result files bytes services problems")
+
+
+def open_proof(data, root_keys):
+    """(session key record, proof)"""
+    record, m = open_envelope(data, PROOF, root_keys, "proof")
+    def value(key, of):
+        return get(m, key, of, "proof")
+    proof = Proof(value(0, blob(32)), value(1, parse_content), value(2, time), value(3, time), value(4, text), value(5, text),
+                  value(6, uint(1, 2)), value(7, uint()), value(8, uint()),
+                  value(9, array(tuple_(text, uint(1, 3)), ARRAY_LIMIT)), value(10, array(tuple_(blob(), text))))
+    need(len(proof.problems) <= 1000, "proof: more than 1000 problems")
+    return record, proof

@@ -413,6 +413,11 @@ def verify_command(repository, args):
         found = opened(repository.storage.read(name, f.OBJECT_LIMIT[kind]), repository.keys)
         need(found.number == int(number, 16), "has another number")
 
+    def verify_proof(name):
+        data = repository.storage.read(f"proofs/{name}", f.OBJECT_LIMIT[f.PROOF])
+        need(f.hash_(data).hex() == name, "is not what its name says")
+        f.open_proof(data, repository.keys)
+
     def verify_snapshot(domain, root):
         counts["snapshots"] += 1
         for _, node in repository.walk(domain, root):
@@ -444,6 +449,8 @@ def verify_command(repository, args):
             if os.path.lexists(os.path.join(repository.storage.root, name)):
                 repository.attempt(name, verify_prune, name, number, kind, opened)
     repository.load_forgotten()
+    for name in repository.storage.names("proofs", HEX64):
+        repository.attempt(f"proofs/{name}", verify_proof, name)
     for name, domain, snapshot in repository.snapshots(all_of_them=True):
         repository.attempt(f"snapshots/{name}", verify_snapshot, domain, snapshot.root)
     print(", ".join(f"{count} {what}" for what, count in counts.items()))

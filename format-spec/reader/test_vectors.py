@@ -175,21 +175,24 @@ def _(i, e, _):
     same({key: got[key] for key in e}, e)
 
 
-@operation("intent", "snapshot")
+ENVELOPES = {"intent": f.open_intent, "snapshot": f.open_snapshot, "proof": f.open_proof}
+
+
+@operation("intent", "snapshot", "proof")
 def _(i, e, op):
     data = h(e["object"])
-    record, value = (f.open_intent if op == "intent" else f.open_snapshot)(data, root_keys(i))
+    record, value = ENVELOPES[op](data, root_keys(i))
     same([record.raw.hex(), fields(value)], [e["record"], e["fields"]])
     same(f.open_record(record, root_keys(i)).hex(), i["dek"])
     _, map_ = f.open_envelope(data, data[4], root_keys(i), op)
     same([encode.cbor(map_).hex(), data[125:149].hex()], [i["cbor"], i["nonce"]])
-    if op == "snapshot":
+    if op != "intent":
         same(f.hash_(data).hex(), e["name"])
 
 
-@operation("read_intent", "read_snapshot")
+@operation("read_intent", "read_snapshot", "read_proof")
 def _(i, e, op):
-    _, value = (f.open_intent if op == "read_intent" else f.open_snapshot)(h(i["object"]), root_keys(i))
+    _, value = ENVELOPES[op.removeprefix("read_")](h(i["object"]), root_keys(i))
     if e is not None:
         same(fields(value), e["fields"])
 

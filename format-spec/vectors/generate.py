@@ -364,9 +364,9 @@ def envelope():
     def good(kind, name, map_, fields):
         data = build(kind, map_)
         expected = {"object": data.hex(), "record": ONE.record.hex(), "fields": fields}
-        if kind == 5:
+        if kind != 6:
             expected["name"] = hash_(data).hex()
-        v.good("intent" if kind == 6 else "snapshot", name,
+        v.good({5: "snapshot", 6: "intent", 13: "proof"}[kind], name,
                {**COMMON, **ONE.inputs(), "nonce": nonce.hex(), "cbor": cbor(map_).hex()}, expected)
 
     good(6, "intent", INTENT_MAP, {"started": [1790000000, 5], "host": "host", "process": 4242, "boot": "boot-1234",
@@ -405,10 +405,25 @@ def envelope():
     v.good("read_intent", "intent with an unknown key", {**COMMON, "object": build(6, {**INTENT_MAP, 5: 1}).hex()},
            {"fields": {"started": [1790000000, 5], "host": "host", "process": 4242, "boot": "boot-1234", "program": "program 1.0"}})
 
+    proof = {0: ids[0], 1: [1, reference], 2: [1790000200, 0], 3: [1790000260, 5], 4: "host", 5: "program 1.0", 6: 1, 7: 12,
+             8: 1 << 33, 9: [["postgres", 3], ["redis", 1], ["web", 2]], 10: []}
+    shown = {"snapshot": ids[0].hex(), "root": {"chunks": [{"id": reference[:32].hex(), "length": 300000}]},
+             "started": [1790000200, 0], "finished": [1790000260, 5], "host": "host", "program": "program 1.0", "result": 1,
+             "files": 12, "bytes": 1 << 33, "services": proof[9], "problems": []}
+    good(13, "proof", proof, shown)
+    failed = {**proof, 6: 2, 9: [], 10: [[b"/app/dumps/postgres", "verify printed 3, not 4"]]}
+    good(13, "proof of a failure", failed, {**shown, "result": 2, "services": [], "problems": [[failed[10][0][0].hex(), failed[10][0][1]]]})
+    v.good("read_proof", "proof with an unknown key and elements",
+           {**COMMON, "object": build(13, {**proof, 9: [[*service, 1] for service in proof[9]], 11: "new"}).hex()}, {"fields": shown})
+
     def bad(op, name, data, why):
         v.bad("read_" + op, name, {**COMMON, "object": data.hex()}, why)
 
-    for op, kind, map_ in (("intent", 6, INTENT_MAP), ("snapshot", 5, snapshot_map(inline))):
+    for name, map_ in (("result 3", {**proof, 6: 3}), ("state 4 of a service", {**proof, 9: [["x", 4]]}),
+                       ("no root", {key: value for key, value in proof.items() if key != 1})):
+        bad("proof", name, build(13, map_), "not allowed (the seal and the MAC are right)")
+
+    for op, kind, map_ in (("intent", 6, INTENT_MAP), ("snapshot", 5, snapshot_map(inline)), ("proof", 13, proof)):
         data = build(kind, map_)
         bad(op, op + ": auth flipped", flip(data, -1), "the authentication is wrong")
         bad(op, op + ": auth kind flipped", flip(data, -33), "the authentication is wrong")
@@ -419,9 +434,9 @@ def envelope():
         bad(op, op + ": session id flipped, auth right", e.auth(KEYS, inner), "the record does not decrypt")
         bad(op, op + ": auth kind 2", build(kind, map_, auth_kind=2), "auth kind is not known")
         bad(op, op + ": version 2", build(kind, map_, version=2), "version is not known")
-        bad(op, op + ": the other kind", build(11 - kind, map_), "the kind is another")
-        bad(op, op + ": kind patched, auth right", e.auth(KEYS, patch(data[:-33], 4, bytes([11 - kind]))), "the kind is another")
-        other = build(11 - kind, map_)
+        bad(op, op + ": the other kind", build(5 if kind == 6 else 6, map_), "the kind is another")
+        bad(op, op + ": kind patched, auth right", e.auth(KEYS, patch(data[:-33], 4, bytes([5 if kind == 6 else 6]))), "the kind is another")
+        other = build(5 if kind == 6 else 6, map_)
         bad(op, op + ": body of the other kind", e.auth(KEYS, data[:8] + other[8:-33]), "the header is authenticated by the seal")
         bad(op, op + ": truncated", data[:150], "too short")
         bad(op, op + ": byte after the map", build(kind, cbor(map_) + b"\0"), "the map is all there is")

@@ -152,6 +152,12 @@ fn envelope(data: &[u8]) {
             assert_eq!(decoded, snapshot, "of session {id}");
         }
     }
+    for object in [data, &enveloped(ObjectKind::Proof, data)] {
+        if let Ok(proof) = format::decode_proof(object, &KEYS) {
+            let again = format::encode_proof(&proof, &KEYS, &SESSION);
+            assert_eq!(format::decode_proof(&again, &KEYS), Ok(proof));
+        }
+    }
 }
 
 /// `body` sealed and proven as an object of `kind`.

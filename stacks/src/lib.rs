@@ -5,6 +5,7 @@
 
 pub mod account;
 pub mod check;
+pub mod drill;
 pub mod hook;
 pub mod init;
 pub mod manifest;
@@ -13,9 +14,12 @@ mod placed;
 pub mod restore;
 pub mod secrets;
 pub mod snapshot;
+pub mod status;
 pub mod templates;
 
+pub use drill::{DrillOptions, DrillReport, drill};
 pub use hook::{HookCommand, HookEnd, HookInput, HookOutput, Surroundings, run_hook};
 pub use manifest::{LoadError, Manifest, Mistake, Stack, find, load};
 pub use restore::{StackRestoreOptions, StackRestoreReport, stack_restore};
 pub use snapshot::{StackSnapshotOptions, StackSnapshotReport, stack_snapshot};
+pub use status::{Health, StackStatus, StatusOptions, status};

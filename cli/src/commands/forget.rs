@@ -123,7 +123,7 @@ fn table(snapshots: &[PlannedSnapshot]) -> Vec<String> {
 
 fn action(fate: &Fate) -> &'static str {
     match fate {
-        Fate::Keep(_) => "keep",
+        Fate::Keep(_) | Fate::KeepProved => "keep",
         Fate::Drop(_) | Fate::Named => "forget",
         Fate::ForgottenBefore(_) => "none",
     }
@@ -132,6 +132,7 @@ fn action(fate: &Fate) -> &'static str {
 fn reasons(fate: &Fate) -> Vec<String> {
     match fate {
         Fate::Keep(reasons) => reasons.iter().map(ToString::to_string).collect(),
+        Fate::KeepProved => vec!["last one proved by a drill".into()],
         Fate::Drop(reasons) => reasons.iter().map(ToString::to_string).collect(),
         Fate::Named => vec!["named".into()],
         Fate::ForgottenBefore(time) => vec![format!("already forgotten on {}", text::local_time(*time))],

@@ -65,7 +65,7 @@ fn show_templates(context: &Context, arguments: &Templates) -> Result<Outcome, F
 }
 
 /// Tells every mistake of a manifest; what is left to say is how many.
-fn refuse(context: &Context, error: &LoadError) -> Failure {
+pub(super) fn refuse(context: &Context, error: &LoadError) -> Failure {
     for mistake in &error.mistakes {
         context.output.warn(&mistake.to_string());
     }
@@ -138,7 +138,11 @@ fn files(context: &Context, which: &Which) -> Result<Vec<PathBuf>, Failure> {
 }
 
 /// Runs `work` with what a stack needs around it.
-fn surrounded<T>(context: &Context, progress: &Progress<'_>, work: impl FnOnce(&Surroundings<'_>) -> T) -> T {
+pub(super) fn surrounded<T>(
+    context: &Context,
+    progress: &Progress<'_>,
+    work: impl FnOnce(&Surroundings<'_>) -> T,
+) -> T {
     let environment = context.environment.all();
     let paused = |paused| context.cancel.while_paused(paused);
     work(&Surroundings { clock: &SystemClock, monitor: progress, environment: &environment, paused: &paused })

@@ -181,6 +181,28 @@ fn samples() -> Vec<Message<'static>> {
             action: "copied",
             dry_run: false,
         }),
+        Message::Drill(drill::DrillFields {
+            stack: id(),
+            snapshot_id: id(),
+            proof_id: Some(id()),
+            good: true,
+            files: 0,
+            bytes: 0,
+            services: vec![drill::ProvenFields { service: id(), state: "read" }],
+            error_count: 0,
+            duration: 0.5,
+        }),
+        Message::StackStatus(drill::StatusFields {
+            state: "good",
+            snapshot_id: Some(id()),
+            time: Some(id()),
+            age_seconds: Some(0),
+            drilled: Some(id()),
+            proved: Some(id()),
+            proved_snapshot_id: Some(id()),
+            bytes_before: Some(0),
+            ..drill::StatusFields::default()
+        }),
         Message::Session(SessionFields {
             id: id(),
             state: "committed",

@@ -34,6 +34,8 @@ pub enum ObjectKind {
     Forgotten = 11,
     /// Bytes that a prune may delete when the storage is full.
     PruneReserve = 12,
+    /// What came of a trial restore.
+    Proof = 13,
 }
 
 impl ObjectKind {

@@ -10,6 +10,7 @@ mod forgotten;
 mod header;
 mod index;
 mod pack;
+mod proof;
 mod prune;
 mod register;
 mod slot;
@@ -27,6 +28,7 @@ pub use pack::{
     Footer, TAIL_BYTES, Tail, decode_footer, decode_tail, encode_footer, encode_tail, padme, segment_binding,
     segment_table_hash,
 };
+pub use proof::{Proof, ProvenService, decode_proof, encode_proof};
 pub use prune::{
     PruneDone, PrunePlan, PruneState, PruneVerdict, decode_done, decode_plan, decode_state, encode_done, encode_plan,
     encode_state,

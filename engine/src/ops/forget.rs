@@ -12,7 +12,7 @@ use crate::format::{ForgottenRecord, WhyForgotten};
 use crate::id::SnapshotId;
 use crate::model::Snapshot;
 use crate::monitor::{Monitor, Problem};
-use crate::repository::{Repository, put_record, read_record};
+use crate::repository::{Proofs, Repository, SnapshotSet, put_record, read_record};
 use crate::retention::{Candidate, DropReason, GroupBy, GroupKey, KeepReason, Policy, Request, Verdict, retain};
 use crate::storage::{ObjectName, Outcome};
 
@@ -21,6 +21,8 @@ use crate::storage::{ObjectName, Outcome};
 pub enum Fate {
     /// The policy keeps it.
     Keep(Vec<KeepReason>),
+    /// The policy does not keep it, but of its stack it is the last that a drill has proved.
+    KeepProved,
     /// The policy does not keep it.
     Drop(Vec<DropReason>),
     /// It was named.
@@ -80,7 +82,7 @@ impl ForgetPlan {
 
     /// How many are kept.
     pub fn kept(&self) -> u64 {
-        self.snapshots().filter(|planned| matches!(planned.fate, Fate::Keep(_))).count() as u64
+        self.snapshots().filter(|planned| matches!(planned.fate, Fate::Keep(_) | Fate::KeepProved)).count() as u64
     }
 }
 
@@ -106,6 +108,7 @@ pub struct PolicyRequest<'a> {
 /// `Refused` if it keeps nothing, or nothing of a group, and the request does not allow that; `Io`.
 pub fn plan_policy(repository: &Repository, request: &PolicyRequest<'_>) -> Result<ForgetPlan> {
     let set = load(repository)?;
+    let proved = last_proved(repository, &set)?;
     let known_tags: BTreeSet<String> = set.snapshots.iter().flat_map(|(_, s)| s.tags.iter().cloned()).collect();
     let mut chosen: BTreeMap<SnapshotId, Snapshot> =
         set.snapshots.into_iter().filter(|(_, snapshot)| request.filter.matches(snapshot)).collect();
@@ -128,6 +131,7 @@ pub fn plan_policy(repository: &Repository, request: &PolicyRequest<'_>) -> Resu
         let planned = group.decisions.into_iter().filter_map(|decision| {
             let fate = match decision.verdict {
                 Verdict::Keep(reasons) => Fate::Keep(reasons),
+                Verdict::Drop(_) if proved.contains(&decision.id) => Fate::KeepProved,
                 Verdict::Drop(reasons) => Fate::Drop(reasons),
             };
             Some(PlannedSnapshot { id: decision.id, snapshot: chosen.remove(&decision.id)?, fate })
@@ -137,12 +141,24 @@ pub fn plan_policy(repository: &Repository, request: &PolicyRequest<'_>) -> Resu
     Ok(ForgetPlan { groups: groups.collect(), unknown_tags: retention.unknown_tags, problems: set.problems })
 }
 
+/// Of each stack, the newest listed snapshot that a drill has proved: without it nobody knows of any that it comes back.
+fn last_proved(repository: &Repository, set: &SnapshotSet) -> Result<BTreeSet<SnapshotId>> {
+    let proofs = Proofs::load(repository)?;
+    let mut last = BTreeMap::new();
+    for (id, snapshot) in set.snapshots.iter().filter(|(_, snapshot)| proofs.proves(snapshot)) {
+        last.insert(snapshot.stack.as_ref().map(|stack| stack.name.clone()), *id);
+    }
+    Ok(last.into_values().collect())
+}
+
 /// A plan to forget the snapshots of these names (see [`super::find_snapshot`]), whatever else there is.
 ///
 /// # Errors
-/// `NotFound`, also for a snapshot that was replaced; `Ambiguous`, `Invalid`, `Damaged`, `Io`.
+/// `NotFound`, also for a snapshot that was replaced; `Refused` for the last of its stack that a drill has proved;
+/// `Ambiguous`, `Invalid`, `Damaged`, `Io`.
 pub fn plan_named(repository: &Repository, names: &[String], filter: &SnapshotFilter) -> Result<ForgetPlan> {
     let set = load(repository)?;
+    let proved = last_proved(repository, &set)?;
     let mut snapshots: Vec<PlannedSnapshot> = Vec::with_capacity(names.len());
     for name in names {
         let (id, snapshot) = choose(&set, name, filter)?;
@@ -158,6 +174,11 @@ pub fn plan_named(repository: &Repository, names: &[String], filter: &SnapshotFi
         {
             // It is not listed anyway; what the person sees of it is the newer one.
             return Err(EngineError::new(ErrorKind::NotFound, format!("snapshot {id} was replaced by {newer}")));
+        }
+        if fate == Fate::Named && proved.contains(&id) {
+            let text =
+                format!("snapshot {id} is the last of its stack that a drill has proved: drill a newer one first");
+            return Err(EngineError::new(ErrorKind::Refused, text));
         }
         snapshots.push(PlannedSnapshot { id, snapshot, fate });
     }

@@ -9,6 +9,7 @@ mod index;
 mod known;
 mod load;
 mod plans;
+mod proofs;
 mod reader;
 mod recent;
 mod rows;
@@ -23,6 +24,7 @@ pub use content::{ContentReader, ContentWriter};
 pub use directory::{DirectoryReader, DirectoryWriter};
 pub use index::{Index, Place, SegmentKey, SegmentPlace};
 pub use plans::{OpenPlan, Plans, put_done, put_plan, put_state, read_done, read_plan, read_state};
+pub use proofs::{Proofs, put_proof};
 pub use reader::{ChunkReader, OpenSegment, SegmentReader};
 pub use sessions::{Session, SessionTable};
 pub use snapshots::{SnapshotSet, read_snapshots};
@@ -35,6 +37,7 @@ pub(crate) use snapshots::{put_record, read_record, read_snapshot};
 pub(crate) use writer::write_snapshot;
 
 pub use crate::crypto::Secret;
+pub use crate::format::{Proof, ProvenService};
 
 use std::collections::HashMap;
 use std::path::Path;

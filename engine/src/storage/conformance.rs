@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{LocalStorage, MemoryStorage, ObjectFamily, ObjectName, Outcome, Storage};
 use crate::error::ErrorKind;
-use crate::id::{IndexId, PackId, PruneId, SessionId, SlotId, SnapshotId};
+use crate::id::{IndexId, PackId, ProofId, PruneId, SessionId, SlotId, SnapshotId};
 
 /// Each implementation of [`Storage`] in `storage/`, empty. [`every_storage_is_here`] fails if one is left out.
 fn storages() -> Vec<(&'static str, Arc<dyn Storage>, Option<tempfile::TempDir>)> {
@@ -13,7 +13,7 @@ fn storages() -> Vec<(&'static str, Arc<dyn Storage>, Option<tempfile::TempDir>)
     vec![("LocalStorage", Arc::new(local), Some(scratch)), ("MemoryStorage", Arc::new(MemoryStorage::default()), None)]
 }
 
-fn names() -> [ObjectName; 10] {
+fn names() -> [ObjectName; 11] {
     [
         ObjectName::Config,
         ObjectName::Key(SlotId::new([1; 16])),
@@ -23,6 +23,7 @@ fn names() -> [ObjectName; 10] {
         ObjectName::Intent(SessionId::new([5; 16])),
         ObjectName::Register(SessionId::new([5; 16])),
         ObjectName::Forgotten(SnapshotId::new([4; 32])),
+        ObjectName::Proof(ProofId::new([7; 32])),
         ObjectName::PrunePlan(PruneId::FIRST),
         ObjectName::PruneReserve,
     ]

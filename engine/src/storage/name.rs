@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::id::{IndexId, PackId, PruneId, SessionId, SlotId, SnapshotId};
+use crate::id::{IndexId, PackId, ProofId, PruneId, SessionId, SlotId, SnapshotId};
 
 /// The name of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -23,6 +23,8 @@ pub enum ObjectName {
     Register(SessionId),
     /// The record of a forgotten snapshot.
     Forgotten(SnapshotId),
+    /// What came of a trial restore.
+    Proof(ProofId),
     /// What a prune means to remove.
     PrunePlan(PruneId),
     /// What a prune decided in the end.
@@ -50,13 +52,15 @@ pub enum ObjectFamily {
     Sessions,
     /// Records of forgotten snapshots.
     Forgotten,
+    /// Proofs.
+    Proofs,
     /// What prune plans, decides and has done; its reserve.
     Prune,
 }
 
 impl ObjectFamily {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Config,
         Self::Keys,
         Self::Packs,
@@ -64,6 +68,7 @@ impl ObjectFamily {
         Self::Snapshots,
         Self::Sessions,
         Self::Forgotten,
+        Self::Proofs,
         Self::Prune,
     ];
 
@@ -77,6 +82,7 @@ impl ObjectFamily {
             Self::Snapshots => "snapshots",
             Self::Sessions => "sessions",
             Self::Forgotten => "forgotten",
+            Self::Proofs => "proofs",
             Self::Prune => "prune",
         }
     }
@@ -93,6 +99,7 @@ impl ObjectName {
             Self::Snapshot(_) => ObjectFamily::Snapshots,
             Self::Intent(_) | Self::Register(_) => ObjectFamily::Sessions,
             Self::Forgotten(_) => ObjectFamily::Forgotten,
+            Self::Proof(_) => ObjectFamily::Proofs,
             Self::PrunePlan(_) | Self::PruneState(_) | Self::PruneDone(_) | Self::PruneReserve => ObjectFamily::Prune,
         }
     }
@@ -111,6 +118,7 @@ impl ObjectName {
             Self::Intent(id) => (format!("sessions/{id}"), "intent".into()),
             Self::Register(id) => (format!("sessions/{id}"), "register".into()),
             Self::Forgotten(id) => ("forgotten".into(), id.to_hex()),
+            Self::Proof(id) => ("proofs".into(), id.to_hex()),
             Self::PrunePlan(id) => (format!("prune/{id}"), "plan".into()),
             Self::PruneState(id) => (format!("prune/{id}"), "state".into()),
             Self::PruneDone(id) => (format!("prune/{id}"), "done".into()),
@@ -130,6 +138,7 @@ impl ObjectName {
             ["sessions", id, "intent"] => Self::Intent(SessionId::from_hex(id).ok()?),
             ["sessions", id, "register"] => Self::Register(SessionId::from_hex(id).ok()?),
             ["forgotten", id] => Self::Forgotten(SnapshotId::from_hex(id).ok()?),
+            ["proofs", id] => Self::Proof(ProofId::from_hex(id).ok()?),
             ["prune", "reserve"] => Self::PruneReserve,
             ["prune", id, "plan"] => Self::PrunePlan(PruneId::from_hex(id).ok()?),
             ["prune", id, "state"] => Self::PruneState(PruneId::from_hex(id).ok()?),
@@ -162,6 +171,7 @@ mod tests {
             ObjectName::Intent(SessionId::new([5; 16])),
             ObjectName::Register(SessionId::new([6; 16])),
             ObjectName::Forgotten(SnapshotId::new([4; 32])),
+            ObjectName::Proof(ProofId::new([7; 32])),
             ObjectName::PrunePlan(PruneId::FIRST),
             ObjectName::PruneState(PruneId::FIRST),
             ObjectName::PruneDone(PruneId::FIRST),

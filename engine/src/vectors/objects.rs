@@ -9,16 +9,22 @@ use crate::crypto::testing::Given;
 use crate::crypto::{Keys, SessionKeys, hash};
 use crate::format::testing::{encode_snapshot_body, envelope_body, envelope_of, map_value, value_len};
 use crate::format::{
-    ForgottenRecord, Intent, ObjectKind, Register, SessionState, WhyForgotten, decode_config, decode_forgotten,
-    decode_intent, decode_register, decode_snapshot, encode_config, encode_forgotten, encode_intent, encode_register,
-    encode_snapshot, envelope_record, verify_config,
+    ForgottenRecord, Intent, ObjectKind, Proof, ProvenService, Register, SessionState, WhyForgotten, decode_config,
+    decode_forgotten, decode_intent, decode_proof, decode_register, decode_snapshot, encode_config, encode_forgotten,
+    encode_intent, encode_proof, encode_register, encode_snapshot, envelope_record, verify_config,
 };
 use crate::id::{SessionId, SnapshotId};
 use crate::model::{ChunkerParameters, Config, Content, NameTable, PageParameters, Snapshot, StackRecord, Suite};
 
 pub(super) const CONFIG: [Operation; 2] = [("config", config), ("read_config", read_config)];
-pub(super) const ENVELOPE: [Operation; 4] =
-    [("intent", intent), ("read_intent", read_intent), ("snapshot", snapshot), ("read_snapshot", read_snapshot)];
+pub(super) const ENVELOPE: [Operation; 6] = [
+    ("intent", intent),
+    ("read_intent", read_intent),
+    ("snapshot", snapshot),
+    ("read_snapshot", read_snapshot),
+    ("proof", proof),
+    ("read_proof", read_proof),
+];
 pub(super) const REGISTER: [Operation; 2] = [("register", register), ("read_register", read_register)];
 pub(super) const FORGOTTEN: [Operation; 2] = [("forgotten", forgotten), ("read_forgotten", read_forgotten)];
 pub(super) const CBOR: [Operation; 2] = [("value", value), ("decode", decode)];
@@ -177,6 +183,37 @@ fn snapshot(case: &Case<'_>) -> Tried {
 fn read_snapshot(case: &Case<'_>) -> Tried {
     let (_, snapshot) = decode_snapshot(&case.bytes("object"), &case.keys())?;
     let found = json!({"fields": shown_snapshot(&snapshot)});
+    assert!(case.expected.is_none_or(|expected| *expected == found), "{found}");
+    Ok(())
+}
+
+fn shown_proof(p: &Proof) -> Value {
+    let state = |state: ProvenService| match state {
+        ProvenService::Read => 1,
+        ProvenService::Restored => 2,
+        ProvenService::Verified => 3,
+    };
+    json!({
+        "snapshot": hex(p.snapshot.as_bytes()), "root": shown_content(&p.root), "started": shown_time(p.started),
+        "finished": shown_time(p.finished), "host": p.host, "program": p.program,
+        "result": if p.is_good { 1 } else { 2 }, "files": p.files, "bytes": p.bytes,
+        "services": p.services.iter().map(|(name, s)| json!([name, state(*s)])).collect::<Vec<_>>(),
+        "problems": p.problems.iter().map(|p| json!([hex(&p.path), p.message])).collect::<Vec<_>>(),
+    })
+}
+
+fn proof(case: &Case<'_>) -> Tried {
+    let object = bytes(case.expected("object"));
+    let proof = decode_proof(&object, &case.keys())?;
+    assert_eq!(shown_proof(&proof), *case.expected("fields"));
+    assert_eq!(hex(hash(&object)), *case.expected("name"));
+    check_envelope(case, ObjectKind::Proof, &|keys, session| encode_proof(&proof, keys, session));
+    Ok(())
+}
+
+fn read_proof(case: &Case<'_>) -> Tried {
+    let proof = decode_proof(&case.bytes("object"), &case.keys())?;
+    let found = json!({"fields": shown_proof(&proof)});
     assert!(case.expected.is_none_or(|expected| *expected == found), "{found}");
     Ok(())
 }

@@ -123,6 +123,13 @@ fn check_backup(name: &str, backup: &Backup, wrong: &mut impl FnMut(&[&str], Str
             say(key, "the command is empty");
         }
     }
+    let of_drill = backup.drill.iter().flat_map(|drill| [Some(&drill.start), drill.stop.as_ref()]).flatten();
+    if of_drill.clone().any(|command| command.trim().is_empty() || command.contains('\0')) {
+        say("drill", "a command is empty");
+    }
+    if backup.drill.is_some() && backup.restore.is_none() {
+        say("drill", "there is no `restore` that it could try");
+    }
     for variable in &backup.environment {
         let is_variable = variable.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         if variable.is_empty() || !is_variable {

@@ -16,7 +16,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub use check::is_name;
-pub use types::{Backup, Duration, Exec, Manifest, Persist, Retention, Service, clean};
+pub use types::{Backup, Drill, Duration, Exec, Manifest, Persist, Retention, Service, clean};
 
 /// Length in bytes of the longest manifest.
 const MANIFEST_BYTES: u64 = 4 << 20;

@@ -105,6 +105,22 @@ pub struct Backup {
     /// Names of variables that a command gets from the environment of `repo`, beside the usual ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub environment: Vec<String>,
+    /// How a drill gets a service of its own to restore into; without it a drill only reads the dump.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drill: Option<Drill>,
+}
+
+/// A scratch service for a drill. Both commands run on the host, as the stack's user, in the scratch place; `STACK_NAME` is
+/// the name of the stack with `-drill` behind it, and `STACK_DIRECTORY` the scratch place. So are they for `restore` and
+/// `verify` then, which must reach the scratch service by these.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Drill {
+    /// Starts an empty service, and ends when that is ready.
+    pub start: String,
+    /// Ends it. Runs whatever came of the drill.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop: Option<String>,
 }
 
 /// Where commands of a service run.

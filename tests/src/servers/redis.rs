@@ -1,9 +1,9 @@
 //! Redis.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Server, as_server_user, directory, succeed};
+use super::{Server, as_server_user, directory, give, succeed};
 use crate::binary::run_command;
 
 /// A server that saves only when it is asked to.
@@ -16,7 +16,19 @@ impl Redis {
     /// Starts it, empty.
     #[track_caller]
     pub fn start() -> Self {
+        Self::start_in(directory("redis"))
+    }
+
+    /// Starts it with what a dump holds.
+    #[track_caller]
+    pub fn start_with(dump: &Path) -> Self {
         let place = directory("redis");
+        std::fs::copy(dump, place.path().join("dump.rdb")).expect("a copy of the dump");
+        give(&place.path().join("dump.rdb"));
+        Self::start_in(place)
+    }
+
+    fn start_in(place: tempfile::TempDir) -> Self {
         let socket = place.path().join("socket");
         let mut command = as_server_user("redis-server");
         command.args(["--port", "0", "--save", "", "--unixsocketperm", "777", "--dir"]).arg(place.path());

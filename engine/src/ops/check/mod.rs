@@ -192,6 +192,7 @@ fn check_once(
     check.keys()?;
     check.sessions(&index);
     check.prunes()?;
+    check.proofs()?;
     let packs = check.packs(&index)?;
     let snapshots = check.snapshots(&index)?;
 

@@ -5,7 +5,7 @@ use crate::error::{ErrorKind, Result};
 use crate::format::Footer;
 use crate::id::{SessionId, SnapshotId};
 use crate::model::Snapshot;
-use crate::repository::{Index, SessionTable, read_done, read_intent, read_plan, read_snapshots, read_state};
+use crate::repository::{Index, Proofs, SessionTable, read_done, read_intent, read_plan, read_snapshots, read_state};
 use crate::storage::{ObjectFamily, ObjectName};
 
 impl Check<'_> {
@@ -159,6 +159,14 @@ impl Check<'_> {
             finding.damage = true;
             finding.message = "is in no index object: one is missing; its chunks are found through it".into();
         }
+    }
+
+    /// Proofs that can't be read prove nothing, which costs no data.
+    pub(super) fn proofs(&mut self) -> Result<()> {
+        for problem in Proofs::load(self.repository)?.problems {
+            self.find(String::from_utf8_lossy(&problem.path), problem.message, true);
+        }
+        Ok(())
     }
 
     /// Snapshots that are there, and those that should be.
