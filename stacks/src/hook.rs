@@ -201,6 +201,11 @@ impl HookCommand {
     }
 
     fn start(&self, surroundings: &Surroundings<'_>, input: bool) -> Result<Running> {
+        if !self.directory.is_dir() {
+            // Else it would look as if the program were missing.
+            let text = format!("{}: its directory {} is not there", self.name(), self.directory.display());
+            return Err(EngineError::new(ErrorKind::CommandFailed, text));
+        }
         let mut command = Command::new(&self.program);
         command
             .args(&self.arguments)

@@ -283,6 +283,11 @@ impl Work<'_> {
     }
 
     fn restore_services(&self, report: &mut StackRestoreReport) -> Result<()> {
+        if !self.options.dry_run && !self.options.no_hooks {
+            // Commands run there, also if nothing else was restored.
+            let root = &self.stack.root;
+            std::fs::create_dir_all(root).map_err(|error| EngineError::io("make", root, error))?;
+        }
         for (service, backup) in self.stack.manifest.backups().filter(|(service, _)| self.is_wanted(service)) {
             let path = placed::dump(&self.record.name, service);
             let part = self.record.parts.iter().find(|part| part.path == path);

@@ -13,6 +13,7 @@ pub mod real;
 pub mod scratch;
 pub mod servers;
 pub mod sim;
+pub mod stack;
 pub mod tree;
 
 pub use binary::{NOBODY, Run, run_command};

@@ -14,7 +14,9 @@ pub fn is_name(text: &str) -> bool {
     first && rest && text.len() <= NAME_BYTES
 }
 
-pub(super) fn check(manifest: &Manifest, node: &Node, found: &mut Vec<LineError>) {
+/// All that is wrong with a manifest whose nodes are as the schema says. `is_whole`: none had to be taken out for that.
+pub(super) fn mistakes(manifest: &Manifest, node: &Node, is_whole: bool) -> Vec<LineError> {
+    let mut found = Vec::new();
     let mut wrong = |path: &[&str], message: String| found.push((node.line_of(path), message));
     const NAMES: &str = "letters, digits, `.`, `_` and `-`, up to 64, beginning with a letter or digit";
     if !is_name(&manifest.stack) {
@@ -29,7 +31,7 @@ pub(super) fn check(manifest: &Manifest, node: &Node, found: &mut Vec<LineError>
     if let Some(path) = manifest.compose.as_ref().filter(|path| !is_below(path)) {
         wrong(&["compose"], format!("compose: {path:?} is not below the stack's directory"));
     }
-    if manifest.persist.is_empty() && manifest.backups().next().is_none() {
+    if is_whole && manifest.persist.is_empty() && manifest.backups().next().is_none() {
         wrong(&[], "nothing to save: neither `persist` nor a service with `backup`".into());
     }
     check_persist(manifest, &mut wrong);
@@ -54,9 +56,10 @@ pub(super) fn check(manifest: &Manifest, node: &Node, found: &mut Vec<LineError>
     {
         wrong(&["retention", "within"], format!("retention.within: {error}"));
     }
-    if manifest.retention.as_ref().is_some_and(|retention| retention.policy().is_empty()) {
+    if is_whole && manifest.retention.as_ref().is_some_and(|retention| retention.policy().is_empty()) {
         wrong(&["retention"], "retention: keeps nothing at all".into());
     }
+    found
 }
 
 fn check_persist(manifest: &Manifest, wrong: &mut impl FnMut(&[&str], String)) {

@@ -110,11 +110,11 @@ pub fn parse(file: &Path, text: &str, beside: &Path) -> Result<Manifest, LoadErr
     };
     let document = yaml::parse(text).map_err(|error| told(vec![error]))?;
     let name = beside.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let node = forms::normalize(document, &name).map_err(|error| told(vec![error]))?;
-    let mut mistakes = schema::mistakes(&node);
+    let mut node = forms::normalize(document, &name).map_err(|error| told(vec![error]))?;
+    let mut mistakes = schema::mistakes(&mut node);
     match serde_json::from_value::<Manifest>(node.to_json()) {
         Ok(manifest) => {
-            check::check(&manifest, &node, &mut mistakes);
+            mistakes.extend(check::mistakes(&manifest, &node, mistakes.is_empty()));
             if mistakes.is_empty() { Ok(manifest) } else { Err(told(mistakes)) }
         }
         // What the schema lets pass and the types don't would be a bug; it is told all the same.

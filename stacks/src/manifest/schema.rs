@@ -10,65 +10,80 @@ pub fn schema() -> Value {
     schemars::schema_for!(Manifest).to_value()
 }
 
-/// All that is not as the schema says.
-pub fn mistakes(node: &Node) -> Vec<LineError> {
+/// All that is not as the schema says. It is taken out of the node, so that the rest can be looked at.
+pub fn mistakes(node: &mut Node) -> Vec<LineError> {
     let root = schema();
     let mut found = Vec::new();
     compare(&root, &root, node, "", &mut found);
     found
 }
 
-/// Compares with the parts of the language that the generator uses for these types.
-fn compare(root: &Value, schema: &Value, node: &Node, place: &str, found: &mut Vec<LineError>) {
+/// Compares with the parts of the language that the generator uses for these types. Whether the node can stay.
+fn compare(root: &Value, schema: &Value, node: &mut Node, place: &str, found: &mut Vec<LineError>) -> bool {
     let schema = resolve(root, schema);
     let name = if place.is_empty() { "the manifest" } else { place };
     // `anyOf` is an optional struct, the other choice being null; `oneOf` an enum with documentation.
     if let Some(choices) = schema.get("anyOf").and_then(Value::as_array) {
         let choice = choices.iter().find(|choice| choice.get("type") != Some(&Value::String("null".into())));
-        if let Some(choice) = choice.filter(|_| !node.is_null()) {
-            compare(root, choice, node, place, found);
-        }
-        return;
+        return choice.filter(|_| !node.is_null()).is_none_or(|choice| compare(root, choice, node, place, found));
     }
+    let line = node.line;
     if let Some(words) = words(schema) {
-        if !node.as_text().is_some_and(|text| words.contains(&text)) {
-            found.push((node.line, format!("{name}: expected one of {}", words.join(", "))));
+        let is_one = node.as_text().is_some_and(|text| words.contains(&text));
+        if !is_one {
+            found.push((line, format!("{name}: expected one of {}", words.join(", "))));
         }
-        return;
+        return is_one;
     }
     if let Some(expected) = wrong_type(schema, node) {
-        found.push((node.line, format!("{name}: expected {expected}{}", hint(node))));
-        return;
+        found.push((line, format!("{name}: expected {expected}{}", hint(node))));
+        return false;
     }
-    match &node.data {
+    match &mut node.data {
         Data::Map(entries) => {
-            for (key, line, value) in entries {
-                let below = if place.is_empty() { key.clone() } else { format!("{place}.{key}") };
-                match (schema.pointer(&format!("/properties/{}", escape(key))), schema.get("additionalProperties")) {
-                    (Some(of_key), _) => compare(root, of_key, value, &below, found),
-                    (None, Some(of_all @ Value::Object(_))) => compare(root, of_all, value, &below, found),
-                    (None, _) => found.push((*line, format!("`{key}` is not known here{}", known(schema, key)))),
+            let required = schema.get("required").and_then(Value::as_array);
+            for key in required.into_iter().flatten().filter_map(Value::as_str) {
+                if !entries.iter().any(|(known, ..)| known == key) {
+                    found.push((line, format!("{name}: `{key}` is missing")));
                 }
             }
-            for key in schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
-            {
-                if node.get(key).is_none() {
-                    found.push((node.line, format!("{name}: `{key}` is missing")));
-                }
-            }
+            entries.retain_mut(|(key, line, value)| entry(root, schema, (key, *line, value), place, found));
         }
         Data::List(items) => {
-            for (number, item) in items.iter().enumerate() {
-                if let Some(of_items) = schema.get("items") {
-                    compare(root, of_items, item, &format!("{name}[{number}]"), found);
-                }
+            if let Some(of_items) = schema.get("items") {
+                let mut number = 0;
+                items.retain_mut(|item| {
+                    number += 1;
+                    compare(root, of_items, item, &format!("{name}[{}]", number - 1), found)
+                });
             }
         }
         Data::Scalar(value) => {
             let least = schema.get("minimum").and_then(Value::as_i64);
             if least.zip(value.as_i64()).is_some_and(|(least, value)| value < least) {
-                found.push((node.line, format!("{name}: must not be negative")));
+                found.push((line, format!("{name}: must not be negative")));
+                return false;
             }
+        }
+    }
+    true
+}
+
+/// Compares an entry of a mapping: key, line of the key, value.
+fn entry(
+    root: &Value,
+    schema: &Value,
+    (key, line, value): (&str, usize, &mut Node),
+    place: &str,
+    found: &mut Vec<LineError>,
+) -> bool {
+    let below = if place.is_empty() { key.to_owned() } else { format!("{place}.{key}") };
+    match (schema.pointer(&format!("/properties/{}", escape(key))), schema.get("additionalProperties")) {
+        (Some(of_key), _) => compare(root, of_key, value, &below, found),
+        (None, Some(of_all @ Value::Object(_))) => compare(root, of_all, value, &below, found),
+        (None, _) => {
+            found.push((line, format!("`{key}` is not known here{}", known(schema, key))));
+            false
         }
     }
 }
@@ -144,12 +159,27 @@ fn hint(node: &Node) -> &'static str {
     }
 }
 
-/// What may be there instead of a key: the most similar one, or all.
+/// What may be there instead of a key: the one that it was mistyped from, or all.
 fn known(schema: &Value, key: &str) -> String {
     let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return String::new() };
-    let begins = |known: &str| known.chars().zip(key.chars()).take_while(|(a, b)| a == b).count();
-    match properties.keys().max_by_key(|known| begins(known)).filter(|known| begins(known) >= 3.min(known.len())) {
+    match properties.keys().min_by_key(|known| distance(known, key)).filter(|known| distance(known, key) <= 2) {
         Some(similar) => format!("; perhaps `{similar}` is meant"),
         None => format!("; known are {}", properties.keys().map(String::as_str).collect::<Vec<_>>().join(", ")),
     }
+}
+
+/// How many letters have to be put in, taken out or replaced to make one word of another.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (number, letter) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = number + 1;
+        for at in 0..b.len() {
+            let replaced = diagonal + usize::from(letter != b[at]);
+            diagonal = row[at + 1];
+            row[at + 1] = replaced.min(row[at] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
 }
