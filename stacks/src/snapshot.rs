@@ -8,7 +8,9 @@ use std::sync::Mutex;
 use engine::clock::Timestamp;
 use engine::model::{StackFact, StackPart, StackPartKind, StackRecord};
 use engine::monitor::Problem;
-use engine::ops::{self, PartSource, PartStream, SnapshotInput, SnapshotOptions, SnapshotPart, SnapshotReport};
+use engine::ops::{
+    self, PartSize, PartSource, PartStream, SnapshotInput, SnapshotOptions, SnapshotPart, SnapshotReport,
+};
 use engine::repository::Repository;
 use engine::{EngineError, ErrorKind, Result};
 
@@ -75,10 +77,10 @@ pub fn stack_snapshot(
     if !options.recipients.is_empty() {
         parts.push(secrets::part(stack, &options.recipients, placed::secrets(&name), surroundings.monitor));
     }
-    let describe = Box::new(|sizes: &[(Vec<u8>, u64)]| {
-        let part = |(path, bytes): &(Vec<u8>, u64)| {
-            let kind = *kinds.get(path)?;
-            Some(StackPart { path: path.clone(), kind, bytes: *bytes })
+    let describe = Box::new(|sizes: &[PartSize]| {
+        let part = |size: &PartSize| {
+            let kind = *kinds.get(&size.at)?;
+            Some(StackPart { path: size.at.clone(), kind, bytes: size.bytes })
         };
         let parts: Vec<StackPart> = sizes.iter().filter_map(part).collect();
         noticed.parts.lock().expect("no holder of this lock panics").clone_from(&parts);

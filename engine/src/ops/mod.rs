@@ -47,8 +47,8 @@ pub use repair::{
 pub use restore::{Overwrite, Ownership, RestoreOptions, RestoreReport, restore};
 pub use sessions::{SessionEnd, SessionInfo, SessionWriterInfo, list_sessions, revoke_sessions};
 pub use snapshot::{
-    AroundPaths, PartSize, PartSource, PartStream, SnapshotInput, SnapshotOptions, SnapshotPart, SnapshotReport,
-    snapshot,
+    AroundPaths, Describe, PartSize, PartSource, PartStream, SnapshotInput, SnapshotOptions, SnapshotPart,
+    SnapshotReport, snapshot,
 };
 pub use stats::{Stats, stats};
 pub use tag::{TagChange, tag};

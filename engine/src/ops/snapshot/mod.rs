@@ -32,8 +32,8 @@ use crate::source::{Scout, normalize};
 
 pub use parts::{AroundPaths, PartSize, PartSource, PartStream, SnapshotPart};
 
-/// Tells of a stack whose parts have been read.
-type Describe<'a> = Box<dyn FnOnce(&[PartSize]) -> StackRecord + 'a>;
+/// Says what the record of a stack is, when its parts are known.
+pub type Describe<'a> = Box<dyn FnOnce(&[PartSize]) -> StackRecord + 'a>;
 
 /// What to snapshot.
 pub enum SnapshotInput<'a> {
@@ -56,7 +56,7 @@ pub enum SnapshotInput<'a> {
         parts: Vec<SnapshotPart<'a>>,
         /// Hears when paths are read.
         around: &'a mut dyn AroundPaths,
-        /// Asked when everything has been read, with the parts' places and their sizes in bytes.
+        /// Asked when everything has been read, with the parts' places and sizes.
         describe: Describe<'a>,
     },
 }

@@ -50,6 +50,15 @@ pub enum PartSource<'a> {
     Stream(Box<dyn FnOnce() -> Result<Box<dyn PartStream + 'a>> + 'a>),
 }
 
+/// How large a part turned out to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartSize {
+    /// Where it is in the snapshot, absolute.
+    pub at: Vec<u8>,
+    /// Sizes of all its files together, in bytes.
+    pub bytes: u64,
+}
+
 /// The bytes of a part.
 pub trait PartStream: Read + Send {
     /// Asked when the bytes have ended.
@@ -164,7 +173,7 @@ pub(super) fn gather_parts<'s, 'w>(
                 around.after()?;
             }
             open = keep;
-            sizes.push((part.at, driver.trees.statistics.bytes - bytes_before));
+            sizes.push(PartSize { at: part.at, bytes: driver.trees.statistics.bytes - bytes_before });
         }
         Ok(())
     })?;
