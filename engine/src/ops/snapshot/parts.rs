@@ -130,9 +130,6 @@ fn names(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|&byte| byte == b'/').filter(|name| !name.is_empty())
 }
 
-/// A part's place in the snapshot, and its size in bytes.
-pub type PartSize = (Vec<u8>, u64);
-
 /// Gathers parts; gives their places and sizes in bytes, too.
 pub(super) fn gather_parts<'s, 'w>(
     scope: &'s Scope<'s, 'w>,
