@@ -134,12 +134,19 @@ impl Repository {
     /// `Io`.
     pub(crate) fn list_packs(&self) -> Result<BTreeMap<PackId, u64>> {
         let mut packs = BTreeMap::new();
-        self.storage().list(ObjectFamily::Packs, &mut |name, len| {
-            if let ObjectName::Pack(id) = name {
-                packs.insert(id, len);
-            }
+        self.each_pack(&mut |id, len| {
+            packs.insert(id, len);
         })?;
         Ok(packs)
+    }
+
+    /// Tells of all packs in the order of the storage.
+    fn each_pack(&self, each: &mut dyn FnMut(PackId, u64)) -> Result<()> {
+        self.storage().list(ObjectFamily::Packs, &mut |name, len| {
+            if let ObjectName::Pack(id) = name {
+                each(id, len);
+            }
+        })
     }
 
     /// Reads and opens the footer of a pack of `len` bytes.
@@ -162,9 +169,11 @@ impl Repository {
     /// A private store of all packs that `index` does not list, whoever wrote them and however that ended: a chunk
     /// that its id proves may always be read, if only never built upon.
     fn recover_from_footers(&self, index: &Index) -> Result<Store> {
+        let mut packs = Vec::new();
+        self.each_pack(&mut |id, len| packs.push((id, len)))?;
         let mut store = self.private_store()?;
         let mut import = store.import(false).map_err(store_error)?;
-        for (id, len) in self.list_packs()? {
+        for (id, len) in packs {
             let is_left_out = index.recoverable.as_ref().is_some_and(|packs| !packs.contains(&id));
             if is_left_out || index.has_pack(&id)? {
                 continue;

@@ -41,7 +41,8 @@ impl IndexRepair {
 }
 
 /// Lists packs again that no index object lists, that a snapshot needs, and whose sessions are committed, or would be if
-/// their registers were not lost. Damaged index objects are replaced if every pack that is not listed could be read: only
+/// their registers were not lost; those of revoked sessions, which another one may have taken over, only for what is in
+/// none of these. Damaged index objects are replaced if every pack that is not listed could be read: only
 /// then is all known that was in them.
 ///
 /// # Errors
@@ -77,9 +78,10 @@ pub fn repair_index(
 
 /// What there is to do, and the lengths of the packs. What `plans` sweep is left alone: nothing needs it.
 fn examine(repository: &Repository, plans: &Plans, monitor: &dyn Monitor) -> Result<(Vec<u64>, IndexRepair)> {
-    let mut index = repository.load_index_anew(monitor)?;
+    let index = repository.load_index_anew(monitor)?;
     let owners = Owners::new(repository, &index)?;
-    let (mut plan, mut lengths) = (IndexRepair::default(), Vec::new());
+    let mut plan = IndexRepair::default();
+    let (mut entitled, mut left_over) = (Vec::new(), Vec::new());
     let mut decompressor = Decompressor::default();
     let mut all_known = true;
     let mut unlisted = repository.list_packs()?;
@@ -100,10 +102,8 @@ fn examine(repository: &Repository, plans: &Plans, monitor: &dyn Monitor) -> Res
             continue;
         }
         match judge(repository, &index, &owners, &mut decompressor, id, len)? {
-            Judged::List => {
-                plan.packs.push(id);
-                lengths.push(len);
-            }
+            Judged::List => entitled.push((id, len)),
+            Judged::LeftOver => left_over.push((id, len)),
             Judged::Leave => {}
             Judged::Unreadable(message) => {
                 all_known = false;
@@ -113,11 +113,9 @@ fn examine(repository: &Repository, plans: &Plans, monitor: &dyn Monitor) -> Res
         }
         monitor.advance(1, 0);
     }
-    if !plan.packs.is_empty() {
-        // A chunk may be in what a dead session left as well, which is not to be listed.
-        index.recoverable = Some(plan.packs.iter().copied().collect());
-        keep_needed(repository, &index, &mut plan, &mut lengths, monitor)?;
-    }
+    let needed = needed(repository, &index, entitled, left_over, monitor)?;
+    let lengths = needed.iter().map(|(_, len)| *len).collect();
+    plan.packs = needed.into_iter().map(|(id, _)| id).collect();
     for (id, error) in index.damaged() {
         // Without any packs it is the storage that is not as it should be.
         if error.kind() == ErrorKind::Damaged && all_known && listed_count > 0 {
@@ -132,15 +130,32 @@ fn examine(repository: &Repository, plans: &Plans, monitor: &dyn Monitor) -> Res
     Ok((lengths, plan))
 }
 
-/// Leaves out packs that no snapshot needs anything from. A prune may have swept such a pack, and its removal may yet come
-/// to pass; one that a snapshot needs, none has.
-fn keep_needed(
+/// The packs that a snapshot needs something from, ascending, with their lengths: of those whose sessions are `entitled` to
+/// it, and if these are not enough, of what revoked ones left as well.
+fn needed(
     repository: &Repository,
     index: &Index,
-    plan: &mut IndexRepair,
-    lengths: &mut Vec<u64>,
+    mut packs: Vec<(PackId, u64)>,
+    left_over: Vec<(PackId, u64)>,
     monitor: &dyn Monitor,
-) -> Result<()> {
+) -> Result<Vec<(PackId, u64)>> {
+    let is_all = packs.is_empty() && left_over.is_empty() || look_for(repository, index, &mut packs, monitor)?;
+    if !is_all && !left_over.is_empty() {
+        packs.extend(left_over);
+        look_for(repository, index, &mut packs, monitor)?;
+    }
+    packs.sort_unstable();
+    Ok(packs)
+}
+
+/// Leaves out packs that no snapshot needs anything from. A prune may have swept such a pack, and its removal may yet come
+/// to pass; one that a snapshot needs, none has. Whether nothing was missing, with these.
+fn look_for(
+    repository: &Repository,
+    index: &Index,
+    packs: &mut Vec<(PackId, u64)>,
+    monitor: &dyn Monitor,
+) -> Result<bool> {
     let set = read_snapshots(repository, index.sessions())?;
     let mut roots: Vec<Content> = set.existing().map(|(_, snapshot)| snapshot.root.clone()).collect();
     let later = SessionTable::load(repository)?;
@@ -150,43 +165,50 @@ fn keep_needed(
             roots.push(read_snapshot(repository, *id)?.1.root);
         }
     }
-    let chunks = ChunkReader::new(repository, index);
-    let mut seen = HashSet::new();
+    let mut index = repository.load_index_anew(monitor)?;
+    index.recoverable = Some(packs.iter().map(|(id, _)| *id).collect());
+    let chunks = ChunkReader::new(repository, &index);
+    let (mut seen, mut is_all) = (HashSet::new(), true);
     monitor.stage("checking trees", Some(roots.len() as u64), None);
     for root in roots.iter().filter(|root| seen.insert(content_key(root))).cloned().collect::<Vec<_>>() {
         walk(&chunks, &root, b"", &mut |_, visit| {
             stop_if_asked(monitor)?;
-            // What can't be read needs nothing more; a check tells.
-            let Visit::Node(node) = visit else { return Ok(Descend::Yes) };
+            let node = match visit {
+                Visit::Node(node) => node,
+                Visit::Left => return Ok(Descend::Yes),
+                Visit::Damaged(_) => {
+                    is_all = false;
+                    return Ok(Descend::Yes);
+                }
+            };
             let Some(content) = node.content.as_ref().filter(|content| seen.insert(content_key(content))) else {
                 return Ok(Descend::No);
             };
             if !node.is_directory() {
-                look_up(&chunks, content)?;
+                is_all &= look_up(&chunks, content)?;
             }
             Ok(Descend::Yes)
         })?;
         monitor.advance(1, 0);
     }
-    let needed = index.found_by_footers();
-    let (packs, kept) = plan.packs.iter().zip(lengths.iter()).filter(|(id, _)| needed.contains(*id)).unzip();
-    (plan.packs, *lengths) = (packs, kept);
-    Ok(())
+    let found = index.found_by_footers();
+    packs.retain(|(id, _)| found.contains(id));
+    Ok(is_all)
 }
 
-/// Looks for every chunk of a file, so that the index learns where it finds them.
-fn look_up(chunks: &ChunkReader<'_>, content: &Content) -> Result<()> {
+/// Looks for every chunk of a file, so that the index learns where it finds them. Whether it finds all.
+fn look_up(chunks: &ChunkReader<'_>, content: &Content) -> Result<bool> {
     let mut reader = ContentReader::new(chunks, content);
+    let mut is_all = true;
     loop {
         let found = match reader.read_next() {
-            Ok(None) => return Ok(()),
+            Ok(None) => return Ok(is_all),
             Ok(Some(reference)) => chunks.index().find_or_recover(chunks.repository(), &reference.id).map(drop),
             Err(error) => Err(error),
         };
-        if let Err(error) = found
-            && matches!(error.kind(), ErrorKind::Io | ErrorKind::Interrupted)
-        {
-            return Err(error);
+        match found {
+            Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Interrupted) => return Err(error),
+            found => is_all &= found.is_ok(),
         }
     }
 }
@@ -194,6 +216,8 @@ fn look_up(chunks: &ChunkReader<'_>, content: &Content) -> Result<()> {
 enum Judged {
     /// List it, if a snapshot needs it.
     List,
+    /// List it, if a snapshot needs it and has it from nowhere else.
+    LeftOver,
     /// An orphan, or damaged and dealt with.
     Leave,
     /// Nobody knows what is in it.
@@ -217,7 +241,7 @@ fn judge(
         Err(error) => return Ok(Judged::Unreadable(error.to_string())),
     };
     if !owners.are_entitled(&footer) {
-        return Ok(Judged::Leave);
+        return Ok(if owners.have_ended(&footer) && !was_taken_out { Judged::LeftOver } else { Judged::Leave });
     }
     // A repair found damage in it. If that came from a disk or a memory that has recovered, it counts again.
     if was_taken_out && read_pack(repository, index, decompressor, id, len)?.problem.is_some() {

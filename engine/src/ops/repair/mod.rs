@@ -103,4 +103,15 @@ impl<'a> Owners<'a> {
             .map(SessionKeyRecord::session)
             .all(|session| sessions.is_committed(session) || (sessions.is_lost(session) && self.later.is_lost(session)))
     }
+
+    /// Whether none of the sessions that have data in a pack goes on: what they left may have been taken over by one that
+    /// is committed, of which an index object said so.
+    fn have_ended(&self, footer: &Footer) -> bool {
+        let sessions = self.index.sessions();
+        footer.sessions.iter().map(SessionKeyRecord::session).all(|session| {
+            sessions.is_committed(session)
+                || sessions.is_revoked(session)
+                || (sessions.is_lost(session) && self.later.is_lost(session))
+        })
+    }
 }
