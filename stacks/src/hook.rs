@@ -3,14 +3,15 @@
 //!
 //! A command gets a process group of its own, so that a signal for us is not one for it, and all of it can be ended.
 
-use std::collections::{BTreeMap, VecDeque};
+mod output;
+
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
-use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use engine::clock::Clock;
@@ -21,19 +22,12 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::account::Account;
 use crate::manifest::{Backup, Exec, Stack};
+use output::{Reader, Tail};
 
 /// How often a wait looks whether it is to end.
 const PATIENCE: Duration = Duration::from_millis(100);
 /// How long a command that is asked to end may take until it is killed.
 const GRACE: Duration = Duration::from_secs(5);
-/// How long output is waited for when the command itself has ended: something in the background may hold the pipe.
-const AFTERGLOW: Duration = Duration::from_millis(500);
-/// Bytes of standard error that are kept: the last ones.
-const TAIL_BYTES: usize = 8 << 10;
-/// Lines of these that are shown.
-const TAIL_LINES: usize = 12;
-/// Bytes of standard output that [`HookOutput::Keep`] keeps.
-const KEPT_BYTES: usize = 64 << 10;
 
 /// Variables that commands get from our environment: where programs are, how text is, where engines listen.
 const USUAL_VARIABLES: [&str; 17] = [
@@ -584,68 +578,6 @@ impl Write for Feed<'_, '_, '_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-/// Reads standard error in a thread of its own and keeps the last of it.
-struct Tail {
-    kept: Receiver<VecDeque<u8>>,
-}
-
-impl Tail {
-    fn start(mut stderr: ChildStderr) -> Self {
-        let (send, kept) = channel();
-        std::thread::spawn(move || {
-            let (mut tail, mut buffer) = (VecDeque::new(), [0; 4096]);
-            while let Ok(count @ 1..) = stderr.read(&mut buffer) {
-                tail.extend(&buffer[..count]);
-                let surplus = tail.len().saturating_sub(TAIL_BYTES);
-                tail.drain(..surplus);
-                let _ = send.send(tail.clone());
-            }
-        });
-        Self { kept }
-    }
-
-    /// The last lines. The command has ended; what it left in the background is not waited for.
-    fn take(self) -> String {
-        let mut last = VecDeque::new();
-        let until = Instant::now() + AFTERGLOW;
-        while let Ok(tail) = self.kept.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            last = tail;
-        }
-        let text = String::from_utf8_lossy(last.make_contiguous()).into_owned();
-        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-        lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
-    }
-}
-
-/// Reads standard output in a thread of its own.
-struct Reader {
-    kept: Receiver<Vec<u8>>,
-}
-
-impl Reader {
-    fn start(mut stdout: ChildStdout, output: HookOutput) -> Self {
-        let (send, kept) = channel();
-        std::thread::spawn(move || {
-            let (mut len, mut buffer) = (0, [0; 4096]);
-            while let Ok(count @ 1..) = stdout.read(&mut buffer) {
-                let wanted = if output == HookOutput::Keep { count.min(KEPT_BYTES - len) } else { 0 };
-                len += wanted;
-                let _ = send.send(buffer[..wanted].to_vec());
-            }
-        });
-        Self { kept }
-    }
-
-    fn take(self) -> Vec<u8> {
-        let mut all = Vec::new();
-        let until = Instant::now() + AFTERGLOW;
-        while let Ok(piece) = self.kept.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            all.extend(piece);
-        }
-        all
     }
 }
 
