@@ -347,7 +347,7 @@ pub fn run_hook(
     let wants_input = matches!(input, HookInput::From(_));
     let mut running = hook.start(surroundings, wants_input)?;
     let stdout = running.stdout.take().map(|stdout| Reader::start(stdout, output));
-    let mut fed = Ok(());
+    let (mut fed, mut read_all) = (Ok(()), true);
     if let (HookInput::From(write), Some(stdin)) = (input, running.stdin.take()) {
         let mut feed = Feed { stdin, running: &mut running, surroundings, cancellable, broken: false };
         fed = write(&mut feed);
@@ -356,8 +356,14 @@ pub fn run_hook(
         if broken {
             // It ended early: what it says about that counts, not that nobody read to the end.
             fed = Ok(());
+            read_all = false;
         } else if fed.is_err() {
+            // Why feeding it stopped, if it was we who stopped: told as what it is, not as a write that failed.
+            let overdue = running.overdue(cancellable, surroundings);
             running.end_all();
+            if let Some(error) = overdue {
+                return Err(running.with_last_words(error));
+            }
         }
     }
     let status = running.wait(cancellable, surroundings)?;
@@ -365,7 +371,12 @@ pub fn run_hook(
     let said = running.stderr.take().map(Tail::take).unwrap_or_default();
     fed?;
     match status {
-        Ended::Well => Ok(HookEnd { output: printed, said }),
+        Ended::Well => {
+            if !read_all {
+                surroundings.monitor.note(&format!("{} ended before it had read all of its input", hook.name()));
+            }
+            Ok(HookEnd { output: printed, said })
+        }
         Ended::Badly(why) => Err(hook.failed(&why, &said)),
     }
 }
