@@ -49,7 +49,7 @@ fn snapshots_all_the_time_beside_prunes() {
 fn clocks_ten_years_apart_cost_neither_grace_nor_sessions() {
     let scratch = Scratch::new();
     let Some(clocks) = Clocks::build(&scratch) else { return };
-    let at = |ahead: i64, words: &[std::ffi::OsString]| -> Run {
+    let at = |ahead: i64, words: Vec<std::ffi::OsString>| -> Run {
         let mut command = scratch.command();
         clocks.ahead(&mut command, ahead);
         run_command(command.args(words))
@@ -57,14 +57,14 @@ fn clocks_ten_years_apart_cost_neither_grace_nor_sessions() {
     for (number, ahead) in [-TEN_YEARS, TEN_YEARS].into_iter().enumerate() {
         let source = scratch.tree(&format!("source-{number}"));
         write(source.join("file"), noise(number as u64, 300_000));
-        let id = at(ahead, &words!["snapshot", "--json", source]).ok().snapshot_id();
+        let id = at(ahead, words!["snapshot", "--json", source]).ok().snapshot_id();
         let listed = scratch.run("snapshots --json").ok().of_type("snapshot");
         let time = listed.iter().find(|snapshot| snapshot["id"] == id.as_str()).expect("listed")["time"].clone();
         let year = |text: &str| text[..4].parse::<i64>().expect("a year");
         let (now, then) = (year(&today()), year(time.as_str().expect("text")));
         assert!((9..=11).contains(&(then - now).abs()), "the clock is wrong: {then} and {now}");
 
-        at(ahead, &words!["forget", id]).ok();
+        at(ahead, words!["forget", id]).ok();
         for _ in 0..2 {
             let pruned = scratch.run("prune --json").ok();
             assert_eq!(pruned.summary()["snapshots_dropped"], 0, "{pruned}");
