@@ -189,21 +189,23 @@ impl Run<'_> {
         }
         let session = self.begin()?;
         let plans = session.plans().clone();
-        if let Some(open) = plans.open().first() {
-            self.end(session)?;
-            return self.resume(open);
-        }
-        let looked = match self.look(&plans) {
-            Ok(looked) => looked,
-            Err(error) => {
-                self.end(session)?;
-                // Whoever finishes a plan meanwhile takes away what this was looking at.
-                let changed = Plans::load(self.repository)?.objects() != plans.objects();
-                let is_transient = matches!(error.kind(), ErrorKind::Damaged | ErrorKind::Missing);
-                return if changed && is_transient { Ok(Round::Again) } else { Err(error) };
-            }
+        let round = match plans.open().first() {
+            Some(open) => self.end(session).and_then(|()| self.resume(open)),
+            None => match self.look(&plans) {
+                Ok(looked) => self.carry_out(session, &plans, looked),
+                Err(error) => self.end(session).and(Err(error)),
+            },
         };
-        self.carry_out(session, &plans, looked)
+        match round {
+            // Whoever finishes a plan meanwhile takes away what this was looking at, and then the plan.
+            Err(error)
+                if matches!(error.kind(), ErrorKind::Damaged | ErrorKind::Missing)
+                    && Plans::load(self.repository)?.objects() != plans.objects() =>
+            {
+                Ok(Round::Again)
+            }
+            round => round,
+        }
     }
 
     /// The scan, and what follows from it; no survey if there is nothing to do.
