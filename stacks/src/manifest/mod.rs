@@ -1,8 +1,8 @@
 //! The manifest of a stack: types, and how a file becomes one.
 //!
 //! A file is read into nodes that know their lines ([`yaml`]). Whichever of the three forms it has, the nodes are put
-//! into the one form of [`Manifest`] ([`forms`]), compared with the schema that is generated from the types
-//! ([`schema`]), and then with what a schema can't say ([`check`]). All mistakes are told at once.
+//! into the one form of [`Manifest`] (`forms`), compared with the schema that is generated from the types
+//! ([`schema`]), and then with what a schema can't say (`check`). All mistakes are told at once.
 
 mod check;
 mod forms;
