@@ -178,11 +178,14 @@ impl Scratch {
         run
     }
 
-    /// Names and lengths of all objects.
+    /// Names and lengths of all objects. What a running program renames meanwhile is missing.
     pub fn objects(&self) -> Vec<(String, u64)> {
         let mut found = Vec::new();
         for path in files_below(&self.repository()) {
-            let length = std::fs::symlink_metadata(&path).expect("an object").len();
+            let length = match std::fs::symlink_metadata(&path) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                metadata => metadata.expect("an object").len(),
+            };
             let name = path.strip_prefix(self.repository()).expect("below").to_string_lossy().into_owned();
             found.push((name, length));
         }
