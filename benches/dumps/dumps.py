@@ -280,7 +280,8 @@ def length(dump):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repo", default="target/release/repo")
-    parser.add_argument("--peers", default=str(Path(shutil.which("restic") or "restic").parent), help="where restic and borg are, if not on PATH")
+    parser.add_argument("--peers", default=os.path.dirname(shutil.which("restic") or ""),
+                        help="where restic and borg are, if not on PATH")
     parser.add_argument("--work", required=True, type=pathlib.Path, help="a directory that does not exist yet")
     parser.add_argument("--rows", type=int, default=60000)
     parser.add_argument("--seed", type=int, default=1)
