@@ -14,16 +14,13 @@ use engine::model::{Snapshot, StackPart};
 use engine::monitor::{ItemAction, Monitor, Problem};
 use engine::ops;
 use engine::repository::{Index, Proof, ProvenService, Repository, put_proof};
-use engine::{EngineError, ErrorKind, Result};
+use engine::{EngineError, ErrorKind, Result, limits};
 
 use crate::account::Account;
 use crate::hook::{HookCommand, HookInput, HookOutput, Project, Surroundings, run_hook};
 use crate::manifest::{Backup, Drill, Exec, Manifest, Stack};
 use crate::placed;
 use crate::restore::{StackRestoreOptions, recorded, stack_restore};
-
-/// Problems that a proof lists, at most.
-const PROBLEMS_LISTED: usize = 1000;
 
 /// How to drill.
 #[derive(Debug, Clone, Default)]
@@ -281,7 +278,7 @@ impl Monitor for Witness<'_> {
     fn problem(&self, problem: &Problem) {
         self.count.fetch_add(1, Ordering::Relaxed);
         let mut first = self.first.lock().expect("no holder of this lock panics");
-        if first.len() < PROBLEMS_LISTED {
+        if first.len() < limits::PROBLEMS_LISTED {
             first.push(problem.clone());
         }
         drop(first);

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::Scratch;
+use crate::compare::differing_paths;
 use crate::scratch::files_below;
 use crate::tree::{self, noise, write};
+use crate::{Run, Scratch};
 
 /// A repository with two snapshots of different sources that have little in common, packs of both kinds, and a session
 /// that was left open; the ids of the snapshots and what they hold.
@@ -28,6 +29,17 @@ pub fn two_sources() -> (Scratch, Vec<(String, PathBuf)>) {
     leave_session_open(&scratch, 1);
     scratch.check_clean();
     (scratch, saved)
+}
+
+/// Restores a snapshot of `source`; the run, and the paths (`./…`) that are not as they are there.
+pub fn restore_and_compare(scratch: &Scratch, id: &str, source: &Path) -> (Run, Vec<String>) {
+    let target = scratch.file("target");
+    let _ = fs::remove_dir_all(&target);
+    let run = scratch.restore(id, source, &target);
+    run.civil();
+    fs::create_dir_all(&target).expect("a directory");
+    let differing = differing_paths(source, &target);
+    (run, differing)
 }
 
 /// Kinds of objects, packs by what they hold.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use repo_tests::compare::{assert_same_with, differing_paths};
-use repo_tests::damage::{self, Harm, Kind, harm, name_of, objects_of, two_sources};
+use repo_tests::damage::{self, Harm, Kind, harm, name_of, objects_of, restore_and_compare, two_sources};
 use repo_tests::tree::{self, noise, prose, write};
 use repo_tests::{Run, Scratch};
 use serde_json::Value;
@@ -33,13 +33,7 @@ impl Fixture {
     /// Restores a snapshot; gives the result and the paths (`./…`) that are not as they were.
     fn restore(&self, number: usize) -> (Run, Vec<String>) {
         let (id, source) = &self.saved[number];
-        let target = self.scratch.file("target");
-        let _ = fs::remove_dir_all(&target);
-        let run = self.scratch.restore(id, source, &target);
-        run.civil();
-        fs::create_dir_all(&target).expect("a directory");
-        let lost = differing_paths(source, &target);
-        (run, lost)
+        restore_and_compare(&self.scratch, id, source)
     }
 
     /// Harms each object of a kind, at most `count` of them, in every way.

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use repo_tests::compare::differing_paths;
-use repo_tests::damage::{Harm, Kind, harm, name_of, objects_of, start_endless_snapshot, two_sources};
+use repo_tests::damage::{
+    Harm, Kind, harm, name_of, objects_of, restore_and_compare, start_endless_snapshot, two_sources,
+};
 use repo_tests::tree::{self, Random, noise, write};
 use repo_tests::{Run, Scratch, words};
 use serde_json::Value;
@@ -31,11 +33,7 @@ impl Fixture {
 
     /// What a snapshot of a source does not give back.
     fn lost(&self, id: &str, source: &Path) -> Vec<String> {
-        let target = self.scratch.file("target");
-        let _ = fs::remove_dir_all(&target);
-        self.scratch.restore(id, source, &target).civil();
-        fs::create_dir_all(&target).expect("a directory");
-        differing_paths(source, &target)
+        restore_and_compare(&self.scratch, id, source).1
     }
 
     /// The same of all snapshots.

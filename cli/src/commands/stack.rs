@@ -80,6 +80,13 @@ struct Declared {
     stack: Result<Stack, LoadError>,
 }
 
+impl Declared {
+    /// The stack; `None` if its manifest has mistakes, which are told.
+    fn stack_or_tell(&self, context: &Context) -> Option<&Stack> {
+        self.stack.as_ref().map_err(|error| refuse(context, error)).ok()
+    }
+}
+
 /// The stacks that are meant. Manifests with mistakes are among them unless others were named.
 fn declared(context: &Context, which: &Which) -> Result<Vec<Declared>, Failure> {
     let mut found: Vec<Declared> =

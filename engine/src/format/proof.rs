@@ -4,12 +4,12 @@ use minicbor::Decoder;
 
 use super::cbor::{MapWriter, decoder, read_array, read_fixed, read_map, read_time, read_tuple, required};
 use super::envelope::{decode_envelope, encode_envelope};
+use super::snapshot::{read_problems, write_problems};
 use super::tree::{read_content, write_content};
 use super::{FormatError, ObjectKind};
 use crate::clock::Timestamp;
 use crate::crypto::{Keys, SessionKeys};
 use crate::id::SnapshotId;
-use crate::limits;
 use crate::model::Content;
 use crate::monitor::Problem;
 
@@ -69,10 +69,7 @@ pub fn encode_proof(proof: &Proof, keys: &Keys, session: &SessionKeys) -> Vec<u8
         w.array(proof.services.len() as u64)?;
         proof.services.iter().try_for_each(|(name, state)| w.array(2)?.str(name)?.u64(code(*state)).map(drop))
     });
-    map.entry(10, |w| {
-        w.array(proof.problems.len() as u64)?;
-        proof.problems.iter().try_for_each(|p| w.array(2)?.bytes(&p.path)?.str(&p.message).map(drop))
-    });
+    write_problems(&mut map, 10, &proof.problems);
     let mut body = Vec::new();
     map.finish(&mut body);
     encode_envelope(ObjectKind::Proof, keys, session, &body)
@@ -150,14 +147,4 @@ fn read_services(decoder: &mut Decoder<'_>) -> Result<Vec<(String, ProvenService
         Ok(())
     })?;
     Ok(services)
-}
-
-fn read_problems(decoder: &mut Decoder<'_>) -> Result<Vec<Problem>, FormatError> {
-    let mut problems = Vec::new();
-    read_array(decoder, limits::PROBLEMS_LISTED as u64, |d| {
-        let (path, message) = read_tuple(d, 2, |d| Ok((d.bytes()?.to_vec(), d.str()?.to_owned())))?;
-        problems.push(Problem { path, message });
-        Ok(())
-    })?;
-    Ok(problems)
 }

@@ -50,10 +50,7 @@ pub(super) fn snapshot_map(snapshot: &Snapshot) -> MapWriter {
         w.map(counts.len() as u64)?;
         (0u64..).zip(counts).try_for_each(|(key, count)| w.u64(key)?.u64(count).map(drop))
     });
-    map.entry(10, |w| {
-        w.array(snapshot.problems.len() as u64)?;
-        snapshot.problems.iter().try_for_each(|p| w.array(2)?.bytes(&p.path)?.str(&p.message).map(drop))
-    });
+    write_problems(&mut map, 10, &snapshot.problems);
     map.text(11, &snapshot.program);
     for (key, table) in [(12, &snapshot.users), (13, &snapshot.groups)] {
         map.entry(key, |w| {
@@ -282,7 +279,15 @@ fn read_statistics(decoder: &mut Decoder<'_>) -> Result<SnapshotStatistics, Form
     if fields == statistics_fields(&s).len() { Ok(s) } else { Err(FormatError::Malformed("statistics")) }
 }
 
-fn read_problems(decoder: &mut Decoder<'_>) -> Result<Vec<Problem>, FormatError> {
+/// The first of the problems, as snapshots and proofs have them.
+pub(super) fn write_problems(map: &mut MapWriter, key: u64, problems: &[Problem]) {
+    map.entry(key, |w| {
+        w.array(problems.len() as u64)?;
+        problems.iter().try_for_each(|p| w.array(2)?.bytes(&p.path)?.str(&p.message).map(drop))
+    });
+}
+
+pub(super) fn read_problems(decoder: &mut Decoder<'_>) -> Result<Vec<Problem>, FormatError> {
     let mut problems = Vec::new();
     read_array(decoder, limits::PROBLEMS_LISTED as u64, |d| {
         let (path, message) = read_tuple(d, 2, |d| Ok((d.bytes()?.to_vec(), d.str()?.to_owned())))?;

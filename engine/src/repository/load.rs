@@ -179,9 +179,7 @@ impl Repository {
         if !is_sealed(&path) {
             return None;
         }
-        let store = Store::open_shared(&path).ok()?;
-        let held = store.held().ok()?;
-        Some((lock, Some((store, held))))
+        Some((lock, Some(open_shared(&path).ok()?)))
     }
 
     /// Brings the shared database up to date and opens it; what it can't take goes into a private one. With a lock, it was
@@ -303,10 +301,7 @@ impl Repository {
             index.damaged.clear();
             is_good = false;
         }
-        Ok(Store::open_shared(&path)
-            .and_then(|store| Ok((store.held()?, store)))
-            .ok()
-            .map(|(held, store)| (store, held)))
+        Ok(open_shared(&path).ok())
     }
 
     /// `is_good`: the database was found to be what its last writer left.
@@ -324,8 +319,7 @@ impl Repository {
                 return Err(Update::Broken);
             }
             // Whoever was here before may have brought all that is needed.
-            let opened = Store::open_shared(&path).and_then(|store| Ok((store.held()?, store)));
-            if let Ok((held, mut store)) = opened {
+            if let Ok((mut store, held)) = open_shared(&path) {
                 index.replaced.extend(held.replaced(|id| listed.has(id)));
                 if listed.missing(&held, index).is_empty() {
                     let is_right = listed.hide_rest(&mut store, &index.replaced).map_err(Update::from)?;
@@ -405,6 +399,13 @@ impl Repository {
         }
         Ok(outdated)
     }
+}
+
+/// Opens the shared database to read it; with what it holds.
+fn open_shared(path: &Path) -> StoreResult<(Store, Held)> {
+    let store = Store::open_shared(path)?;
+    let held = store.held()?;
+    Ok((store, held))
 }
 
 /// What index objects are read into.

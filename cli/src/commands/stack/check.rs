@@ -2,7 +2,7 @@
 
 use stacks::check::{Finding, check};
 
-use super::{declared, refuse};
+use super::declared;
 use crate::args::stack::Check;
 use crate::context::Context;
 use crate::exit::{Failure, Outcome, invalid};
@@ -15,13 +15,9 @@ pub(super) fn run(context: &Context, arguments: &Check) -> Result<Outcome, Failu
     let (wanted, mut bad) = (declared(context, &arguments.which)?, 0);
     let all = wanted.len();
     for one in wanted {
-        let stack = match &one.stack {
-            Ok(stack) => stack,
-            Err(error) => {
-                let _ = refuse(context, error);
-                bad += 1;
-                continue;
-            }
+        let Some(stack) = one.stack_or_tell(context) else {
+            bad += 1;
+            continue;
         };
         let (mut problems, mut texts) = (0, Vec::new());
         for finding in check(stack, &environment) {

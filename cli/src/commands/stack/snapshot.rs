@@ -159,13 +159,9 @@ fn tell_failure(context: &Context, stack: String, failure: &Failure) -> Result<(
 fn plan(context: &Context, wanted: &[Declared]) -> Result<Outcome, Failure> {
     let mut bad = 0;
     for one in wanted {
-        let stack = match &one.stack {
-            Ok(stack) => stack,
-            Err(error) => {
-                let _ = refuse(context, error);
-                bad += 1;
-                continue;
-            }
+        let Some(stack) = one.stack_or_tell(context) else {
+            bad += 1;
+            continue;
         };
         let manifest = &stack.manifest;
         if context.output.is_json() {

@@ -113,9 +113,6 @@ fn examine(repository: &Repository, plans: &Plans, monitor: &dyn Monitor) -> Res
         }
         monitor.advance(1, 0);
     }
-    let needed = needed(repository, &index, entitled, left_over, monitor)?;
-    let lengths = needed.iter().map(|(_, len)| *len).collect();
-    plan.packs = needed.into_iter().map(|(id, _)| id).collect();
     for (id, error) in index.damaged() {
         // Without any packs it is the storage that is not as it should be.
         if error.kind() == ErrorKind::Damaged && all_known && listed_count > 0 {
@@ -127,6 +124,9 @@ fn examine(repository: &Repository, plans: &Plans, monitor: &dyn Monitor) -> Res
         }
     }
     plan.replaced.sort();
+    let needed = needed(repository, index, entitled, left_over, monitor)?;
+    let lengths = needed.iter().map(|(_, len)| *len).collect();
+    plan.packs = needed.into_iter().map(|(id, _)| id).collect();
     Ok((lengths, plan))
 }
 
@@ -134,28 +134,28 @@ fn examine(repository: &Repository, plans: &Plans, monitor: &dyn Monitor) -> Res
 /// it, and if these are not enough, of what revoked ones left as well.
 fn needed(
     repository: &Repository,
-    index: &Index,
+    index: Index,
     mut packs: Vec<(PackId, u64)>,
     left_over: Vec<(PackId, u64)>,
     monitor: &dyn Monitor,
 ) -> Result<Vec<(PackId, u64)>> {
-    let is_all = packs.is_empty() && left_over.is_empty() || look_for(repository, index, &mut packs, monitor)?;
+    if packs.is_empty() && left_over.is_empty() {
+        return Ok(packs);
+    }
+    let roots = roots(repository, &index)?;
+    let is_all = look_for(repository, index, &roots, &mut packs, monitor)?;
     if !is_all && !left_over.is_empty() {
         packs.extend(left_over);
-        look_for(repository, index, &mut packs, monitor)?;
+        // What the other one found by footers is part of it.
+        let index = repository.load_index_anew(monitor)?;
+        look_for(repository, index, &roots, &mut packs, monitor)?;
     }
     packs.sort_unstable();
     Ok(packs)
 }
 
-/// Leaves out packs that no snapshot needs anything from. A prune may have swept such a pack, and its removal may yet come
-/// to pass; one that a snapshot needs, none has. Whether nothing was missing, with these.
-fn look_for(
-    repository: &Repository,
-    index: &Index,
-    packs: &mut Vec<(PackId, u64)>,
-    monitor: &dyn Monitor,
-) -> Result<bool> {
+/// The roots of all snapshots that exist, or will when their registers are made up for; each once.
+fn roots(repository: &Repository, index: &Index) -> Result<Vec<Content>> {
     let set = read_snapshots(repository, index.sessions())?;
     let mut roots: Vec<Content> = set.existing().map(|(_, snapshot)| snapshot.root.clone()).collect();
     let later = SessionTable::load(repository)?;
@@ -165,13 +165,28 @@ fn look_for(
             roots.push(read_snapshot(repository, *id)?.1.root);
         }
     }
-    let mut index = repository.load_index_anew(monitor)?;
+    let mut seen = HashSet::new();
+    roots.retain(|root| seen.insert(content_key(root)));
+    Ok(roots)
+}
+
+/// Leaves out packs that no snapshot needs anything from. A prune may have swept such a pack, and its removal may yet come
+/// to pass; one that a snapshot needs, none has. Whether nothing was missing, with these.
+fn look_for(
+    repository: &Repository,
+    mut index: Index,
+    roots: &[Content],
+    packs: &mut Vec<(PackId, u64)>,
+    monitor: &dyn Monitor,
+) -> Result<bool> {
+    // A chunk may be in what a dead session left as well, which is not to be listed.
     index.recoverable = Some(packs.iter().map(|(id, _)| *id).collect());
     let chunks = ChunkReader::new(repository, &index);
-    let (mut seen, mut is_all) = (HashSet::new(), true);
+    let mut seen: HashSet<_> = roots.iter().map(content_key).collect();
+    let mut is_all = true;
     monitor.stage("checking trees", Some(roots.len() as u64), None);
-    for root in roots.iter().filter(|root| seen.insert(content_key(root))).cloned().collect::<Vec<_>>() {
-        walk(&chunks, &root, b"", &mut |_, visit| {
+    for root in roots {
+        walk(&chunks, root, b"", &mut |_, visit| {
             stop_if_asked(monitor)?;
             let node = match visit {
                 Visit::Node(node) => node,
