@@ -275,11 +275,15 @@ pub fn put_done(repository: &Repository, done: &PruneDone) -> Result<Outcome> {
     put(repository, ObjectName::PruneDone(done.number), &format::encode_done(done, repository.keys()))
 }
 
-/// Whatever is put must be readable.
+/// Whatever is put must be readable. One that was there may not be durable yet, and is built upon as if it were.
 fn put(repository: &Repository, name: ObjectName, object: &[u8]) -> Result<Outcome> {
     if object.len() as u64 > limits::PRUNE_BYTES {
         let text = format!("object {name} would be larger than {} MiB", limits::PRUNE_BYTES / limits::MIB);
         return Err(EngineError::new(ErrorKind::Invalid, text));
     }
-    repository.storage().write_new(name, &[object])
+    let outcome = repository.storage().write_new(name, &[object])?;
+    if outcome == Outcome::Existed {
+        repository.storage().persist(name)?;
+    }
+    Ok(outcome)
 }

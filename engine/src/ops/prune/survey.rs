@@ -80,8 +80,28 @@ impl Run<'_> {
             // One that can't be read may go all the same.
             let unreadable = set.problems.iter().filter_map(|problem| snapshot_of(&problem.path));
             let there = set.existing().map(|(id, _)| *id).chain(unreadable);
-            Ok(there.filter(is_expired).chain(revoked.map(|(id, _)| *id)).collect())
+            let expired = self.on_lasting_record(there.filter(is_expired).collect())?;
+            Ok(expired.into_iter().chain(revoked.map(|(id, _)| *id)).collect())
         })
+    }
+
+    /// Of snapshots with a record, those whose record is sure to last. Whoever put it may have died just before, and a
+    /// snapshot that goes when its record has gone looks lost.
+    fn on_lasting_record(&self, snapshots: BTreeSet<SnapshotId>) -> Result<BTreeSet<SnapshotId>> {
+        if snapshots.is_empty() || self.options.dry_run {
+            return Ok(snapshots);
+        }
+        let storage = self.repository.storage();
+        for id in &snapshots {
+            storage.persist(ObjectName::Forgotten(*id))?;
+        }
+        // One that a power cut took before that did not come to last.
+        let mut lasting = BTreeSet::new();
+        storage.list(ObjectFamily::Forgotten, &mut |name, _| match name {
+            ObjectName::Forgotten(id) if snapshots.contains(&id) => drop(lasting.insert(id)),
+            _ => {}
+        })?;
+        Ok(lasting)
     }
 
     /// G6: which condemned packs hold what is needed, after all.

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use super::swept::{Request, Tripwire};
 use super::*;
 use crate::repository::Plans;
 
@@ -97,14 +98,20 @@ pub(super) fn forget_old(repository: &Repository) {
     forget(repository, &plan, "here", PROGRAM, &clock(), &Silent).expect("forget");
 }
 
-#[test]
-fn a_prune_that_dies_at_any_request_is_finished_by_the_next() {
+/// A repository in which a prune has to copy what the latest snapshot needs: what else was in those packs is forgotten.
+pub(super) fn bench_to_prune() -> Bench {
     let bench = Bench::new();
     (0..30).for_each(|i| bench.write(&format!("d{}/f{i}", i % 3), i, 60_000));
     bench.snapshot();
     (0..30).step_by(2).for_each(|i| bench.write(&format!("d{}/f{i}", i % 3), 100 + i, 50_000));
     bench.snapshot();
     forget_old(&bench.repository);
+    bench
+}
+
+#[test]
+fn a_prune_that_dies_at_any_request_is_finished_by_the_next() {
+    let bench = bench_to_prune();
     let open = |storage: Box<dyn FnOnce() -> Arc<dyn Storage>>| {
         let cache = tempfile::tempdir().expect("scratch");
         (Repository::open(storage(), &bench.secret, cache.path()).expect("open"), cache)
@@ -179,4 +186,26 @@ fn what_turns_out_to_be_needed_is_rescued() {
     let report = prune(&bench.repository, &options, &clock(), &Silent).expect("prune");
     assert_eq!((report.plans_resumed, report.packs_rescued), (1, condemned.len() as u64));
     assert!(!bench.check().is_damaged() && bench.restores(&bench.latest().1));
+}
+
+/// Whoever forgot a snapshot died before the record was durable, and the power is cut when a prune has seen it. A snapshot
+/// that went all the same would look lost: every prune would refuse from then on.
+#[test]
+fn a_record_that_does_not_last_drops_nothing() {
+    let bench = bench_to_prune();
+    let records = bench.objects(ObjectFamily::Forgotten);
+    assert_eq!(records.len(), 1);
+    let (below, lost) = (Arc::clone(&bench.storage), records[0]);
+    let storage = Tripwire {
+        below: Arc::clone(&bench.storage),
+        wire: |request| matches!(request, Request::Persist(ObjectName::Forgotten(_))),
+        action: Mutex::new(Some(Box::new(move || below.below.remove(lost).expect("remove")))),
+    };
+    let client = Repository::open(Arc::new(storage), &bench.secret, &bench.scratch.path().join("client")).expect("open");
+    let before = bench.objects(ObjectFamily::Snapshots);
+    let report = prune(&client, &now(), &clock(), &Silent).expect("prune");
+    assert_eq!(report.proposal.snapshots, []);
+    assert_eq!((bench.objects(ObjectFamily::Forgotten), bench.objects(ObjectFamily::Snapshots)), (vec![], before));
+    prune(&client, &now(), &clock(), &Silent).expect("nothing looks lost");
+    assert!(!bench.check().is_damaged());
 }

@@ -1,12 +1,28 @@
 //! Readers whose packs a prune sweeps while they read.
 
-use super::pruning::{forget_old, now};
+use super::pruning::{bench_to_prune, now};
 use super::*;
 
-/// Does something before the first pack is read.
-struct Tripwire {
-    below: Arc<Recording>,
-    action: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+/// What a tripwire may wait for.
+pub(super) enum Request {
+    Read(ObjectName),
+    Persist(ObjectName),
+}
+
+/// Does something before the first request of its kind.
+pub(super) struct Tripwire {
+    pub(super) below: Arc<Recording>,
+    pub(super) wire: fn(Request) -> bool,
+    pub(super) action: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl Tripwire {
+    fn touch(&self, request: Request) {
+        if (self.wire)(request) {
+            let action = self.action.lock().expect("lock").take();
+            action.into_iter().for_each(|action| action());
+        }
+    }
 }
 
 impl Storage for Tripwire {
@@ -14,11 +30,7 @@ impl Storage for Tripwire {
         self.below.list(family, each)
     }
     fn read(&self, name: ObjectName, range: Option<Range<u64>>, max: u64) -> Result<Vec<u8>> {
-        let action = match name {
-            ObjectName::Pack(_) => self.action.lock().expect("lock").take(),
-            _ => None,
-        };
-        action.into_iter().for_each(|action| action());
+        self.touch(Request::Read(name));
         self.below.read(name, range, max)
     }
     fn write_new(&self, name: ObjectName, parts: &[&[u8]]) -> Result<Outcome> {
@@ -28,22 +40,12 @@ impl Storage for Tripwire {
         self.below.remove(name)
     }
     fn persist(&self, name: ObjectName) -> Result<()> {
+        self.touch(Request::Persist(name));
         self.below.persist(name)
     }
     fn capabilities(&self) -> Capabilities {
         self.below.capabilities()
     }
-}
-
-/// A repository in which a prune has to copy what the latest snapshot needs: what else was in those packs is forgotten.
-fn bench() -> Bench {
-    let bench = Bench::new();
-    (0..30).for_each(|i| bench.write(&format!("d{}/f{i}", i % 3), i, 60_000));
-    bench.snapshot();
-    (0..30).step_by(2).for_each(|i| bench.write(&format!("d{}/f{i}", i % 3), 100 + i, 50_000));
-    bench.snapshot();
-    forget_old(&bench.repository);
-    bench
 }
 
 fn client(bench: &Bench, storage: Arc<dyn Storage>) -> Repository {
@@ -57,7 +59,7 @@ fn sweep(bench: &Bench) {
 
 #[test]
 fn a_restore_goes_on_when_a_prune_sweeps_what_it_reads() {
-    let bench = bench();
+    let bench = bench_to_prune();
     let reader = client(&bench, Arc::new(Arc::clone(&bench.storage)));
     let index = reader.load_index(&Silent).expect("index");
     let (_, snapshot) = bench.latest();
@@ -71,7 +73,7 @@ fn a_restore_goes_on_when_a_prune_sweeps_what_it_reads() {
 
 #[test]
 fn a_dump_goes_on_when_prunes_sweep_what_it_reads() {
-    let bench = bench();
+    let bench = bench_to_prune();
     let reader = client(&bench, Arc::new(Arc::clone(&bench.storage)));
     let index = reader.load_index(&Silent).expect("index");
     let (_, snapshot) = bench.latest();
@@ -97,10 +99,14 @@ fn a_dump_goes_on_when_prunes_sweep_what_it_reads() {
 
 #[test]
 fn a_check_beside_a_sweep_finds_no_damage() {
-    let bench = Arc::new(bench());
+    let bench = Arc::new(bench_to_prune());
     let other = Arc::clone(&bench);
     let action: Box<dyn FnOnce() + Send> = Box::new(move || sweep(&other));
-    let storage = Tripwire { below: Arc::clone(&bench.storage), action: Mutex::new(Some(action)) };
+    let storage = Tripwire {
+        below: Arc::clone(&bench.storage),
+        wire: |request| matches!(request, Request::Read(ObjectName::Pack(_))),
+        action: Mutex::new(Some(action)),
+    };
     let reader = client(&bench, Arc::new(storage));
     let options = CheckOptions { read_data: ReadData::All };
     let report = check(&reader, &options, &clock(), &Silent).expect("check");
