@@ -9,7 +9,7 @@ use repo_tests::binary::{split, tool, under_strace};
 use repo_tests::compare::assert_same_with;
 use repo_tests::scratch::files_below;
 use repo_tests::tree::{self, noise, write};
-use repo_tests::{Run, Scratch, is_root, words};
+use repo_tests::{Run, Scratch, is_root, run_command, words};
 
 struct Saved {
     scratch: Scratch,
@@ -260,6 +260,31 @@ fn a_new_file_takes_five_system_calls() {
         assert!(count <= most, "{names:?}: {count}\n{table}");
     }
     assert!(calls(&["pwrite64"]) >= FILES, "the table is read as it is meant\n{table}");
+}
+
+/// Large files are written through the page cache and past it, whichever is faster: both are tried on the first pieces.
+#[test]
+fn large_files_come_back_whichever_way_they_are_written() {
+    let scratch = Scratch::new();
+    let source = scratch.tree("source");
+    write(source.join("large"), noise(1, 30_000_001));
+    write(source.join("text"), tree::prose(9_000_003));
+    write(source.join("pages"), noise(2, 4 << 20));
+    write(source.join("holes"), [noise(3, 2_000_000), vec![0; 5 << 20], noise(4, 2_000_003)].concat());
+    write(source.join("just-large"), noise(5, 256 << 10));
+    scratch.snapshot(&source);
+    let target = scratch.file("target");
+    let mut command = scratch.command();
+    command.args(["restore", "--verify", "--target"]).arg(&target).arg(format!("latest:{}", source.display()));
+    if let Some(mut traced) = under_strace(&command, "-qq -e trace=?open,openat -o trace") {
+        run_command(&mut traced).ok();
+        let trace = fs::read_to_string(scratch.file("trace")).expect("a trace");
+        let is_direct = |line: &&str| line.contains("/proc/self/fd") && line.contains("O_DIRECT");
+        assert_eq!(trace.lines().filter(is_direct).count(), 5, "files that may be written past the page cache");
+    } else {
+        run_command(&mut command).ok();
+    }
+    assert_same_with(&["--no-root"], &source, &target);
 }
 
 #[test]

@@ -2,13 +2,36 @@
 
 use std::io;
 use std::num::NonZeroU64;
-use std::os::fd::{AsFd, OwnedFd};
+use std::ops::Range;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use rustix::fs::{Advice, FallocateFlags, SeekFrom};
+use rustix::fs::{Advice, FallocateFlags, Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
 
-use super::{Pinned, Stat};
+use super::{AlignedBuffer, Pinned, Stat, direct};
 use crate::model::{Extent, Xattr};
+
+/// What `statfs` calls btrfs.
+const BTRFS: i64 = 0x9123_683E;
+
+/// A file that is open for writing past the page cache.
+#[derive(Debug)]
+pub struct DirectFile {
+    handle: OwnedFd,
+}
+
+impl DirectFile {
+    /// Writes those of `bytes` that are whole pages of the file, where they belong if the first is at `offset`; which
+    /// these are.
+    ///
+    /// # Errors
+    /// `InvalidInput` if the file system wants another alignment; if the file can't be written.
+    pub fn write_pages_at(&self, bytes: &[u8], offset: u64, buffer: &mut AlignedBuffer) -> io::Result<Range<usize>> {
+        let pages = direct::whole_pages(offset, bytes.len());
+        direct::write_at(&self.handle, &bytes[pages.clone()], offset + pages.start as u64, buffer)?;
+        Ok(pages)
+    }
+}
 
 /// An open file. Reading and writing name their place, so several threads can share it.
 #[derive(Debug)]
@@ -76,6 +99,20 @@ impl File {
             }
         }
         Ok(())
+    }
+
+    /// Opens the same file once more, for writing past the page cache.
+    ///
+    /// # Errors
+    /// `Unsupported` or `InvalidInput` if its file system can't do that, or had better not; if it can't be opened.
+    pub fn open_direct(&self) -> io::Result<DirectFile> {
+        // It compresses what goes through the page cache, and nothing else.
+        if rustix::fs::fstatfs(&self.handle)?.f_type as i64 == BTRFS {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        let path = format!("/proc/self/fd/{}", self.handle.as_raw_fd());
+        let flags = OFlags::WRONLY | OFlags::DIRECT | OFlags::CLOEXEC;
+        Ok(DirectFile { handle: rustix::fs::open(path, flags, Mode::empty())? })
     }
 
     /// Cuts or extends the file to `len` bytes; what is new is a hole.

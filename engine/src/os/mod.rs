@@ -22,6 +22,7 @@ mod xattr;
 pub use account::Accounts;
 pub use command::{CommandEnd, StreamCommand};
 pub use descent::Descent;
+pub use direct::AlignedBuffer;
 pub use directory::Directory;
 pub use file::File;
 pub use names::Names;

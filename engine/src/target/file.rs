@@ -9,7 +9,8 @@ use super::birth::Birth;
 use super::metadata::{apply, apply_to_new, is_as_wanted};
 use crate::error::{EngineError, Result};
 use crate::model::{Extent, Metadata, NodeKind};
-use crate::os::{File, Stat};
+use crate::os::file::DirectFile;
+use crate::os::{AlignedBuffer, File, Stat};
 
 /// How many zeros are written at once where the file system has no holes.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
@@ -18,6 +19,8 @@ static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 #[derive(Debug)]
 pub struct TargetFile {
     file: File,
+    /// The same for writing past the page cache, if that was asked for and can be done.
+    direct: Option<DirectFile>,
     path: PathBuf,
     /// What it was like when it was made, until its metadata is set.
     birth: Mutex<Option<Birth>>,
@@ -25,7 +28,38 @@ pub struct TargetFile {
 
 impl TargetFile {
     pub(super) fn new(file: File, path: PathBuf, birth: Option<Birth>) -> Self {
-        Self { file, path, birth: Mutex::new(birth) }
+        Self { file, direct: None, path, birth: Mutex::new(birth) }
+    }
+
+    /// Makes a new file ready for [`Self::write_direct_at`], with `len` bytes that read as zeros and have their space, as
+    /// far as the file system can do that.
+    ///
+    /// # Errors
+    /// `Io` if its size can't be set.
+    pub fn prepare_direct(&mut self, len: u64) -> Result<()> {
+        self.direct = self.file.open_direct().ok();
+        if self.direct.is_some() {
+            // In one piece, if there is one. What there is no room for is found when it is written.
+            let _ = self.file.preallocate(len);
+            self.set_len(len)?;
+        }
+        Ok(())
+    }
+
+    /// Writes all of `bytes` at `offset`, past the page cache but for parts of pages at both ends. `false` if that can't
+    /// be done: then nothing is written.
+    ///
+    /// # Errors
+    /// `Io` if that fails; a part may be written.
+    pub fn write_direct_at(&self, bytes: &[u8], offset: u64, buffer: &mut AlignedBuffer) -> Result<bool> {
+        let Some(direct) = &self.direct else { return Ok(false) };
+        let pages = match direct.write_pages_at(bytes, offset, buffer) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Ok(false),
+            other => other.map_err(|error| self.error("write", error))?,
+        };
+        self.write_at(&bytes[..pages.start], offset)?;
+        self.write_at(&bytes[pages.end..], offset + pages.end as u64)?;
+        Ok(true)
     }
 
     /// What the kernel says about it.

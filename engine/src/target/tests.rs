@@ -10,6 +10,7 @@ use super::*;
 use crate::clock::Timestamp;
 use crate::error::ErrorKind;
 use crate::model::{Extent, Metadata, NameTable, NodeKind, Xattr};
+use crate::os::AlignedBuffer;
 use crate::os::host::{effective_gid, effective_uid};
 
 fn scratch() -> (tempfile::TempDir, TargetDir) {
@@ -167,6 +168,34 @@ fn holes_are_kept_and_made() {
     assert_eq!(file.stat().expect("open").size, 4 << 20);
     file.set_len(3).expect("writable");
     assert_eq!(fs::read(scratch.path().join("f")).expect("there"), [0; 3]);
+}
+
+#[test]
+fn both_ways_of_writing_lose_nothing_of_each_other() {
+    let (scratch, target) = scratch();
+    let mut file = create(&target, b"f").expect("writable");
+    let expected: Vec<u8> = (0..3_000_001_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    file.prepare_direct(expected.len() as u64).expect("writable");
+    assert_eq!(fs::metadata(scratch.path().join("f")).expect("there").len(), expected.len() as u64);
+    // Pieces that end anywhere, neighbours by different threads and different ways, the last ones first.
+    let pieces: Vec<(usize, &[u8])> = (0..expected.len()).step_by(70_001).zip(expected.chunks(70_001)).collect();
+    std::thread::scope(|scope| {
+        for thread in 0..3 {
+            let (file, pieces) = (&file, &pieces);
+            scope.spawn(move || {
+                let mut buffer = AlignedBuffer::default();
+                for (number, (offset, bytes)) in pieces.iter().enumerate().rev().filter(|(n, _)| n % 3 == thread) {
+                    let offset = *offset as u64;
+                    if number % 2 == 0 || !file.write_direct_at(bytes, offset, &mut buffer).expect("writable") {
+                        file.write_at(bytes, offset).expect("writable");
+                    }
+                }
+            });
+        }
+    });
+    assert!(fs::read(scratch.path().join("f")).expect("there") == expected);
+    let unprepared = create(&target, b"g").expect("writable");
+    assert!(!unprepared.write_direct_at(b"bytes", 0, &mut AlignedBuffer::default()).expect("no error"));
 }
 
 #[test]

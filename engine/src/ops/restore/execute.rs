@@ -5,11 +5,13 @@ use std::sync::atomic::Ordering;
 
 use super::finish::{finish, open};
 use super::place::stretches;
+use super::ways::LARGE_BYTES;
 use super::window::FileState;
 use super::{Context, add};
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::id::{ChunkId, PackId};
 use crate::model::ChunkRef;
+use crate::os::AlignedBuffer;
 use crate::repository::{OpenSegment, Place, SegmentKey, SegmentPlace, SegmentReader};
 use crate::target::TargetFile;
 
@@ -24,6 +26,8 @@ pub(super) struct Buffers {
     checked: HashSet<(u32, ChunkId)>,
     /// What is read from files.
     pub(super) bytes: Vec<u8>,
+    /// What is written past the page cache.
+    aligned: AlignedBuffer,
 }
 
 /// A segment and what it is needed for.
@@ -94,7 +98,7 @@ pub(super) fn run_segment(
         }
         return;
     }
-    let Buffers { reader, checked, .. } = buffers;
+    let Buffers { reader, checked, aligned, .. } = buffers;
     let open = match reader.read(context.repository, place) {
         Ok(open) => open,
         Err(error) if error.kind() == ErrorKind::Missing => match plan_again(context, place.pack(), uses) {
@@ -114,7 +118,7 @@ pub(super) fn run_segment(
             Ok(()) => {
                 let (count, len) = neighbours(context, checked, &open, rest);
                 let bytes = open.bytes(first.place.offset, len);
-                (count, write(context, file, first.offset, bytes))
+                (count, write(context, file, first.offset, bytes, aligned))
             }
         };
         done(context, file, count, written.err().map(|error| error.to_string()));
@@ -183,7 +187,13 @@ fn neighbours(
 }
 
 /// Writes bytes of a file's stream to where they belong.
-fn write(context: &Context<'_>, file: &FileState<'_>, offset: u64, bytes: &[u8]) -> Result<()> {
+fn write(
+    context: &Context<'_>,
+    file: &FileState<'_>,
+    offset: u64,
+    bytes: &[u8],
+    aligned: &mut AlignedBuffer,
+) -> Result<()> {
     let mut work = file.work();
     let handle = open(context, file, &mut work)?;
     work.written = true;
@@ -193,7 +203,13 @@ fn write(context: &Context<'_>, file: &FileState<'_>, offset: u64, bytes: &[u8])
     for (at, len) in stretches(file.node.extents.as_deref(), offset, bytes.len() as u64) {
         let (part, after) = rest.split_at(len as usize);
         rest = after;
-        if skips_zeros { write_sparse(&handle, part, at)? } else { handle.write_at(part, at)? }
+        if skips_zeros {
+            write_sparse(&handle, part, at)?;
+        } else if len >= LARGE_BYTES {
+            context.ways.write_at(&handle, part, at, aligned)?;
+        } else {
+            handle.write_at(part, at)?;
+        }
     }
     add(&context.counts.bytes_written, bytes.len() as u64);
     context.problems.monitor().advance(0, bytes.len() as u64);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::look::read_stream;
 use super::place::stretches;
+use super::ways::LARGE_BYTES;
 use super::window::{FileState, Work};
 use super::{Context, add};
 use crate::error::Result;
@@ -35,10 +36,12 @@ pub(super) fn open(context: &Context<'_>, file: &FileState<'_>, work: &mut Work)
         directory.remove_tree(name)?;
         work.in_the_way = false;
     }
-    let created = directory.create_file(name, &file.node.metadata, &context.owners)?;
+    let mut created = directory.create_file(name, &file.node.metadata, &context.owners)?;
     if file.node.extents.is_some() || context.options.sparse {
         // The end may be a hole, which nobody writes.
         created.set_len(file.node.size)?;
+    } else if file.node.size >= LARGE_BYTES {
+        created.prepare_direct(file.node.size)?;
     }
     if let Some(existing) = existing {
         // Only what differs will be written; the rest comes from the file that keeps its other names.

@@ -14,6 +14,7 @@ mod look;
 mod place;
 mod verify;
 mod walk;
+mod ways;
 mod window;
 
 use std::path::Path;
@@ -129,6 +130,7 @@ struct Context<'a> {
     owners: OwnerMap,
     problems: ProblemLog<'a>,
     counts: Counts,
+    ways: ways::Ways,
     gave_up: AtomicBool,
     failure: Mutex<Option<EngineError>>,
 }
@@ -187,6 +189,7 @@ pub fn restore(
             .with_map(&options.map_users, &options.map_groups)?,
         problems: ProblemLog::new(monitor),
         counts: Counts::default(),
+        ways: ways::Ways::default(),
         gave_up: AtomicBool::new(false),
         failure: Mutex::default(),
     };
