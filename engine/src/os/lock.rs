@@ -3,9 +3,13 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::crypto::random_bytes;
 use crate::error::{EngineError, Result};
+
+/// How long to wait until a lock is tried again.
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// An exclusive lock on a file, held until it is dropped.
 pub struct FileLock(#[expect(dead_code, reason = "held for its lock")] File);
@@ -24,14 +28,22 @@ impl FileLock {
         }
     }
 
-    /// Waits for the lock.
+    /// Waits for the lock, as long as that. Who holds it may be suspended.
     ///
     /// # Errors
-    /// What the file system says.
-    pub fn exclusive(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
-        file.lock()?;
-        Ok(Self(file))
+    /// `TimedOut` if somebody else held it all the time; what the file system says.
+    pub fn exclusive(path: &Path, patience: Duration) -> io::Result<Self> {
+        let end = Instant::now() + patience;
+        loop {
+            match Self::try_exclusive(path)? {
+                Some(lock) => return Ok(lock),
+                None if Instant::now() >= end => {
+                    let text = format!("another process has it locked for {} s", patience.as_secs());
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+                }
+                None => std::thread::sleep(LOCK_PAUSE),
+            }
+        }
     }
 }
 
@@ -142,5 +154,24 @@ pub fn remove_cached(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_nobody_gives_back_is_not_waited_for_forever() {
+        let scratch = tempfile::tempdir().expect("scratch");
+        let path = scratch.path().join("lock");
+        let held = FileLock::exclusive(&path, Duration::ZERO).expect("free");
+        let error = FileLock::exclusive(&path, Duration::ZERO).err().expect("held");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| FileLock::exclusive(&path, Duration::from_secs(600)));
+            drop(held);
+            waits.join().expect("no panic").expect("given back");
+        });
     }
 }

@@ -8,7 +8,9 @@
 //! or hides much is deleted and built again.
 
 use std::collections::{HashMap, HashSet};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::hidden::Held;
 use super::index::{Index, store_error};
@@ -53,6 +55,9 @@ const RECENT_BYTES: u64 = 8 << 20;
 fn is_little(objects: usize, bytes: u64) -> bool {
     objects <= RECENT_OBJECTS && bytes <= RECENT_BYTES
 }
+
+/// How long commands wait for another one that writes the database: ten million chunks take half of it.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often the database is brought up to date: it may turn out to be damaged or outdated, and then, in the order in
 /// which objects were read, to hold what others replace. That is known the third time.
@@ -103,6 +108,10 @@ impl Repository {
         }
         match self.load_as_it_is(&listed, &mut index, monitor)? {
             AsItIs::Loaded => {}
+            AsItIs::Locked(error) => {
+                monitor.note(&format!("local index: {error}; going on without it"));
+                self.import_all(&listed, &mut index, monitor)?;
+            }
             AsItIs::Lacking(lock) => {
                 index.stores.clear();
                 index.damaged.clear();
@@ -137,7 +146,11 @@ impl Repository {
 
     /// Opens the shared database as it is, and reads the few objects that it lacks into memory.
     fn load_as_it_is(&self, listed: &Listed, index: &mut Index, monitor: &dyn Monitor) -> Result<AsItIs> {
-        let Some((lock, store)) = self.open_as_it_is() else { return Ok(AsItIs::Lacking(None)) };
+        let (lock, store) = match self.open_as_it_is() {
+            Ok(Some(found)) => found,
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => return Ok(AsItIs::Locked(error)),
+            Ok(None) | Err(_) => return Ok(AsItIs::Lacking(None)),
+        };
         let (mut store, held) = store.unzip();
         let held = held.unwrap_or_default();
         index.replaced.extend(held.replaced(|id| listed.has(id)));
@@ -170,16 +183,16 @@ impl Repository {
 
     /// The shared database, if there is one, and what it holds, with the lock against those who would write it. `None` if
     /// it isn't good.
-    fn open_as_it_is(&self) -> Option<(FileLock, Option<(Store, Held)>)> {
+    fn open_as_it_is(&self) -> io::Result<Option<Found>> {
         let path = self.shared_path();
-        let lock = FileLock::exclusive(&self.cache_directory().join("index.lock")).ok()?;
+        let lock = FileLock::exclusive(&self.cache_directory().join("index.lock"), PATIENCE)?;
         if !path.exists() {
-            return Some((lock, None));
+            return Ok(Some((lock, None)));
         }
         if !is_sealed(&path) {
-            return None;
+            return Ok(None);
         }
-        Some((lock, Some(open_shared(&path).ok()?)))
+        Ok(open_shared(&path).ok().map(|store| (lock, Some(store))))
     }
 
     /// Brings the shared database up to date and opens it; what it can't take goes into a private one. With a lock, it was
@@ -211,7 +224,7 @@ impl Repository {
         // Which objects are replaced is known now.
         for store in shared.iter_mut().chain(&mut private) {
             if !listed.hide_rest(store, &index.replaced).map_err(store_error)? {
-                return self.import_all(listed, index, monitor).map(drop);
+                return self.import_all(listed, index, monitor);
             }
         }
         index.stores.extend(shared.into_iter().chain(private).map(|store| Box::new(store) as Box<dyn Rows>));
@@ -233,9 +246,7 @@ impl Repository {
     pub(crate) fn load_index_without(&self, packs: HashSet<PackId>, monitor: &dyn Monitor) -> Result<Index> {
         let (listed, mut index) = self.empty_index()?;
         index.without = packs;
-        if self.import_all(&listed, &mut index, monitor)? {
-            self.import_all(&listed, &mut index, monitor)?;
-        }
+        self.import_all(&listed, &mut index, monitor)?;
         // What replaces them has all that they listed and that is still there.
         let replaced = &index.replaced;
         index.damaged.retain(|(id, _)| !replaced.contains(id));
@@ -254,8 +265,17 @@ impl Repository {
         Ok((listed, Index::empty(sessions)))
     }
 
-    /// Makes the index anew, in a private store. Whether an object turned out to be replaced too late.
-    fn import_all(&self, listed: &Listed, index: &mut Index, monitor: &dyn Monitor) -> Result<bool> {
+    /// Makes the index anew, in a private store.
+    fn import_all(&self, listed: &Listed, index: &mut Index, monitor: &dyn Monitor) -> Result<()> {
+        // An object may turn out to be replaced when it was taken in. The second time, that is known.
+        if self.import_once(listed, index, monitor)? {
+            self.import_once(listed, index, monitor)?;
+        }
+        Ok(())
+    }
+
+    /// Whether an object turned out to be replaced too late.
+    fn import_once(&self, listed: &Listed, index: &mut Index, monitor: &dyn Monitor) -> Result<bool> {
         index.stores.clear();
         index.damaged.clear();
         // What objects said that turned out to be replaced does not count.
@@ -282,7 +302,7 @@ impl Repository {
             Some(lock) => lock,
             None => {
                 let lock = self.cache_directory().join("index.lock");
-                FileLock::exclusive(&lock).map_err(|error| EngineError::io("lock", &lock, error))?
+                FileLock::exclusive(&lock, PATIENCE).map_err(|error| EngineError::io("lock", &lock, error))?
             }
         };
         for attempt in 1.. {
@@ -438,9 +458,14 @@ impl TakesIn for Import<'_> {
     }
 }
 
+/// The lock, and the database with what it holds, if there is one.
+type Found = (FileLock, Option<(Store, Held)>);
+
 /// What became of opening the shared database as it is.
 enum AsItIs {
     Loaded,
+    /// Another process does not give it back.
+    Locked(io::Error),
     /// It lacks much, or has to be made anew; with the lock if it is good.
     Lacking(Option<FileLock>),
 }

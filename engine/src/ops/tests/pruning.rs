@@ -201,7 +201,8 @@ fn a_record_that_does_not_last_drops_nothing() {
         wire: |request| matches!(request, Request::Persist(ObjectName::Forgotten(_))),
         action: Mutex::new(Some(Box::new(move || below.below.remove(lost).expect("remove")))),
     };
-    let client = Repository::open(Arc::new(storage), &bench.secret, &bench.scratch.path().join("client")).expect("open");
+    let client =
+        Repository::open(Arc::new(storage), &bench.secret, &bench.scratch.path().join("client")).expect("open");
     let before = bench.objects(ObjectFamily::Snapshots);
     let report = prune(&client, &now(), &clock(), &Silent).expect("prune");
     assert_eq!(report.proposal.snapshots, []);
