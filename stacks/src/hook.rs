@@ -537,6 +537,17 @@ impl<'a> DumpStream<'a> {
         }
     }
 
+    /// Ends a command that nobody wants to hear out; which it was, and what it said.
+    pub(crate) fn break_off(mut self) -> String {
+        self.running.end_all();
+        let hook = &self.running.hook;
+        let text = format!("{} was broken off: `{}`", hook.name(), hook.shown);
+        match self.running.stderr.take().map(Tail::take).filter(|said| !said.is_empty()) {
+            Some(said) => format!("{text} (it said: {said})"),
+            None => text,
+        }
+    }
+
     /// The error that a read ended with, in our own words.
     pub(crate) fn take_failure(&mut self) -> Option<EngineError> {
         self.failure.take()

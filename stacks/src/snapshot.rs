@@ -69,7 +69,7 @@ pub fn stack_snapshot(
     stack.manifest.user.as_deref().map_or(Ok(None), Account::find)?;
     let name = stack.manifest.stack.clone();
     let project = Project::default();
-    let noticed = Noticed { facts: Mutex::default(), problems: Mutex::default(), parts: Mutex::default() };
+    let noticed = Noticed::default();
     let kinds = kinds(stack);
     let mut pauses = Pauses::new(stack, &project, *surroundings);
     let mut parts = dumps(stack, &project, &noticed, *surroundings);
@@ -102,21 +102,25 @@ pub fn stack_snapshot(
     pauses.end();
     let failures = pauses.failures();
     let parts = std::mem::take(&mut *noticed.parts.lock().expect("no holder of this lock panics"));
+    let broken_off = noticed.broken_off.into_inner().expect("no holder of this lock panics");
     let problems = noticed.problems.into_inner().expect("no holder of this lock panics");
     problems.iter().for_each(|problem| surroundings.monitor.problem(problem));
     Ok(StackSnapshotReport {
-        snapshot: snapshot.map_err(cause)?,
+        snapshot: snapshot.map_err(|error| during(broken_off, cause(error)))?,
         parts,
         problem_count: failures + problems.len() as u64,
     })
 }
 
 /// What was noticed while dumps were taken.
+#[derive(Default)]
 struct Noticed {
     facts: Mutex<Vec<StackFact>>,
     problems: Mutex<Vec<Problem>>,
     /// What the snapshot is made of, when all of it has come.
     parts: Mutex<Vec<StackPart>>,
+    /// The command that ran when the snapshot failed, and what it said.
+    broken_off: Mutex<Option<String>>,
 }
 
 /// What is at which place.
@@ -139,7 +143,7 @@ fn dumps<'a>(
             surroundings.monitor.note(&format!("stack {}: dump of service {service}", stack.manifest.stack));
             let hook = HookCommand::new(stack, project, service, backup, "dump", command)?;
             let stream = DumpStream::start(&hook, &surroundings)?;
-            let dump = Dump { stream, stack, project, service, backup, noticed, surroundings };
+            let dump = Dump { stream: Some(stream), stack, project, service, backup, noticed, surroundings };
             Ok(Box::new(dump) as Box<dyn PartStream>)
         };
         let at = placed::dump(&stack.manifest.stack, service);
@@ -171,7 +175,8 @@ fn persist_paths<'a>(stack: &Stack) -> Result<Vec<SnapshotPart<'a>>> {
 
 /// A dump on its way into the repository.
 struct Dump<'a> {
-    stream: DumpStream<'a>,
+    /// `None` once its end is seen to.
+    stream: Option<DumpStream<'a>>,
     stack: &'a Stack,
     project: &'a Project,
     service: &'a str,
@@ -182,21 +187,31 @@ struct Dump<'a> {
 
 impl Read for Dump<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.stream.read(buffer).map_err(|error| match self.stream.take_failure() {
+        let Some(stream) = &mut self.stream else { return Ok(0) };
+        stream.read(buffer).map_err(|error| match stream.take_failure() {
             Some(failure) => io::Error::other(failure),
             None => error,
         })
     }
 }
 
+impl Drop for Dump<'_> {
+    fn drop(&mut self) {
+        if let Some(stream) = self.stream.take() {
+            let told = stream.break_off();
+            self.noticed.broken_off.lock().expect("no holder of this lock panics").get_or_insert(told);
+        }
+    }
+}
+
 impl PartStream for Dump<'_> {
-    fn finish(self: Box<Self>) -> Result<()> {
-        let Self { stream, stack, project, service, backup, noticed, surroundings } = *self;
-        stream.end()?;
-        let mut facts = ask(stack, project, service, backup, &surroundings);
+    fn finish(mut self: Box<Self>) -> Result<()> {
+        self.stream.take().map_or(Ok(()), DumpStream::end)?;
+        let Self { stack, project, service, backup, noticed, ref surroundings, .. } = *self;
+        let mut facts = ask(stack, project, service, backup, surroundings);
         if let Some(command) = &backup.verify {
             let hook = HookCommand::new(stack, project, service, backup, "verify", command)?;
-            match run_hook(&hook, HookInput::None, HookOutput::Keep, true, &surroundings) {
+            match run_hook(&hook, HookInput::None, HookOutput::Keep, true, surroundings) {
                 Ok(end) => facts.push(("verify", String::from_utf8_lossy(&end.output).trim_end().to_owned())),
                 Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
                 Err(error) => {
@@ -235,6 +250,14 @@ fn ask(
     let image = container.and_then(|id| answer(&["inspect", "--format", "{{.Config.Image}} {{.Image}}", &id]));
     facts.extend(image.map(|image| ("image", image)));
     facts
+}
+
+/// An error that came while a command ran, and is not about the command.
+fn during(command: Option<String>, error: EngineError) -> EngineError {
+    match (command, error.kind()) {
+        (None, _) | (_, ErrorKind::CommandFailed | ErrorKind::Interrupted) => error,
+        (Some(command), _) => error.during(command),
+    }
 }
 
 /// The error of a stream as its producer put it, not as what a failed read looks like.

@@ -42,6 +42,8 @@ pub(crate) fn of_image(image: &str) -> Option<&'static Template> {
 }
 
 const POSTGRES: &str = r#"# -Z0: what is compressed does not deduplicate. The password comes from the container's own environment.
+# One database, with its grants; roles are the server's: where there are others than POSTGRES_USER, dump
+# them as a service of their own with `pg_dumpall --roles-only`, or all with `pg_dumpall --clean --if-exists`.
 backup:
   dump: 'pg_dump -Fc -Z0 -U "$POSTGRES_USER" "${POSTGRES_DB:-$POSTGRES_USER}"'
   restore: >-
@@ -53,11 +55,12 @@ backup:
   timeout: 2h
 "#;
 
-const MARIADB: &str = r#"# MySQL: mysqldump and mysql instead of mariadb-dump and mariadb. One row a line deduplicates best.
+const MARIADB: &str = r#"# MySQL: mysqldump and mysql instead of mariadb-dump and mariadb. One row a line deduplicates best. All
+# databases, and with them users and grants, the password of root included.
 backup:
   dump: >-
     MYSQL_PWD="$MARIADB_ROOT_PASSWORD" mariadb-dump -u root --all-databases --single-transaction --quick
-    --routines --events --triggers --skip-dump-date --skip-extended-insert --order-by-primary
+    --flush-privileges --routines --events --triggers --skip-dump-date --skip-extended-insert --order-by-primary
   restore: >-
     until MYSQL_PWD="$MARIADB_ROOT_PASSWORD" mariadb-admin -u root ping --silent; do sleep 1; done;
     MYSQL_PWD="$MARIADB_ROOT_PASSWORD" mariadb -u root
@@ -86,12 +89,19 @@ backup:
   timeout: 30m
 "#;
 
-const MONGODB: &str = r#"# --archive writes one stream; without --gzip it deduplicates.
+const MONGODB: &str = r#"# --archive writes one stream; without --gzip it deduplicates. Passwords go through a pipe: arguments can be
+# read by every process of the machine.
 backup:
-  dump: 'mongodump --quiet --archive -u "$MONGO_INITDB_ROOT_USERNAME" -p "$MONGO_INITDB_ROOT_PASSWORD"'
-  restore: 'mongorestore --quiet --archive --drop -u "$MONGO_INITDB_ROOT_USERNAME" -p "$MONGO_INITDB_ROOT_PASSWORD"'
+  dump: >-
+    printf 'password: "%s"\n' "$MONGO_INITDB_ROOT_PASSWORD" |
+    mongodump --quiet --archive --config=/dev/stdin -u "$MONGO_INITDB_ROOT_USERNAME" --authenticationDatabase admin
+  restore: >-
+    exec 3<&0; printf 'password: "%s"\n' "$MONGO_INITDB_ROOT_PASSWORD" |
+    { exec 4<&0 0<&3; mongorestore --quiet --archive --drop --config=/dev/fd/4 -u "$MONGO_INITDB_ROOT_USERNAME"
+    --authenticationDatabase admin; }
   verify: >-
-    mongosh --quiet -u "$MONGO_INITDB_ROOT_USERNAME" -p "$MONGO_INITDB_ROOT_PASSWORD" --eval
-    "db.adminCommand('listDatabases').databases.length"
+    mongosh --quiet --nodb --eval "const of = (name) => encodeURIComponent(process.env['MONGO_INITDB_ROOT_' + name]);
+    connect('mongodb://' + of('USERNAME') + ':' + of('PASSWORD') + '@127.0.0.1/admin')
+    .adminCommand('listDatabases').databases.length"
   timeout: 2h
 "#;

@@ -60,7 +60,11 @@ impl Stack {
     /// and the directory `data/media/thumbs`, `config` with a file and a log, `compose.yaml`, and a database of one
     /// file, `db` beside the stack.
     pub fn new(manifest: &str) -> Self {
-        let scratch = Scratch::new();
+        Self::in_scratch(Scratch::new(), manifest)
+    }
+
+    /// The same in a scratch directory that is there.
+    pub fn in_scratch(scratch: Scratch, manifest: &str) -> Self {
         let root = scratch.tree("shop");
         let stack = Self { scratch, root };
         write(stack.root.join("data/media/a.jpg"), "picture a");

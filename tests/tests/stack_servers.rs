@@ -51,6 +51,7 @@ impl Servers {
             ("indexes", postgres("select indexdef from pg_indexes where schemaname = 'public' order by 1")),
             ("mariadb rows", self.mariadb.sql("app", "select id, name, hex(bytes) from items order by id")),
             ("mariadb tables", self.mariadb.sql("app", "show create table items")),
+            ("mariadb grants", self.mariadb.sql("", "show grants for reader")),
             ("redis string", self.redis.run(&["get", "greeting"])),
             ("redis list", self.redis.run(&["lrange", "list", "0", "-1"])),
             ("redis hash", self.redis.run(&["hget", "hash", "field"])),
@@ -77,6 +78,7 @@ impl Servers {
         self.mariadb.sql("app", &format!("create table items {rows}; create table log (n int)"));
         self.mariadb
             .sql("app", "insert into items select seq, concat('näme ', seq), unhex(md5(seq)) from seq_1_to_3000");
+        self.mariadb.sql("", "create user reader identified by 'of the reader'; grant select on app.items to reader");
         self.redis.run(&["set", "greeting", "hello"]);
         self.redis.run(&["rpush", "list", "a", "b", "c"]);
         self.redis.run(&["hset", "hash", "field", "value"]);
@@ -124,7 +126,7 @@ services:
   mariadb:
     backup:
       exec: host
-      dump: "mariadb-dump {maria} --single-transaction --quick --skip-extended-insert --skip-dump-date --databases app"
+      dump: "mariadb-dump {maria} --all-databases --single-transaction --quick --flush-privileges --skip-dump-date --skip-extended-insert"
       restore: "mariadb {maria}"
       verify: "mariadb {maria} -NB app -e 'select count(*), sum(crc32(name)) from items'"
       drill:

@@ -3,11 +3,12 @@
 use std::fs;
 use std::process::Stdio;
 
-use repo_tests::Run;
 use repo_tests::damage::wait_until;
+use repo_tests::real::disk::SmallDisk;
 use repo_tests::scratch::files_below;
 use repo_tests::stack::Stack;
-use repo_tests::tree::{prose, write};
+use repo_tests::tree::{noise, prose, write};
+use repo_tests::{Run, Scratch};
 
 /// A stack with a database whose dump is this, and two services that pause.
 fn manifest(dump: &str, quiesce: &str) -> String {
@@ -67,6 +68,30 @@ fn a_dump_that_fails_leaves_no_snapshot() {
         earlier_one_restores(&stack, &before);
     }
     assert_eq!(log(&stack, "queue"), "pause go ", "no service was paused for nothing");
+}
+
+#[test]
+fn a_disk_that_fills_up_during_a_dump_leaves_no_snapshot() {
+    let scratch = Scratch::empty();
+    let Some(_disk) = SmallDisk::mount(scratch.repository()) else { return };
+    scratch.run("init --pack-size 1M").ok();
+    let stack = Stack::in_scratch(scratch, &manifest(GOOD, PAUSE).replace("timeout: 2s", "timeout: 1m"));
+    stack.run("stack snapshot").ok();
+    let before = stack.snapshots();
+    // More than there is room for, and the command waits for nobody to read it.
+    stack.declare(&manifest("echo large >&2; cat SCRATCH/large", PAUSE));
+    write(stack.scratch.file("large"), noise(1, 30_000_000));
+    let run = stack.run("stack snapshot").ends(1).says("No space left on device").says("stack shop");
+    let run = run.says("dump of service db was broken off").says("it said: large");
+    assert!(run.err().contains(&stack.fill("cat SCRATCH/large")), "the command is named\n{run}");
+    assert_eq!(stack.snapshots(), before);
+    assert_eq!(log(&stack, "queue"), "pause go ", "no service was paused for nothing");
+    // What it left behind is given back without more room, and the next snapshot has some.
+    stack.run("prune --grace 0s --revoke-after 0s").ok();
+    earlier_one_restores(&stack, &before);
+    stack.declare(&manifest(GOOD, PAUSE));
+    stack.run("stack snapshot").ok();
+    assert_eq!(stack.snapshots().len(), 2);
 }
 
 #[test]

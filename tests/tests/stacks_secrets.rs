@@ -1,7 +1,7 @@
 //! Secrets stay out of snapshots, or are sealed to somebody who is not the repository.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use repo_tests::scratch::files_below;
@@ -64,6 +64,59 @@ fn no_secret_is_in_a_default_snapshot() {
     let run = stack.run("stack restore latest --stack shop --target SCRATCH/new").ok();
     run.says("secrets are not restored").says("*.pem");
     stack.run("stack check").ok().says("left out as secrets").says("data/tls/key.pem");
+}
+
+/// Stands in for the programs of all templates: writes down its arguments and the password it is given another way.
+const CLIENT: &str = r#"#!/bin/sh
+printf '%s\n' "$(basename "$0") $*" >> SCRATCH/arguments
+for word in "$@"; do case "$word" in --config=*) cat "${word#--config=}" >> SCRATCH/given ;; esac; done
+case "$(basename "$0") $*" in
+*restore* | *sql\ * | mariadb\ *) case "$*" in *select*) echo 7 ;; *) cat > "SCRATCH/fed-$(basename "$0")" ;; esac ;;
+*) echo "dump of $(basename "$0")" ;;
+esac
+"#;
+
+/// Ready commands, as they are printed, with a password that must be in no argument of a process.
+#[test]
+fn no_template_puts_a_password_into_arguments() {
+    let variables =
+        ["POSTGRES_USER", "MARIADB_ROOT_PASSWORD", "MONGO_INITDB_ROOT_USERNAME", "MONGO_INITDB_ROOT_PASSWORD"];
+    let stack = Stack::new("stack: shop\npersist: { data: { subpath: data } }\n");
+    let mut manifest = "stack: shop\npersist: { data: { subpath: data } }\nservices:\n".to_owned();
+    for name in ["postgres", "mariadb", "mongodb"] {
+        let template = stack.run(&format!("stack templates {name}")).ok().out().to_owned();
+        let indented: String = template.lines().map(|line| format!("    {line}\n")).collect();
+        let host = format!("    backup:\n      exec: host\n      environment: [{}]", variables.join(", "));
+        manifest += &format!("  {name}:\n{}", indented.replacen("    backup:", &host, 1));
+    }
+    stack.declare(&manifest);
+    let clients =
+        "pg_dump pg_restore pg_isready psql mariadb-dump mariadb-admin mariadb mongodump mongorestore mongosh";
+    for name in clients.split(' ') {
+        let program = stack.scratch.file("bin").join(name);
+        write(&program, stack.fill(CLIENT));
+        fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).expect("its mode");
+    }
+    let run = |line: &str| {
+        let mut command = stack.command(stack.fill(line).split_whitespace());
+        command.envs(variables.map(|name| (name, CANARY)));
+        // A name is no secret.
+        command.env("POSTGRES_USER", "shop").env("MONGO_INITDB_ROOT_USERNAME", "shop");
+        repo_tests::run_command(&mut command).ok()
+    };
+    run("stack snapshot");
+    run("stack restore latest --stack shop --target SCRATCH/new");
+    let arguments = fs::read_to_string(stack.scratch.file("arguments")).expect("all were called");
+    for name in clients.split(' ') {
+        assert!(arguments.lines().any(|line| line.starts_with(&format!("{name} "))), "{name}\n{arguments}");
+    }
+    assert!(!arguments.contains(CANARY), "{arguments}");
+    let given = fs::read_to_string(stack.scratch.file("given")).expect("by a file");
+    assert_eq!(given, format!("password: \"{CANARY}\"\n").repeat(2));
+    for (program, dump) in [("pg_restore", "pg_dump"), ("mariadb", "mariadb-dump"), ("mongorestore", "mongodump")] {
+        let fed = fs::read_to_string(stack.scratch.file(format!("fed-{program}"))).expect("a dump");
+        assert_eq!(fed, format!("dump of {dump}\n"));
+    }
 }
 
 /// An identity of age and its recipient, made for this test.

@@ -100,11 +100,8 @@ fn show(context: &Context, arguments: &Restore, id: SnapshotId, report: &StackRe
         if let (Some(now), Some(then)) = (&service.verified, &service.recorded)
             && now != then
         {
-            output.note(&format!(
-                "verify of {} printed {} when the snapshot was taken",
-                service.service,
-                text::plain(then)
-            ));
+            let then = if then.is_empty() { "nothing".to_owned() } else { text::plain(then) };
+            output.note(&format!("verify of {} printed {then} when the snapshot was taken", service.service));
         }
     }
     if !report.missing.is_empty() {
