@@ -1,16 +1,15 @@
-//! All that is tried against data loss, by one command: `campaign [--share] [--seeds N] [--from N] [--states N] [--seconds N]
-//! [--only PART]`.
-//!
-//! States of the model, crash points, runs by seed, flipped bits, kills and other harm to the real program; with `--share` a
-//! part of each that takes minutes. Prints a table as it goes, and the same as Markdown into the file that `--report` names. Exits with 1 if something
-//! does not hold. `--seed N` repeats one run and tells it step by step.
+//! All that is tried against data loss, by one command: states of the model, crash points, runs by seed, flipped bits, kills
+//! and other harm to the real program. Prints a table as it goes, and puts it into a report. Exits with 1 if something does
+//! not hold.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use clap::{Parser, ValueEnum};
 use repo_tests::model::{broken, explore, holding};
 use repo_tests::real::disk::{fail_many, fill_many};
 use repo_tests::real::kills::kill_many;
@@ -22,41 +21,74 @@ use repo_tests::sim::flips::flip_all;
 use repo_tests::sim::planted::{PLANTED, is_found};
 use repo_tests::sim::seeds::Seeds;
 
-/// What is asked for.
+/// Where the report has what this program writes; around it is what people wrote.
+const BEGIN: &str = "<!-- campaign: begin -->\n";
+const END: &str = "<!-- campaign: end -->\n";
+
+/// A part of the campaign.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Every order of steps of snapshots and prunes, and what is broken on purpose
+    Model,
+    /// Every command ends at every request that it makes
+    Crash,
+    /// Several clients at once, drawn from a number
+    Seeds,
+    /// Every bit of a small repository
+    Flips,
+    /// What is planted must be found
+    Planted,
+    /// The real program, killed
+    Kills,
+    /// The real program, stopped past the revocation time
+    Stops,
+    /// The real program on a full disk and on one that fails
+    Disk,
+    /// Snapshots beside prunes for some time
+    Soak,
+}
+
+/// Tries what can be tried against data loss.
+#[derive(Debug, Parser)]
+#[command(name = "campaign")]
 struct Arguments {
+    /// A part of each that takes minutes
+    #[arg(long)]
     share: bool,
-    /// One part only: `model`, `crash`, `seeds`, `flips`, `planted`, `kills`, `stops`, `disk`, `soak`.
-    only: Option<String>,
-    /// Situations with this in their names only.
+    /// One part only
+    #[arg(long, value_name = "PART")]
+    only: Option<Part>,
+    /// Crash points of situations with this in their names only
+    #[arg(long, value_name = "TEXT", default_value = "")]
     situation: String,
-    states: usize,
-    seeds: u64,
+    /// States of each situation of the model [default: 400000, or 20000 of a share]
+    #[arg(long, value_name = "N")]
+    states: Option<usize>,
+    /// Runs by seed [default: 100000, or 2000 of a share]
+    #[arg(long, value_name = "N")]
+    seeds: Option<u64>,
+    /// The first seed
+    #[arg(long, value_name = "N", default_value_t = 0)]
     from: u64,
-    one: Option<u64>,
-    /// How long the soak is.
-    seconds: u64,
-    report: Option<String>,
-    command: String,
+    /// Repeat the run of this seed, and tell it step by step if it is a violation
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// How long the soak is [default: 600, or 20 of a share]
+    #[arg(long, value_name = "N")]
+    seconds: Option<u64>,
+    /// Write the table into this file, between the marks in it
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
 }
 
 impl Arguments {
-    fn read() -> Self {
-        let words: Vec<String> = std::env::args().skip(1).collect();
-        let after = |name: &str| words.iter().skip_while(|word| *word != name).nth(1).cloned();
-        let number = |name: &str| after(name).map(|text| text.parse::<u64>().expect("a number"));
-        let share = words.iter().any(|word| word == "--share");
-        Self {
-            share,
-            only: after("--only"),
-            situation: after("--situation").unwrap_or_default(),
-            states: number("--states").unwrap_or(if share { 20_000 } else { 400_000 }) as usize,
-            seeds: number("--seeds").unwrap_or(if share { 2_000 } else { 100_000 }),
-            from: number("--from").unwrap_or(0),
-            one: number("--seed"),
-            seconds: number("--seconds").unwrap_or(if share { 20 } else { 600 }),
-            report: after("--report"),
-            command: format!("./dev campaign {}", words.join(" ")).trim().to_owned(),
-        }
+    fn wants(&self, part: Part) -> bool {
+        self.only.is_none_or(|only| only == part)
+    }
+
+    /// A number that was given, or the one of the whole or of a share.
+    fn count<T>(&self, given: Option<T>, whole: T, share: T) -> T {
+        given.unwrap_or(if self.share { share } else { whole })
     }
 }
 
@@ -115,17 +147,26 @@ impl Report {
         found
     }
 
+    /// Puts it between the marks of a file.
+    fn write(&self, path: &Path) -> Result<(), String> {
+        let about = |what: &dyn std::fmt::Display| format!("report {}: {what}", path.display());
+        let old = std::fs::read_to_string(path).map_err(|error| about(&error))?;
+        let marked = old.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
+        let (before, after) = marked.ok_or_else(|| about(&"no marks to write between"))?;
+        let new = format!("{before}{BEGIN}\n{}\n{END}{after}", self.markdown());
+        std::fs::write(path, new).map_err(|error| about(&error))
+    }
+
     /// The report as Markdown.
-    fn markdown(&self, arguments: &Arguments) -> String {
-        let mut text = String::from("# What was tried against data loss\n\n");
+    fn markdown(&self) -> String {
+        let mut text = String::new();
         let days = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs() / 86_400);
         let (year, month, day) = date(days as i64);
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let _ = write!(
             text,
-            "Written by `{}` on {year}-{month:02}-{day:02}, {}, {processors} processors ({}). What each line means is in \
-             `tests/src/model/`, `tests/src/sim/` and `tests/src/real/`.\n\n| | count | seconds |\n|---|---:|---:|\n",
-            arguments.command,
+            "Written by `./dev campaign` on {year}-{month:02}-{day:02}, {}, {processors} processors ({}). What each line means \
+             is in `tests/src/model/`, `tests/src/sim/` and `tests/src/real/`.\n\n| | count | seconds |\n|---|---:|---:|\n",
             std::env::consts::ARCH,
             processor(),
         );
@@ -134,37 +175,36 @@ impl Report {
         }
         let _ = writeln!(text, "| **violations** | **{}** | |", self.violations.len());
         if !self.violations.is_empty() {
-            text.push_str("\n## Violations\n\n");
+            text.push_str("\nViolations:\n\n");
             for violation in &self.violations {
                 let _ = writeln!(text, "- {}", violation.what);
             }
         }
-        let _ = write!(text, "\n## Crash points\n\n| situation | points | runs |\n|---|---:|---:|\n{}", self.details);
+        let _ = write!(text, "\n| situation | points | runs |\n|---|---:|---:|\n{}", self.details);
         text
     }
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::read();
+    let arguments = Arguments::parse();
     let campaign = Campaign::new().expect("a scratch directory");
-    if let Some(seed) = arguments.one {
+    if let Some(seed) = arguments.seed {
         return repeat(&campaign, seed);
     }
     let mut report = Report::default();
-    let wanted = |part: &str| arguments.only.as_deref().is_none_or(|only| only == part);
-    if wanted("model") {
-        model(&mut report, arguments.states);
+    if arguments.wants(Part::Model) {
+        model(&mut report, arguments.count(arguments.states, 400_000, 20_000));
     }
-    if wanted("crash") {
-        crash_points(&mut report, &campaign, if arguments.share { 5 } else { 1 }, &arguments.situation);
+    if arguments.wants(Part::Crash) {
+        crash_points(&mut report, &campaign, arguments.count(None, 1, 5), &arguments.situation);
     }
-    if wanted("seeds") {
-        seeds(&mut report, &campaign, &arguments);
+    if arguments.wants(Part::Seeds) {
+        seeds(&mut report, &campaign, arguments.from, arguments.count(arguments.seeds, 100_000, 2_000));
     }
-    if wanted("flips") {
-        flips(&mut report, &campaign, if arguments.share { 41 } else { 1 });
+    if arguments.wants(Part::Flips) {
+        flips(&mut report, &campaign, arguments.count(None, 1, 41));
     }
-    if wanted("planted") {
+    if arguments.wants(Part::Planted) {
         planted(&mut report, &campaign);
     }
     real_program(&mut report, &arguments);
@@ -172,8 +212,9 @@ fn main() -> ExitCode {
         report.row("incidents of others with tests, see INCIDENTS.md", incidents(), Instant::now());
     }
     let _ = writeln!(std::io::stdout(), "{} violations", report.violations.len());
-    if let Some(path) = &arguments.report {
-        std::fs::write(path, report.markdown(&arguments)).expect("the report can be written");
+    if let Some(Err(why)) = arguments.report.as_deref().map(|path| report.write(path)) {
+        let _ = writeln!(std::io::stderr(), "{why}\n\n{}", report.markdown());
+        return ExitCode::FAILURE;
     }
     if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -221,12 +262,12 @@ fn crash_points(report: &mut Report, campaign: &Campaign, stride: usize, name: &
     report.row("crash points × kinds of power cut", runs, begun);
 }
 
-fn seeds(report: &mut Report, campaign: &Campaign, arguments: &Arguments) {
+fn seeds(report: &mut Report, campaign: &Campaign, first: u64, count: u64) {
     let begun = Instant::now();
     let seeds = Seeds::new(campaign).expect("repositories to begin with");
     let (done, requests) = (AtomicU64::new(0), AtomicU64::new(0));
-    let ran = in_parallel(arguments.seeds as usize, |number| {
-        let ran = seeds.run(arguments.from + number as u64, None)?;
+    let ran = in_parallel(count as usize, |number| {
+        let ran = seeds.run(first + number as u64, None)?;
         done.fetch_add(1, Ordering::Relaxed);
         requests.fetch_add(ran.requests, Ordering::Relaxed);
         Ok(())
@@ -234,7 +275,6 @@ fn seeds(report: &mut Report, campaign: &Campaign, arguments: &Arguments) {
     if let Err(violation) = ran {
         report.violation(violation);
     }
-    let first = arguments.from;
     report.row(&format!("runs of several clients, by seeds from {first} on"), done.into_inner(), begun);
     report.row("requests in these runs", requests.into_inner(), begun);
 }
@@ -262,34 +302,34 @@ fn planted(report: &mut Report, campaign: &Campaign) {
 
 /// The real program. What does not hold ends a part by a panic, which tells the seed.
 fn real_program(report: &mut Report, arguments: &Arguments) {
-    let wanted = |part: &str| arguments.only.as_deref().is_none_or(|only| only == part);
-    let share = arguments.share;
+    let wanted = |part| arguments.wants(part);
+    let count = |whole, share| arguments.count(None, whole, share);
     let seed = repo_tests::seed();
     // By two at once: a kill waits for commands, not for a processor.
     let halves = |count: u64| [(seed, count / 2), (seed + 1, count - count / 2)];
-    if wanted("kills") {
+    if wanted(Part::Kills) {
         let begun = Instant::now();
-        let killed = report.both(halves(if share { 40 } else { 1000 }), kill_many);
+        let killed = report.both(halves(count(1000, 40)), kill_many);
         report.row("the real program killed while it works", killed.iter().map(|part| part.kills).sum(), begun);
         report.row("restores compared after these", killed.iter().map(|part| part.restores).sum(), begun);
     }
-    if wanted("stops") {
+    if wanted(Part::Stops) {
         let begun = Instant::now();
-        let stopped = report.both(halves(if share { 10 } else { 200 }), suspend_many);
+        let stopped = report.both(halves(count(200, 10)), suspend_many);
         report.row("suspended past the revocation time", stopped.iter().map(|part| part.suspended).sum(), begun);
         report.row("of these writers that were revoked", stopped.iter().map(|part| part.revoked).sum(), begun);
     }
-    if wanted("disk") {
+    if wanted(Part::Disk) {
         let begun = Instant::now();
-        let full = report.both(halves(if share { 10 } else { 200 }), fill_many);
+        let full = report.both(halves(count(200, 10)), fill_many);
         report.row("a full disk in the middle", full.iter().flatten().map(|part| part.failed).sum(), begun);
         let begun = Instant::now();
-        let failed = report.both(halves(if share { 20 } else { 600 }), fail_many);
+        let failed = report.both(halves(count(600, 20)), fail_many);
         report.row("a system call that fails", failed.iter().flatten().map(|part| part.failed).sum(), begun);
     }
-    if wanted("soak") {
+    if wanted(Part::Soak) {
         let begun = Instant::now();
-        for soaked in report.both([(seed, arguments.seconds); 1], soak) {
+        for soaked in report.both([(seed, arguments.count(arguments.seconds, 600, 20)); 1], soak) {
             report.row("snapshots beside prunes, each restored", soaked.snapshots.into_inner(), begun);
             let prunes = soaked.prunes.into_inner() + soaked.waiting.into_inner();
             report.row("prunes beside these snapshots", prunes, begun);
