@@ -80,6 +80,7 @@ every! { BROKEN, assert_found:
     open_sessions_not_resolved
     two_plans_at_once
     plan_number_used_again
+    state_of_a_plan_that_is_over
     state_written_twice
     cancelled_after_the_decision
     packs_deleted_before_the_index

@@ -272,7 +272,18 @@ impl Turn<'_> {
             return self.step(At::State, &name, |_, me| me.packs = list);
         }
         let once = model.rules.state_once;
+        // When this plan or a later one is done, its objects are cleared away: nothing keeps anybody from putting them again.
+        let cleared = state.plans[usize::from(self.me.plan)..].iter().any(|plan| plan.state == PlanState::Done);
+        let unchecked = cleared && !model.rules.state_checked;
         match plan.state {
+            PlanState::Done | PlanState::Cancelled if unchecked => {
+                self.step(self.after_state(), "puts the state of a plan that is over: sweep", |next, me| {
+                    let plan = &mut next.plans[usize::from(me.plan)];
+                    plan.state = PlanState::Sweep;
+                    plan.sweep = me.packs;
+                    me.packs = 0;
+                });
+            }
             PlanState::Planned => self.step(self.after_state(), "puts the state: sweep", |next, me| {
                 let plan = &mut next.plans[usize::from(me.plan)];
                 plan.state = PlanState::Sweep;

@@ -60,6 +60,8 @@ pub struct Rules {
     pub records_kept: bool,
     /// A prune makes sure that the number of its plan was not used before.
     pub number_checked: bool,
+    /// A prune makes sure that its plan was not over when it put the state.
+    pub state_checked: bool,
     /// Registers of revoked sessions stay.
     pub registers_kept: bool,
     /// Undelete does not bring back what an open plan drops.
@@ -97,6 +99,7 @@ impl Default for Rules {
             replaced_carried: true,
             records_kept: true,
             number_checked: true,
+            state_checked: true,
             registers_kept: true,
             undelete_heeds_plans: true,
             undelete_intent_first: true,

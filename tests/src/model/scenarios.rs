@@ -115,6 +115,11 @@ pub fn broken() -> Vec<Scenario> {
         ("open_sessions_not_resolved", Rules { resolved: false, ..all }, ONE_AND_ONE),
         ("two_plans_at_once", Rules { one_plan: false, ..all }, two),
         ("plan_number_used_again", Rules { number_checked: false, ..all }, three),
+        (
+            "state_of_a_plan_that_is_over",
+            Rules { state_checked: false, ..all },
+            Setup { packs: [D, C, E], prunes: 3, cancel: true, revoke: false, ..ONE_AND_ONE },
+        ),
         ("state_written_twice", Rules { state_once: false, ..all }, Setup { writers: [C, C], prunes: 2, ..APART }),
         (
             "cancelled_after_the_decision",

@@ -316,11 +316,16 @@ impl Run<'_> {
         if put_plan(self.repository, &plan)? == Outcome::Existed {
             return Ok(Round::Again);
         }
-        // A prune that was suspended may have taken a number that others used and cleared away.
-        if Plans::load(self.repository)?.done().iter().any(|done| *done >= number) {
+        if self.is_over(number)? {
             return Ok(Round::Again);
         }
         self.finish(&plan, None)
+    }
+
+    /// Whether others used this number and cleared away what they had put, while this prune was suspended. To be asked
+    /// after something of that number was put: if it was not there, that may be because it is over.
+    fn is_over(&self, number: PruneId) -> Result<bool> {
+        Ok(Plans::load(self.repository)?.done().iter().any(|done| *done >= number))
     }
 
     /// Goes on with a plan that was there.
@@ -391,7 +396,8 @@ impl Run<'_> {
                 }
             }
         }
-        put_state(self.repository, &PruneState { number: plan.number, verdict }).map(Some)
+        let verdict = put_state(self.repository, &PruneState { number: plan.number, verdict })?;
+        Ok(if self.is_over(plan.number)? { None } else { Some(verdict) })
     }
 
     /// G4 and G5: all sessions that are open now have to end.

@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::swept::{Request, Tripwire};
 use super::*;
-use crate::repository::Plans;
+use crate::format::{PruneDone, PruneState, PruneVerdict};
+use crate::id::PruneId;
+use crate::repository::{Plans, put_done, put_state};
 
 /// Dies at a request that changes something: from then on, every one fails.
 struct Mortal {
@@ -209,4 +211,37 @@ fn a_record_that_does_not_last_drops_nothing() {
     assert_eq!((bench.objects(ObjectFamily::Forgotten), bench.objects(ObjectFamily::Snapshots)), (vec![], before));
     prune(&client, &now(), &clock(), &Silent).expect("nothing looks lost");
     assert!(!bench.check().is_damaged());
+}
+
+/// A prune is suspended before it puts its decision. Meanwhile another one cancels the plan, a snapshot builds on what it
+/// condemned, a later plan is done, and all that is left of the first one is cleared away: the decision is put after all.
+#[test]
+fn a_decision_about_a_plan_that_is_over_is_none() {
+    let bench = Arc::new(bench_to_prune());
+    let other = Arc::clone(&bench);
+    let meanwhile = move || {
+        let repository = &other.repository;
+        let number = |number| PruneId::new(number).expect("not zero");
+        let (first, second) = (number(2), number(3));
+        put_state(repository, &PruneState { number: first, verdict: PruneVerdict::Cancelled }).expect("state");
+        (0..30).step_by(2).for_each(|i| other.write(&format!("d{}/f{i}", i % 3), i, 60_000));
+        other.snapshot();
+        let (sessions, records) = (Vec::new(), Vec::new());
+        let done = PruneDone { number: second, time: clock().now(), sessions, records, freed_bytes: 0 };
+        put_done(repository, &done).expect("done");
+        for name in [ObjectName::PrunePlan(first), ObjectName::PruneState(first)] {
+            other.storage.below.remove(name).expect("remove");
+        }
+    };
+    let storage = Tripwire {
+        below: Arc::clone(&bench.storage),
+        // The first plan only says what was noticed.
+        wire: |request| matches!(request, Request::Write(ObjectName::PruneState(plan)) if plan.number() == 2),
+        action: Mutex::new(Some(Box::new(meanwhile))),
+    };
+    let client =
+        Repository::open(Arc::new(storage), &bench.secret, &bench.scratch.path().join("client")).expect("open");
+    let report = prune(&client, &now(), &clock(), &Silent).expect("prune");
+    assert!(report.bytes_copied > 0, "there was a plan to carry out");
+    assert!(!bench.check().is_damaged() && bench.restores(&bench.latest().1));
 }

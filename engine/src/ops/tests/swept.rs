@@ -6,6 +6,7 @@ use super::*;
 /// What a tripwire may wait for.
 pub(super) enum Request {
     Read(ObjectName),
+    Write(ObjectName),
     Persist(ObjectName),
 }
 
@@ -34,6 +35,7 @@ impl Storage for Tripwire {
         self.below.read(name, range, max)
     }
     fn write_new(&self, name: ObjectName, parts: &[&[u8]]) -> Result<Outcome> {
+        self.touch(Request::Write(name));
         self.below.write_new(name, parts)
     }
     fn remove(&self, name: ObjectName) -> Result<()> {
