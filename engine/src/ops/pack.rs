@@ -40,7 +40,7 @@ pub(super) fn read_pack(
     let name = ObjectName::Pack(id);
     let mut result =
         PackState { id, len, problem: None, unread: false, lost: Vec::new(), unreadable: false, footer: None };
-    let bytes = match repository.storage().read(name, None, limits::PACK_BYTES) {
+    let bytes = match repository.storage().read_once(name, None, limits::PACK_BYTES) {
         Ok(bytes) => bytes,
         Err(error) => {
             // A disk that can't read one file may well read the others.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::buffer::spare_capacity;
 use rustix::fs::{CWD, Mode, OFlags, RenameFlags, renameat_with};
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags};
 
 use super::direct;
 use crate::crypto::random_bytes;
@@ -80,20 +80,11 @@ pub fn create_directories(path: &Path) -> io::Result<()> {
 /// What the file system says; `UnexpectedEof` if the range is not all there; `FileTooLarge` if there is more
 /// than `max` to read.
 pub fn read_file(path: &Path, range: Option<Range<u64>>, max: u64) -> io::Result<Vec<u8>> {
-    let file = File::open(path)?;
-    let range = match range {
-        Some(range) => range,
-        None => 0..file.metadata()?.len(),
-    };
-    let len = range.end - range.start;
-    if len > max {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("{len} bytes where at most {max} belong")));
-    }
-    let len = usize::try_from(len).map_err(io::Error::other)?;
+    let (file, start, len) = open_range(path, range, max)?;
     let mut bytes = Vec::with_capacity(len);
     while bytes.len() < len {
         // Into memory that nobody has filled with zeros, as much as the kernel gives at once.
-        let offset = range.start + bytes.len() as u64;
+        let offset = start + bytes.len() as u64;
         match rustix::io::pread(&file, spare_capacity(&mut bytes), offset) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(_) => {}
@@ -104,6 +95,51 @@ pub fn read_file(path: &Path, range: Option<Range<u64>>, max: u64) -> io::Result
     // An allocator may give more room than was asked for.
     bytes.truncate(len);
     Ok(bytes)
+}
+
+/// The same for what nobody reads again soon: what is not in the page cache already does not come to be there, where the
+/// kernel can do that. So nobody else's files have to leave it, and no pages have to be found for it, which can take longer
+/// than the disk does.
+///
+/// # Errors
+/// As [`read_file`].
+pub fn read_file_once(path: &Path, range: Option<Range<u64>>, max: u64) -> io::Result<Vec<u8>> {
+    let (file, start, len) = open_range(path, range, max)?;
+    let mut bytes = vec![0; len];
+    let mut filled = 0;
+    while filled < len {
+        match read_uncached(&file, &mut bytes[filled..], start + filled as u64) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => filled += count,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(bytes)
+}
+
+/// Reads without leaving anything in the page cache: `RWF_DONTCACHE`, since Linux 6.14. Before, and on file systems that
+/// don't know it, as any other read.
+fn read_uncached(file: &File, buffer: &mut [u8], offset: u64) -> rustix::io::Result<usize> {
+    let flags = ReadWriteFlags::from_bits_retain(0x80);
+    match rustix::io::preadv2(file, &mut [io::IoSliceMut::new(buffer)], offset, flags) {
+        Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => rustix::io::pread(file, buffer, offset),
+        other => other,
+    }
+}
+
+/// A file, and where in it how many bytes are to be read.
+fn open_range(path: &Path, range: Option<Range<u64>>, max: u64) -> io::Result<(File, u64, usize)> {
+    let file = File::open(path)?;
+    let range = match range {
+        Some(range) => range,
+        None => 0..file.metadata()?.len(),
+    };
+    let len = range.end - range.start;
+    if len > max {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("{len} bytes where at most {max} belong")));
+    }
+    Ok((file, range.start, usize::try_from(len).map_err(io::Error::other)?))
 }
 
 /// Calls `each` with name and length of every file in a directory, and with every subdirectory (no length).

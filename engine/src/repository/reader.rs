@@ -38,7 +38,12 @@ impl SegmentReader {
     /// `Missing`, `Damaged`, `Io`.
     pub fn read(&mut self, repository: &Repository, segment: &SegmentPlace) -> Result<OpenSegment<'_>> {
         let (start, len) = (u64::from(segment.offset()), u64::from(segment.sealed_len()));
-        let sealed = repository.storage().read(ObjectName::Pack(segment.pack()), Some(start..start + len), len)?;
+        let (name, range) = (ObjectName::Pack(segment.pack()), Some(start..start + len));
+        let sealed = match segment.kind() {
+            // What lists and marks need, the next command needs, too.
+            ChunkKind::Tree => repository.storage().read(name, range, len)?,
+            ChunkKind::Data => repository.storage().read_once(name, range, len)?,
+        };
         self.open(repository, segment, sealed)
     }
 

@@ -63,6 +63,8 @@ fn what_is_written_is_listed_and_read() {
             assert_eq!(storage.write_new(name, &parts).expect("write"), Outcome::Written, "{label} {name}");
             assert_eq!(storage.read(name, None, 10).expect("read"), b"some bytes", "{label} {name}");
             assert_eq!(storage.read(name, Some(2..6), 4).expect("range"), b"me b", "{label} {name}");
+            assert_eq!(storage.read_once(name, None, 10).expect("read"), b"some bytes", "{label} {name}");
+            assert_eq!(storage.read_once(name, Some(2..6), 4).expect("range"), b"me b", "{label} {name}");
         }
         let mut expected: Vec<_> = names().iter().map(|name| (*name, 10)).collect();
         expected.sort();
@@ -91,9 +93,11 @@ fn short_and_large_objects_are_damage() {
         let name = names()[2];
         storage.write_new(name, &[b"0123456789"]).expect("write");
         for (range, max) in [(Some(5..11), 100), (Some(20..21), 100), (None, 9), (Some(0..8), 7)] {
-            let error = storage.read(name, range.clone(), max).expect_err("refused");
-            assert_eq!(error.kind(), ErrorKind::Damaged, "{label} {range:?} {max}");
-            assert!(error.to_string().contains(&name.to_string()), "{label}: {error}");
+            let read = storage.read(name, range.clone(), max);
+            for error in [read, storage.read_once(name, range.clone(), max)].map(|read| read.expect_err("refused")) {
+                assert_eq!(error.kind(), ErrorKind::Damaged, "{label} {range:?} {max}");
+                assert!(error.to_string().contains(&name.to_string()), "{label}: {error}");
+            }
         }
     }
 }

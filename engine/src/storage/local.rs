@@ -37,6 +37,19 @@ impl LocalStorage {
         self.root.join(name.to_string())
     }
 
+    fn read_error(&self, name: ObjectName, error: io::Error) -> EngineError {
+        match error.kind() {
+            io::ErrorKind::NotFound => {
+                EngineError::new(ErrorKind::Missing, format!("object {name} is missing")).about(name)
+            }
+            io::ErrorKind::UnexpectedEof => EngineError::damaged(format!("object {name} is cut short")).about(name),
+            io::ErrorKind::FileTooLarge => {
+                EngineError::damaged(format!("object {name} is too large: {error}")).about(name)
+            }
+            _ => EngineError::io("read", &self.path(name), error),
+        }
+    }
+
     fn list_below(&self, directory: &str, each: &mut dyn FnMut(ObjectName, u64)) -> Result<()> {
         let path = self.root.join(directory);
         let mut below = Vec::new();
@@ -74,17 +87,11 @@ impl Storage for LocalStorage {
     }
 
     fn read(&self, name: ObjectName, range: Option<Range<u64>>, max: u64) -> Result<Vec<u8>> {
-        let path = self.path(name);
-        durable::read_file(&path, range, max).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => {
-                EngineError::new(ErrorKind::Missing, format!("object {name} is missing")).about(name)
-            }
-            io::ErrorKind::UnexpectedEof => EngineError::damaged(format!("object {name} is cut short")).about(name),
-            io::ErrorKind::FileTooLarge => {
-                EngineError::damaged(format!("object {name} is too large: {error}")).about(name)
-            }
-            _ => EngineError::io("read", &path, error),
-        })
+        durable::read_file(&self.path(name), range, max).map_err(|error| self.read_error(name, error))
+    }
+
+    fn read_once(&self, name: ObjectName, range: Option<Range<u64>>, max: u64) -> Result<Vec<u8>> {
+        durable::read_file_once(&self.path(name), range, max).map_err(|error| self.read_error(name, error))
     }
 
     fn write_new(&self, name: ObjectName, parts: &[&[u8]]) -> Result<Outcome> {

@@ -1,4 +1,4 @@
-//! Where objects are kept: named, immutable byte strings, and five things to do with them.
+//! Where objects are kept: named, immutable byte strings, and a few things to do with them.
 //!
 //! A storage never overwrites. It knows nothing of what is in the objects; plaintext never gets here.
 
@@ -17,7 +17,7 @@ use std::ops::Range;
 use crate::clock::Timestamp;
 use crate::error::Result;
 
-/// What a storage can promise beyond the five methods.
+/// What a storage can promise beyond its methods.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capabilities {
     /// Of several writers of one name, exactly one is told that it was first.
@@ -48,6 +48,14 @@ pub trait Storage: Send + Sync {
     /// # Errors
     /// `Missing` if it isn't there; `Damaged` if it is shorter than the range or longer than `max`; `Io`.
     fn read(&self, name: ObjectName, range: Option<Range<u64>>, max: u64) -> Result<Vec<u8>>;
+
+    /// As [`Self::read`], for what nobody reads again soon: it need not be kept in memory.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    fn read_once(&self, name: ObjectName, range: Option<Range<u64>>, max: u64) -> Result<Vec<u8>> {
+        self.read(name, range, max)
+    }
 
     /// Writes an object of `parts`, one after the other, unless there is one of that name. It is durable when
     /// this returns.
