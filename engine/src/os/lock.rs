@@ -28,17 +28,17 @@ impl FileLock {
         }
     }
 
-    /// Waits for the lock, as long as that. Who holds it may be suspended.
+    /// Waits for the lock, so many seconds at most. Who holds it may be suspended.
     ///
     /// # Errors
     /// `TimedOut` if somebody else held it all the time; what the file system says.
-    pub fn exclusive(path: &Path, patience: Duration) -> io::Result<Self> {
-        let end = Instant::now() + patience;
+    pub fn exclusive(path: &Path, patience: u64) -> io::Result<Self> {
+        let end = Instant::now() + Duration::from_secs(patience);
         loop {
             match Self::try_exclusive(path)? {
                 Some(lock) => return Ok(lock),
                 None if Instant::now() >= end => {
-                    let text = format!("another process has it locked for {} s", patience.as_secs());
+                    let text = format!("another process has had it locked for {patience} s");
                     return Err(io::Error::new(io::ErrorKind::TimedOut, text));
                 }
                 None => std::thread::sleep(LOCK_PAUSE),
@@ -165,11 +165,11 @@ mod tests {
     fn a_lock_that_nobody_gives_back_is_not_waited_for_forever() {
         let scratch = tempfile::tempdir().expect("scratch");
         let path = scratch.path().join("lock");
-        let held = FileLock::exclusive(&path, Duration::ZERO).expect("free");
-        let error = FileLock::exclusive(&path, Duration::ZERO).err().expect("held");
+        let held = FileLock::exclusive(&path, 0).expect("free");
+        let error = FileLock::exclusive(&path, 0).err().expect("held");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         std::thread::scope(|scope| {
-            let waits = scope.spawn(|| FileLock::exclusive(&path, Duration::from_secs(600)));
+            let waits = scope.spawn(|| FileLock::exclusive(&path, 600));
             drop(held);
             waits.join().expect("no panic").expect("given back");
         });

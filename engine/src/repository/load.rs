@@ -10,7 +10,6 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use super::hidden::Held;
 use super::index::{Index, store_error};
@@ -56,8 +55,8 @@ fn is_little(objects: usize, bytes: u64) -> bool {
     objects <= RECENT_OBJECTS && bytes <= RECENT_BYTES
 }
 
-/// How long commands wait for another one that writes the database: ten million chunks take half of it.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How many seconds commands wait for another one that writes the database: ten million chunks take half of it.
+const PATIENCE: u64 = 60;
 
 /// How often the database is brought up to date: it may turn out to be damaged or outdated, and then, in the order in
 /// which objects were read, to hold what others replace. That is known the third time.

@@ -26,6 +26,9 @@ const FILES_IN_A_TASK: usize = 32;
 /// threads that create files would wait for each other.
 const SEGMENTS_IN_A_TASK: usize = 4;
 
+/// Threads for each processor: while one waits for the disk, another opens what it has read.
+const MEMBERS_PER_CORE: usize = 2;
+
 /// Files that are worked on.
 pub(super) struct Running<'a> {
     pub(super) files: Vec<FileState<'a>>,
@@ -72,12 +75,12 @@ pub(super) struct Crew<'a> {
 }
 
 impl<'a> Crew<'a> {
-    /// Starts a thread for each processor.
+    /// Starts the threads.
     pub(super) fn start<'scope>(context: &'a Context<'a>, scope: &'scope Scope<'scope, '_>) -> Self
     where
         'a: 'scope,
     {
-        let members = std::thread::available_parallelism().map_or(1, usize::from);
+        let members = MEMBERS_PER_CORE * std::thread::available_parallelism().map_or(1, usize::from);
         let (tasks, queue) = unbounded();
         for _ in 0..members {
             let member = Member { context, tasks: tasks.clone(), members };

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::finish::{finish, open};
 use super::place::stretches;
-use super::ways::LARGE_BYTES;
+use super::ways::LARGE_PIECE_BYTES;
 use super::window::FileState;
 use super::{Context, add};
 use crate::error::{EngineError, ErrorKind, Result};
@@ -205,7 +205,7 @@ fn write(
         rest = after;
         if skips_zeros {
             write_sparse(&handle, part, at)?;
-        } else if len >= LARGE_BYTES {
+        } else if len >= LARGE_PIECE_BYTES {
             context.ways.write_at(&handle, part, at, aligned)?;
         } else {
             handle.write_at(part, at)?;

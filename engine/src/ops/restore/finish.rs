@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::look::read_stream;
 use super::place::stretches;
-use super::ways::LARGE_BYTES;
+use super::ways::LARGE_FILE_BYTES;
 use super::window::{FileState, Work};
 use super::{Context, add};
 use crate::error::Result;
@@ -40,7 +40,7 @@ pub(super) fn open(context: &Context<'_>, file: &FileState<'_>, work: &mut Work)
     if file.node.extents.is_some() || context.options.sparse {
         // The end may be a hole, which nobody writes.
         created.set_len(file.node.size)?;
-    } else if file.node.size >= LARGE_BYTES {
+    } else if file.node.size >= LARGE_FILE_BYTES {
         created.prepare_direct(file.node.size)?;
     }
     if let Some(existing) = existing {

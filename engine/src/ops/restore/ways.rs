@@ -11,12 +11,14 @@ use crate::error::Result;
 use crate::os::AlignedBuffer;
 use crate::target::TargetFile;
 
-/// The shortest piece for which it makes a difference, in bytes. Shorter ones, and files, go through the page cache.
-pub(super) const LARGE_BYTES: u64 = 256 << 10;
+/// The shortest file for which it makes a difference, in bytes; others go through the page cache.
+pub(super) const LARGE_FILE_BYTES: u64 = 256 << 10;
+/// The shortest piece: of shorter ones, much is parts of pages.
+pub(super) const LARGE_PIECE_BYTES: u64 = 32 << 10;
 /// Pieces that are written each way in the beginning.
 const FIRST_TRIALS: u32 = 4;
 /// One of so many pieces is written the slower way, to see whether it still is.
-const TRIAL_EVERY: u32 = 64;
+const TRIAL_EVERY: u32 = 256;
 
 #[derive(Default)]
 struct Rate {
