@@ -315,16 +315,16 @@ fn real_program(report: &mut Report, arguments: &Arguments) {
     }
     if wanted(Part::Stops) {
         let begun = Instant::now();
-        let stopped = report.both(halves(count(200, 10)), suspend_many);
+        let stopped = report.both(halves(count(60, 10)), suspend_many);
         report.row("suspended past the revocation time", stopped.iter().map(|part| part.suspended).sum(), begun);
         report.row("of these writers that were revoked", stopped.iter().map(|part| part.revoked).sum(), begun);
     }
     if wanted(Part::Disk) {
         let begun = Instant::now();
-        let full = report.both(halves(count(200, 10)), fill_many);
+        let full = report.both(halves(count(60, 10)), fill_many);
         report.row("a full disk in the middle", full.iter().flatten().map(|part| part.failed).sum(), begun);
         let begun = Instant::now();
-        let failed = report.both(halves(count(600, 20)), fail_many);
+        let failed = report.both(halves(count(200, 20)), fail_many);
         report.row("a system call that fails", failed.iter().flatten().map(|part| part.failed).sum(), begun);
     }
     if wanted(Part::Soak) {
