@@ -368,7 +368,7 @@ pub fn run_hook(
     }
     let status = running.wait(cancellable, surroundings)?;
     let printed = stdout.map(Reader::take).unwrap_or_default();
-    let said = running.stderr.take().map(Tail::take).unwrap_or_default();
+    let said = running.last_words();
     fed?;
     match status {
         Ended::Well => {
@@ -445,10 +445,15 @@ impl Running {
 
     /// Adds what it said to an error that we made.
     fn with_last_words(&mut self, error: EngineError) -> EngineError {
-        match self.stderr.take().map(Tail::take).filter(|said| !said.is_empty()) {
-            Some(said) => EngineError::with_source(error.kind(), error.subject().to_owned(), Said(said)),
-            None => error,
+        match self.last_words() {
+            said if said.is_empty() => error,
+            said => EngineError::with_source(error.kind(), error.subject().to_owned(), Said(said)),
         }
+    }
+
+    /// The last lines of its standard error, once.
+    fn last_words(&mut self) -> String {
+        self.stderr.take().map(Tail::take).unwrap_or_default()
     }
 
     /// Ends it and all that it started in its process group: first asks, then kills.
@@ -524,7 +529,7 @@ impl<'a> DumpStream<'a> {
             return Err(error);
         }
         let ended = self.running.wait(true, &self.surroundings)?;
-        let said = self.running.stderr.take().map(Tail::take).unwrap_or_default();
+        let said = self.running.last_words();
         match ended {
             Ended::Badly(why) => Err(self.running.hook.failed(&why, &said)),
             Ended::Well if self.bytes == 0 => Err(self.running.hook.failed("printed nothing", &said)),
@@ -540,12 +545,10 @@ impl<'a> DumpStream<'a> {
     /// Ends a command that nobody wants to hear out; which it was, and what it said.
     pub(crate) fn break_off(mut self) -> String {
         self.running.end_all();
+        let said = self.running.last_words();
         let hook = &self.running.hook;
         let text = format!("{} was broken off: `{}`", hook.name(), hook.shown);
-        match self.running.stderr.take().map(Tail::take).filter(|said| !said.is_empty()) {
-            Some(said) => format!("{text} (it said: {said})"),
-            None => text,
-        }
+        if said.is_empty() { text } else { format!("{text} (it said: {said})") }
     }
 
     /// The error that a read ended with, in our own words.

@@ -4,6 +4,8 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::AsFd;
 
+use super::file::write_all_at;
+
 /// What the kernel wants addresses, offsets and lengths to be multiples of, on all but odd devices. Bytes.
 const ALIGNMENT_BYTES: usize = 4096;
 /// How much of what doesn't lie right in memory is copied and written at once, in bytes.
@@ -83,21 +85,6 @@ pub(super) fn write(file: &std::fs::File, parts: &[&[u8]]) -> io::Result<()> {
         write_all_at(file, &aligned[..filled.next_multiple_of(ALIGNMENT_BYTES)], offset)?;
     }
     file.set_len(len as u64)
-}
-
-fn write_all_at(file: impl AsFd, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match rustix::io::pwrite(&file, bytes, offset) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(count) => {
-                bytes = &bytes[count..];
-                offset += count as u64;
-            }
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

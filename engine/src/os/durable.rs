@@ -14,6 +14,7 @@ use rustix::fs::{CWD, Mode, OFlags, RenameFlags, renameat_with};
 use rustix::io::{Errno, ReadWriteFlags};
 
 use super::direct;
+use super::file::fill;
 use crate::crypto::random_bytes;
 use crate::id::hex;
 
@@ -106,16 +107,10 @@ pub fn read_file(path: &Path, range: Option<Range<u64>>, max: u64) -> io::Result
 pub fn read_file_once(path: &Path, range: Option<Range<u64>>, max: u64) -> io::Result<Vec<u8>> {
     let (file, start, len) = open_range(path, range, max)?;
     let mut bytes = vec![0; len];
-    let mut filled = 0;
-    while filled < len {
-        match read_uncached(&file, &mut bytes[filled..], start + filled as u64) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(count) => filled += count,
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
+    match fill(&mut bytes, start, |rest, offset| read_uncached(&file, rest, offset))? {
+        filled if filled < len => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(bytes),
     }
-    Ok(bytes)
 }
 
 /// Reads without leaving anything in the page cache: `RWF_DONTCACHE`, since Linux 6.14. Before, and on file systems that

@@ -70,35 +70,15 @@ impl File {
     /// # Errors
     /// If the file can't be read.
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut filled = 0;
-        while filled < buffer.len() {
-            match rustix::io::pread(&self.handle, &mut buffer[filled..], offset + filled as u64) {
-                Ok(0) => break,
-                Ok(count) => filled += count,
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(filled)
+        fill(buffer, offset, |rest, offset| rustix::io::pread(&self.handle, rest, offset))
     }
 
     /// Writes all of `bytes` at `offset`.
     ///
     /// # Errors
     /// If the file can't be written; some of the bytes may have been.
-    pub fn write_at(&self, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
-        while !bytes.is_empty() {
-            match rustix::io::pwrite(&self.handle, bytes, offset) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(count) => {
-                    bytes = &bytes[count..];
-                    offset += count as u64;
-                }
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
+    pub fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        write_all_at(&self.handle, bytes, offset)
     }
 
     /// Opens the same file once more, for writing past the page cache.
@@ -183,6 +163,40 @@ impl File {
         }
         Ok(Some(extents))
     }
+}
+
+/// Fills `buffer` by reads from `offset` on, whatever `read` is. Returns fewer bytes only at the end of the file.
+pub(super) fn fill(
+    buffer: &mut [u8],
+    offset: u64,
+    read: impl Fn(&mut [u8], u64) -> rustix::io::Result<usize>,
+) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match read(&mut buffer[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(filled)
+}
+
+/// Writes all of `bytes` at `offset`.
+pub(super) fn write_all_at(file: impl AsFd, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::io::pwrite(&file, bytes, offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => {
+                bytes = &bytes[count..];
+                offset += count as u64;
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 fn retry(call: impl Fn() -> rustix::io::Result<()>) -> io::Result<()> {

@@ -20,12 +20,8 @@ impl FileLock {
     /// # Errors
     /// What the file system says.
     pub fn try_exclusive(path: &Path) -> io::Result<Option<Self>> {
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Self(file))),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(error),
-        }
+        let file = open_lock(path)?;
+        Ok(if try_lock(&file)? { Some(Self(file)) } else { None })
     }
 
     /// Waits for the lock, so many seconds at most. Who holds it may be suspended.
@@ -33,17 +29,29 @@ impl FileLock {
     /// # Errors
     /// `TimedOut` if somebody else held it all the time; what the file system says.
     pub fn exclusive(path: &Path, patience: u64) -> io::Result<Self> {
+        let file = open_lock(path)?;
         let end = Instant::now() + Duration::from_secs(patience);
-        loop {
-            match Self::try_exclusive(path)? {
-                Some(lock) => return Ok(lock),
-                None if Instant::now() >= end => {
-                    let text = format!("another process has had it locked for {patience} s");
-                    return Err(io::Error::new(io::ErrorKind::TimedOut, text));
-                }
-                None => std::thread::sleep(LOCK_PAUSE),
+        while !try_lock(&file)? {
+            if Instant::now() >= end {
+                let text = format!("another process has had it locked for {patience} s");
+                return Err(io::Error::new(io::ErrorKind::TimedOut, text));
             }
+            std::thread::sleep(LOCK_PAUSE);
         }
+        Ok(Self(file))
+    }
+}
+
+fn open_lock(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).truncate(false).write(true).open(path)
+}
+
+/// Whether nobody else holds the lock.
+fn try_lock(file: &File) -> io::Result<bool> {
+    match file.try_lock() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 

@@ -46,6 +46,11 @@ impl TargetFile {
         Ok(())
     }
 
+    /// Whether it can be written past the page cache, as far as is known.
+    pub fn is_prepared(&self) -> bool {
+        self.direct.is_some()
+    }
+
     /// Writes all of `bytes` at `offset`, past the page cache but for parts of pages at both ends. `false` if that can't
     /// be done: then nothing is written.
     ///

@@ -39,11 +39,7 @@ impl Tail {
 
     /// The last lines. The command has ended; what it left in the background is not waited for.
     pub(super) fn take(self) -> String {
-        let mut last = VecDeque::new();
-        let until = Instant::now() + AFTERGLOW;
-        while let Ok(tail) = self.kept.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            last = tail;
-        }
+        let mut last = until_afterglow(&self.kept).last().unwrap_or_default();
         let text = String::from_utf8_lossy(last.make_contiguous()).into_owned();
         let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
         lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
@@ -70,11 +66,12 @@ impl Reader {
     }
 
     pub(super) fn take(self) -> Vec<u8> {
-        let mut all = Vec::new();
-        let until = Instant::now() + AFTERGLOW;
-        while let Ok(piece) = self.kept.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            all.extend(piece);
-        }
-        all
+        until_afterglow(&self.kept).flatten().collect()
     }
+}
+
+/// What comes until the pipe is closed or the time is over.
+fn until_afterglow<T>(kept: &Receiver<T>) -> impl Iterator<Item = T> {
+    let until = Instant::now() + AFTERGLOW;
+    std::iter::from_fn(move || kept.recv_timeout(until.saturating_duration_since(Instant::now())).ok())
 }

@@ -86,9 +86,9 @@ impl Arguments {
         self.only.is_none_or(|only| only == part)
     }
 
-    /// A number that was given, or the one of the whole or of a share.
-    fn count<T>(&self, given: Option<T>, whole: T, share: T) -> T {
-        given.unwrap_or(if self.share { share } else { whole })
+    /// What belongs to the whole, or to a share.
+    fn of<T>(&self, whole: T, share: T) -> T {
+        if self.share { share } else { whole }
     }
 }
 
@@ -193,16 +193,16 @@ fn main() -> ExitCode {
     }
     let mut report = Report::default();
     if arguments.wants(Part::Model) {
-        model(&mut report, arguments.count(arguments.states, 400_000, 20_000));
+        model(&mut report, arguments.states.unwrap_or(arguments.of(400_000, 20_000)));
     }
     if arguments.wants(Part::Crash) {
-        crash_points(&mut report, &campaign, arguments.count(None, 1, 5), &arguments.situation);
+        crash_points(&mut report, &campaign, arguments.of(1, 5), &arguments.situation);
     }
     if arguments.wants(Part::Seeds) {
-        seeds(&mut report, &campaign, arguments.from, arguments.count(arguments.seeds, 100_000, 2_000));
+        seeds(&mut report, &campaign, arguments.from, arguments.seeds.unwrap_or(arguments.of(100_000, 2_000)));
     }
     if arguments.wants(Part::Flips) {
-        flips(&mut report, &campaign, arguments.count(None, 1, 41));
+        flips(&mut report, &campaign, arguments.of(1, 41));
     }
     if arguments.wants(Part::Planted) {
         planted(&mut report, &campaign);
@@ -302,34 +302,32 @@ fn planted(report: &mut Report, campaign: &Campaign) {
 
 /// The real program. What does not hold ends a part by a panic, which tells the seed.
 fn real_program(report: &mut Report, arguments: &Arguments) {
-    let wanted = |part| arguments.wants(part);
-    let count = |whole, share| arguments.count(None, whole, share);
     let seed = repo_tests::seed();
     // By two at once: a kill waits for commands, not for a processor.
     let halves = |count: u64| [(seed, count / 2), (seed + 1, count - count / 2)];
-    if wanted(Part::Kills) {
+    if arguments.wants(Part::Kills) {
         let begun = Instant::now();
-        let killed = report.both(halves(count(1000, 40)), kill_many);
+        let killed = report.both(halves(arguments.of(1000, 40)), kill_many);
         report.row("the real program killed while it works", killed.iter().map(|part| part.kills).sum(), begun);
         report.row("restores compared after these", killed.iter().map(|part| part.restores).sum(), begun);
     }
-    if wanted(Part::Stops) {
+    if arguments.wants(Part::Stops) {
         let begun = Instant::now();
-        let stopped = report.both(halves(count(60, 10)), suspend_many);
+        let stopped = report.both(halves(arguments.of(60, 10)), suspend_many);
         report.row("suspended past the revocation time", stopped.iter().map(|part| part.suspended).sum(), begun);
         report.row("of these writers that were revoked", stopped.iter().map(|part| part.revoked).sum(), begun);
     }
-    if wanted(Part::Disk) {
+    if arguments.wants(Part::Disk) {
         let begun = Instant::now();
-        let full = report.both(halves(count(60, 10)), fill_many);
+        let full = report.both(halves(arguments.of(60, 10)), fill_many);
         report.row("a full disk in the middle", full.iter().flatten().map(|part| part.failed).sum(), begun);
         let begun = Instant::now();
-        let failed = report.both(halves(count(200, 20)), fail_many);
+        let failed = report.both(halves(arguments.of(200, 20)), fail_many);
         report.row("a system call that fails", failed.iter().flatten().map(|part| part.failed).sum(), begun);
     }
-    if wanted(Part::Soak) {
+    if arguments.wants(Part::Soak) {
         let begun = Instant::now();
-        for soaked in report.both([(seed, arguments.count(arguments.seconds, 600, 20)); 1], soak) {
+        for soaked in report.both([(seed, arguments.seconds.unwrap_or(arguments.of(600, 20))); 1], soak) {
             report.row("snapshots beside prunes, each restored", soaked.snapshots.into_inner(), begun);
             let prunes = soaked.prunes.into_inner() + soaked.waiting.into_inner();
             report.row("prunes beside these snapshots", prunes, begun);

@@ -57,11 +57,7 @@ impl Run<'_> {
                 existing.insert(id);
             }
         })?;
-        let mut records = BTreeSet::new();
-        self.repository.storage().list(ObjectFamily::Forgotten, &mut |name, _| match name {
-            ObjectName::Forgotten(id) if existing.contains(&id) => drop(records.insert(id)),
-            _ => {}
-        })?;
+        let records = self.on_record(|id| existing.contains(id))?;
         let open = sessions.open().filter(|session| !self.own.contains(session));
         let now = before.at(open, records, self.clock.now());
         Ok((before, now))
@@ -91,17 +87,21 @@ impl Run<'_> {
         if snapshots.is_empty() || self.options.dry_run {
             return Ok(snapshots);
         }
-        let storage = self.repository.storage();
         for id in &snapshots {
-            storage.persist(ObjectName::Forgotten(*id))?;
+            self.repository.storage().persist(ObjectName::Forgotten(*id))?;
         }
         // One that a power cut took before that did not come to last.
-        let mut lasting = BTreeSet::new();
-        storage.list(ObjectFamily::Forgotten, &mut |name, _| match name {
-            ObjectName::Forgotten(id) if snapshots.contains(&id) => drop(lasting.insert(id)),
+        self.on_record(|id| snapshots.contains(id))
+    }
+
+    /// Those of some snapshots that have a record now.
+    fn on_record(&self, is_one: impl Fn(&SnapshotId) -> bool) -> Result<BTreeSet<SnapshotId>> {
+        let mut records = BTreeSet::new();
+        self.repository.storage().list(ObjectFamily::Forgotten, &mut |name, _| match name {
+            ObjectName::Forgotten(id) if is_one(&id) => drop(records.insert(id)),
             _ => {}
         })?;
-        Ok(lasting)
+        Ok(records)
     }
 
     /// G6: which condemned packs hold what is needed, after all.

@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::crypto::SessionKeyRecord;
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::format::{Footer, PruneState, PruneVerdict};
-use crate::id::PruneId;
+use crate::id::{PruneId, SessionId};
 use crate::monitor::Monitor;
 use crate::repository::{Index, OpenPlan, Repository, Session, SessionTable, put_state};
 
@@ -96,22 +96,18 @@ impl<'a> Owners<'a> {
 
     /// Whether all sessions that have data in a pack are committed, or have lost their registers.
     fn are_entitled(&self, footer: &Footer) -> bool {
+        footer.sessions.iter().all(|record| self.is_entitled(record.session()))
+    }
+
+    fn is_entitled(&self, session: SessionId) -> bool {
         let sessions = self.index.sessions();
-        footer
-            .sessions
-            .iter()
-            .map(SessionKeyRecord::session)
-            .all(|session| sessions.is_committed(session) || (sessions.is_lost(session) && self.later.is_lost(session)))
+        sessions.is_committed(session) || (sessions.is_lost(session) && self.later.is_lost(session))
     }
 
     /// Whether none of the sessions that have data in a pack goes on: what they left may have been taken over by one that
     /// is committed, of which an index object said so.
     fn have_ended(&self, footer: &Footer) -> bool {
-        let sessions = self.index.sessions();
-        footer.sessions.iter().map(SessionKeyRecord::session).all(|session| {
-            sessions.is_committed(session)
-                || sessions.is_revoked(session)
-                || (sessions.is_lost(session) && self.later.is_lost(session))
-        })
+        let has_ended = |session| self.is_entitled(session) || self.index.sessions().is_revoked(session);
+        footer.sessions.iter().all(|record| has_ended(record.session()))
     }
 }

@@ -59,6 +59,9 @@ impl Ways {
         offset: u64,
         buffer: &mut AlignedBuffer,
     ) -> Result<()> {
+        if !file.is_prepared() {
+            return file.write_at(bytes, offset);
+        }
         let piece = self.pieces.fetch_add(1, Ordering::Relaxed);
         let is_direct_faster = self.direct.is_faster_than(&self.cached);
         let is_trial = piece.is_multiple_of(TRIAL_EVERY);

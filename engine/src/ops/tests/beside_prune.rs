@@ -23,11 +23,11 @@ impl Bench {
         put_plan(&self.repository, &plan).expect("plan");
     }
 
-    fn state(&self, of: u64, verdict: PruneVerdict) -> Result<PruneVerdict> {
+    pub(super) fn state(&self, of: u64, verdict: PruneVerdict) -> Result<PruneVerdict> {
         put_state(&self.repository, &PruneState { number: number(of), verdict })
     }
 
-    fn done(&self, of: u64) {
+    pub(super) fn done(&self, of: u64) {
         let (sessions, records) = (Vec::new(), Vec::new());
         let done = PruneDone { number: number(of), time: clock().now(), sessions, records, freed_bytes: 0 };
         put_done(&self.repository, &done).expect("done");

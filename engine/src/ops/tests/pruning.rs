@@ -2,11 +2,11 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use super::swept::{Request, Tripwire};
+use super::swept::{Request, Tripwire, client};
 use super::*;
-use crate::format::{PruneDone, PruneState, PruneVerdict};
+use crate::format::PruneVerdict;
 use crate::id::PruneId;
-use crate::repository::{Plans, put_done, put_state};
+use crate::repository::Plans;
 
 /// Dies at a request that changes something: from then on, every one fails.
 struct Mortal {
@@ -203,8 +203,7 @@ fn a_record_that_does_not_last_drops_nothing() {
         wire: |request| matches!(request, Request::Persist(ObjectName::Forgotten(_))),
         action: Mutex::new(Some(Box::new(move || below.below.remove(lost).expect("remove")))),
     };
-    let client =
-        Repository::open(Arc::new(storage), &bench.secret, &bench.scratch.path().join("client")).expect("open");
+    let client = client(&bench, Arc::new(storage));
     let before = bench.objects(ObjectFamily::Snapshots);
     let report = prune(&client, &now(), &clock(), &Silent).expect("prune");
     assert_eq!(report.proposal.snapshots, []);
@@ -220,15 +219,11 @@ fn a_decision_about_a_plan_that_is_over_is_none() {
     let bench = Arc::new(bench_to_prune());
     let other = Arc::clone(&bench);
     let meanwhile = move || {
-        let repository = &other.repository;
-        let number = |number| PruneId::new(number).expect("not zero");
-        let (first, second) = (number(2), number(3));
-        put_state(repository, &PruneState { number: first, verdict: PruneVerdict::Cancelled }).expect("state");
+        other.state(2, PruneVerdict::Cancelled).expect("state");
         (0..30).step_by(2).for_each(|i| other.write(&format!("d{}/f{i}", i % 3), i, 60_000));
         other.snapshot();
-        let (sessions, records) = (Vec::new(), Vec::new());
-        let done = PruneDone { number: second, time: clock().now(), sessions, records, freed_bytes: 0 };
-        put_done(repository, &done).expect("done");
+        other.done(3);
+        let first = PruneId::new(2).expect("not zero");
         for name in [ObjectName::PrunePlan(first), ObjectName::PruneState(first)] {
             other.storage.below.remove(name).expect("remove");
         }
@@ -239,8 +234,7 @@ fn a_decision_about_a_plan_that_is_over_is_none() {
         wire: |request| matches!(request, Request::Write(ObjectName::PruneState(plan)) if plan.number() == 2),
         action: Mutex::new(Some(Box::new(meanwhile))),
     };
-    let client =
-        Repository::open(Arc::new(storage), &bench.secret, &bench.scratch.path().join("client")).expect("open");
+    let client = client(&bench, Arc::new(storage));
     let report = prune(&client, &now(), &clock(), &Silent).expect("prune");
     assert!(report.bytes_copied > 0, "there was a plan to carry out");
     assert!(!bench.check().is_damaged() && bench.restores(&bench.latest().1));

@@ -50,7 +50,7 @@ impl Storage for Tripwire {
     }
 }
 
-fn client(bench: &Bench, storage: Arc<dyn Storage>) -> Repository {
+pub(super) fn client(bench: &Bench, storage: Arc<dyn Storage>) -> Repository {
     Repository::open(storage, &bench.secret, &bench.scratch.path().join("reader")).expect("open")
 }
 
