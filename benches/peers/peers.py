@@ -9,11 +9,12 @@ V2 and backed up; then everything is restored, checked and the first snapshot pr
 
 For each tool and step it prints wall s, cpu s (user+sys), peak RSS MiB, repository MiB.
 Tools are found on PATH, or through an environment variable (RESTIC=, RUSTIC=, BORG=, ...).
-Rounds interleave the tools, so a ratio within one run survives a noisy machine; medians
+The tools take turns at each step, so a ratio within one run survives a noisy machine; medians
 are printed, and all rows as JSON lines with --json FILE, each as it is measured.
-Before the restore of a directory it waits: ext4 without a journal looks at every inode that was
-deleted within the last minute before it takes one, which made restores five times slower for
-whoever came soon after files were replaced.
+Before the restores of a directory it waits, and nothing that was restored is deleted before the
+last tool is through: ext4 without a journal looks at every inode that was deleted within the last
+minute before it takes one, which made restores five times slower for whoever came soon after
+files were deleted.
 The exit code is 1 if a step failed or a restore was not intact.
 """
 import argparse, json, os, resource, shutil, statistics, subprocess, sys, tempfile, time
@@ -143,15 +144,55 @@ def same(src, out):
         return False
     return any(f.is_file() and subprocess.run(["cmp", "-s", src, f]).returncode == 0 for f in out.rglob("*"))
 
-def steps(tool, data, out):
-    yield "init", tool.init(), None
-    tool.first = tool.last = "v1"; yield "first", tool.backup(data, "v1"), None
-    tool.last = "v1b"; yield "unchanged", tool.backup(data, "v1b"), None
-    yield "swap", None, None
-    tool.last = "v2"; yield "changed", tool.backup(data, "v2"), None
-    yield "restore", tool.restore(data, out), None
-    yield "check", tool.check(), None
-    yield "prune", tool.prune(), None
+STEPS = {
+    "init": lambda tool, data, out: tool.init(),
+    "first": lambda tool, data, out: tool.backup(data, "v1"),
+    "unchanged": lambda tool, data, out: tool.backup(data, "v1b"),
+    "swap": None,
+    "changed": lambda tool, data, out: tool.backup(data, "v2"),
+    "restore": lambda tool, data, out: tool.restore(data, out),
+    "check": lambda tool, data, out: tool.check(),
+    "prune": lambda tool, data, out: tool.prune(),
+}
+LABELS = {"first": "v1", "unchanged": "v1b", "changed": "v2"}
+
+class Round:
+    """One data set once through all tools, which take turns at each step."""
+    def __init__(s, name, v1, v2, number, names, work, report):
+        s.name, s.v2, s.number, s.report, s.bad = name, v2, number, report, False
+        shutil.rmtree(work, ignore_errors=True)
+        s.data = work / ("data" if Path(v1).is_dir() else "data.bin")
+        s.tools = [TOOLS[t](work / t) for t in names]
+        for tool in s.tools:
+            tool.d.mkdir(parents=True); tool.first = "v1"
+        place(v1, s.data); s.deleted = time.monotonic()
+
+    def run(s):
+        for step in STEPS:
+            if step == "swap":
+                place(s.v2, s.data); s.deleted = time.monotonic(); continue
+            if step == "restore" and s.data.is_dir():
+                os.sync(); time.sleep(max(0, s.deleted + SETTLE - time.monotonic()))
+            rows = [row for tool in list(s.tools) if (row := s.measure(tool, step))]
+            if step == "restore":
+                for row, tool in rows:
+                    row["intact"] = same(s.data, tool.d / "out"); s.bad |= not row["intact"]
+                for _, tool in rows: shutil.rmtree(tool.d / "out")
+            for row, _ in rows: s.report(row)
+
+    def measure(s, tool, step):
+        out = tool.d / "out"
+        if step in LABELS: tool.last = LABELS[step]
+        if step == "restore": out.mkdir()
+        if step == "first": subprocess.run(["cat" if s.data.is_file() else "true", str(s.data)], stdout=subprocess.DEVNULL)
+        argv = STEPS[step](tool, s.data, out)
+        if argv is None: return None
+        os.sync()
+        try: wall, cpu, rss = run(argv, tool.env, tool.d)
+        except RuntimeError as e:
+            print(f"{s.name} {tool.name} {step}: FAILED {e}", file=sys.stderr)
+            s.tools.remove(tool); s.bad = True; return None
+        return dict(dataset=s.name, tool=tool.name, step=step, run=s.number, wall=wall, cpu=cpu, rss=rss, repo=du(tool.repo)), tool
 
 def table(rows, names):
     """The medians in Markdown: wall s (cpu s, rss MiB, repository MiB), and ours by the best of the peers."""
@@ -159,7 +200,7 @@ def table(rows, names):
     lines = ["| data | step | " + " | ".join(names) + "".join(f" | {t} by the best" for t in ours) + " |",
              "|---|---|" + "---|" * (len(names) + len(ours))]
     for ds in dict.fromkeys(r["dataset"] for r in rows):
-        for st in dict.fromkeys(r["step"] for r in rows):
+        for st in dict.fromkeys(r["step"] for r in rows if r["step"] != "init"):
             walls, cells = {}, []
             for t in names:
                 rs = [r for r in rows if (r["dataset"], r["step"], r["tool"]) == (ds, st, t)]
@@ -184,29 +225,16 @@ def main():
         print(table(rows, [t for t in a.tools.split(",") if any(r["tool"] == t for r in rows)])); return 0
     rows, bad = [], False
     if a.json: Path(a.json).write_text("")
+    def report(row):
+        rows.append(row)
+        if a.json:
+            with open(a.json, "a") as f: f.write(json.dumps(row) + "\n")
+        print(f"{row['dataset']:8} {row['tool']:9} {row['step']:10} {row['wall']:8.2f} s  cpu {row['cpu']:8.2f} s  rss {row['rss']:7.0f} MiB  repo {row['repo']:8.1f} MiB"
+              + ("" if row.get("intact", True) else "  NOT INTACT"), flush=True)
     for spec in a.datasets:
         name, _, versions = spec.partition("="); v1, v2 = versions.split(":")
         for i in range(a.runs):
-            for t in names:
-                work = Path(a.work); shutil.rmtree(work, ignore_errors=True); d = work / t; d.mkdir(parents=True)
-                data = work / ("data" if Path(v1).is_dir() else "data.bin"); place(v1, data); out = d / "out"
-                tool = TOOLS[t](d)
-                for step, argv, _ in steps(tool, data, out):
-                    if step == "swap": place(v2, data); continue
-                    if argv is None: continue
-                    if step == "restore":
-                        out.mkdir(); os.sync(); time.sleep(SETTLE if data.is_dir() else 0)
-                    if step == "first": subprocess.run(["cat" if data.is_file() else "true", str(data)], stdout=subprocess.DEVNULL)
-                    os.sync()
-                    try: wall, cpu, rss = run(argv, tool.env, d)
-                    except RuntimeError as e: print(f"{name} {t} {step}: FAILED {e}", file=sys.stderr); bad = True; break
-                    row = dict(dataset=name, tool=t, step=step, run=i, wall=wall, cpu=cpu, rss=rss, repo=du(tool.repo))
-                    if step == "restore": row["intact"] = same(data, out); shutil.rmtree(out)
-                    rows.append(row); bad |= not row.get("intact", True)
-                    if a.json:
-                        with open(a.json, "a") as f: f.write(json.dumps(row) + "\n")
-                    print(f"{name:8} {t:9} {step:10} {wall:8.2f} s  cpu {cpu:8.2f} s  rss {rss:7.0f} MiB  repo {row['repo']:8.1f} MiB"
-                          + ("" if row.get("intact", True) else "  NOT INTACT"), flush=True)
+            turn = Round(name, v1, v2, i, names, Path(a.work), report); turn.run(); bad |= turn.bad
     shutil.rmtree(a.work, ignore_errors=True)
     print("\n" + table(rows, names))
     return 1 if bad else 0

@@ -127,6 +127,13 @@ impl Report {
         self.violations.push(violation);
     }
 
+    /// Adds what another one says.
+    fn add(&mut self, other: Self) {
+        self.rows.extend(other.rows);
+        self.details += &other.details;
+        self.violations.extend(other.violations);
+    }
+
     /// Does the same for several seeds at once. One that panics is a violation.
     fn both<T: Send, const N: usize>(&mut self, parts: [(u64, u64); N], work: fn(u64, u64) -> T) -> Vec<T> {
         let done: Vec<_> = std::thread::scope(|scope| {
@@ -166,7 +173,7 @@ impl Report {
         let _ = write!(
             text,
             "Written by `./dev campaign` on {year}-{month:02}-{day:02}, {}, {processors} processors ({}). What each line means \
-             is in `tests/src/model/`, `tests/src/sim/` and `tests/src/real/`.\n\n| | count | seconds |\n|---|---:|---:|\n",
+             is in `tests/src/model/`, `tests/src/sim/` and `tests/src/real/`; the real program ran beside the others.\n\n| | count | seconds |\n|---|---:|---:|\n",
             std::env::consts::ARCH,
             processor(),
         );
@@ -192,22 +199,12 @@ fn main() -> ExitCode {
         return repeat(&campaign, seed);
     }
     let mut report = Report::default();
-    if arguments.wants(Part::Model) {
-        model(&mut report, arguments.states.unwrap_or(arguments.of(400_000, 20_000)));
-    }
-    if arguments.wants(Part::Crash) {
-        crash_points(&mut report, &campaign, arguments.of(1, 5), &arguments.situation);
-    }
-    if arguments.wants(Part::Seeds) {
-        seeds(&mut report, &campaign, arguments.from, arguments.seeds.unwrap_or(arguments.of(100_000, 2_000)));
-    }
-    if arguments.wants(Part::Flips) {
-        flips(&mut report, &campaign, arguments.of(1, 41));
-    }
-    if arguments.wants(Part::Planted) {
-        planted(&mut report, &campaign);
-    }
-    real_program(&mut report, &arguments);
+    std::thread::scope(|scope| {
+        // The real program mostly waits: for commands, for a time to pass.
+        let real = scope.spawn(|| real_program(&arguments));
+        engine_alone(&mut report, &arguments, &campaign);
+        report.add(real.join().expect("what does not hold is in the report"));
+    });
     if arguments.only.is_none() {
         report.row("incidents of others with tests, see INCIDENTS.md", incidents(), Instant::now());
     }
@@ -217,6 +214,25 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The protocol as a model, and the engine on a storage that fails.
+fn engine_alone(report: &mut Report, arguments: &Arguments, campaign: &Campaign) {
+    if arguments.wants(Part::Model) {
+        model(report, arguments.states.unwrap_or(arguments.of(400_000, 20_000)));
+    }
+    if arguments.wants(Part::Crash) {
+        crash_points(report, campaign, arguments.of(1, 5), &arguments.situation);
+    }
+    if arguments.wants(Part::Seeds) {
+        seeds(report, campaign, arguments.from, arguments.seeds.unwrap_or(arguments.of(100_000, 2_000)));
+    }
+    if arguments.wants(Part::Flips) {
+        flips(report, campaign, arguments.of(1, 41));
+    }
+    if arguments.wants(Part::Planted) {
+        planted(report, campaign);
+    }
 }
 
 fn model(report: &mut Report, states: usize) {
@@ -301,7 +317,8 @@ fn planted(report: &mut Report, campaign: &Campaign) {
 }
 
 /// The real program. What does not hold ends a part by a panic, which tells the seed.
-fn real_program(report: &mut Report, arguments: &Arguments) {
+fn real_program(arguments: &Arguments) -> Report {
+    let mut report = Report::default();
     let seed = repo_tests::seed();
     // By two at once: a kill waits for commands, not for a processor.
     let halves = |count: u64| [(seed, count / 2), (seed + 1, count - count / 2)];
@@ -333,6 +350,7 @@ fn real_program(report: &mut Report, arguments: &Arguments) {
             report.row("prunes beside these snapshots", prunes, begun);
         }
     }
+    report
 }
 
 fn repeat(campaign: &Campaign, seed: u64) -> ExitCode {
