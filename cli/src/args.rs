@@ -78,6 +78,18 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) cache_dir: Option<PathBuf>,
 
+    /// Set an option of the storage; one that doesn't exist is refused, and names those that do
+    #[arg(short = 'o', long = "option", id = "storage_option", global = true, value_name = "NAME=VALUE")]
+    pub(crate) options: Vec<String>,
+
+    /// Send at most so many bytes a second to the storage (8M, 500K)
+    #[arg(long, global = true, value_name = "SIZE", value_parser = values::size)]
+    pub(crate) limit_upload: Option<u64>,
+
+    /// Receive at most so many bytes a second from the storage
+    #[arg(long, global = true, value_name = "SIZE", value_parser = values::size)]
+    pub(crate) limit_download: Option<u64>,
+
     /// Print JSON Lines instead of text
     #[arg(long, global = true)]
     pub(crate) json: bool,

@@ -7,7 +7,8 @@ use std::time::Instant;
 use engine::ErrorKind;
 use engine::clock::{Clock, Stopwatch, Timestamp};
 use engine::repository::{Index, Repository, Secret};
-use engine::storage::{Storage, open_location};
+use engine::storage::Storage;
+use remote::Access;
 
 use crate::args::copy::To;
 use crate::args::{Global, values};
@@ -56,6 +57,15 @@ impl Context {
         }
     }
 
+    /// What storages need besides their addresses.
+    pub(crate) fn access(&self) -> Result<Access, Failure> {
+        let environment = self.environment.clone();
+        let mut access = Access::new(&self.global.options, Arc::new(move |name| environment.get(name)))?;
+        access.upload_limit = self.global.limit_upload;
+        access.download_limit = self.global.limit_download;
+        Ok(access)
+    }
+
     /// The directory for the caches of all repositories.
     pub(crate) fn cache_directory(&self) -> Result<PathBuf, Failure> {
         if let Some(directory) = self.global.cache_dir.clone().or_else(|| self.environment.path("REPO_CACHE_DIR")) {
@@ -89,7 +99,7 @@ impl Context {
 
     fn open_at(&self, address: &str, source: &Source) -> Result<Repository, Failure> {
         let cache = self.cache_directory()?;
-        let storage = open_location(address, false)?;
+        let storage = remote::open(address, false, &self.access()?)?;
         let attempts = if *source == Source::Prompt { ATTEMPTS } else { 1 };
         for attempt in 1.. {
             let secrets = source.existing(&self.cancel)?;

@@ -12,6 +12,7 @@
 use std::error::Error;
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
 use engine::clock::{Clock, Timestamp};
 use engine::crypto::{SessionKeyRecord, hash};
@@ -23,7 +24,7 @@ use engine::model::{
 };
 use engine::monitor::Silent;
 use engine::repository::{ContentWriter, DirectoryWriter, Repository, Secret, Session, SessionWriter};
-use engine::storage::{ObjectName, open_location};
+use engine::storage::{LocalStorage, ObjectName};
 use repo_benches::{clock, made_up_id};
 
 const SEED: u64 = 20;
@@ -59,7 +60,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         (Err(_), Ok(file)) => Secret::from_key_file(std::fs::read_to_string(file)?.trim())?,
         _ => return Err(USAGE.into()),
     };
-    let repository = Repository::open(open_location(place, false)?, &secret, Path::new(cache))?;
+    let repository =
+        Repository::open(Arc::new(LocalStorage::open(Path::new(place), false)?), &secret, Path::new(cache))?;
     let (count, in_file): (u64, u64) = (count.parse()?, in_file.parse()?);
 
     let (packs, indexes) = write_indexes(&repository, Path::new(place), count)?;

@@ -2,7 +2,6 @@
 
 use engine::model::Suite;
 use engine::ops::{self, CipherChoice, InitOptions};
-use engine::storage::open_location;
 
 use crate::args::upkeep::{Cipher, Init, Kdf};
 use crate::context::{Context, SystemClock};
@@ -16,7 +15,7 @@ pub(super) fn run(context: &Context, arguments: &Init) -> Result<Outcome, Failur
     let address = context.address()?;
     // Before anything is made: without a password nothing is left behind.
     let secret = Source::choose(&context.global, &context.environment).new_repository(&context.cancel)?;
-    let storage = open_location(&address, true)?;
+    let storage = remote::open(&address, true, &context.access()?)?;
     let options = InitOptions {
         cipher: match arguments.cipher {
             Cipher::Auto => CipherChoice::Auto,

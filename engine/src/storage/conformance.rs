@@ -1,16 +1,20 @@
-//! What every storage must do, run on every storage.
+//! What every storage must do, run on every storage: those of the engine below, others by their own tests.
 
-use std::sync::Arc;
-
-use super::{LocalStorage, MemoryStorage, ObjectFamily, ObjectName, Outcome, Storage};
+use super::{ObjectFamily, ObjectName, Outcome, Storage};
 use crate::error::ErrorKind;
 use crate::id::{IndexId, PackId, ProofId, PruneId, SessionId, SlotId, SnapshotId};
 
-/// Each implementation of [`Storage`] in `storage/`, empty. [`every_storage_is_here`] fails if one is left out.
-fn storages() -> Vec<(&'static str, Arc<dyn Storage>, Option<tempfile::TempDir>)> {
-    let scratch = tempfile::tempdir().expect("scratch");
-    let local = LocalStorage::open(&scratch.path().join("deep/repository"), true).expect("open");
-    vec![("LocalStorage", Arc::new(local), Some(scratch)), ("MemoryStorage", Arc::new(MemoryStorage::default()), None)]
+/// Tries all that a storage promises on one that is empty, and leaves it empty.
+///
+/// # Panics
+/// With what it did not do.
+pub fn check_conformance(storage: &dyn Storage) {
+    what_is_written_is_listed_and_read(storage);
+    nothing_is_overwritten_and_removal_is_idempotent(storage);
+    short_and_large_objects_are_damage(storage);
+    if storage.capabilities().put_if_absent {
+        of_parallel_writers_exactly_one_wins(storage);
+    }
 }
 
 fn names() -> [ObjectName; 11] {
@@ -38,86 +42,107 @@ fn listed(storage: &dyn Storage) -> Vec<(ObjectName, u64)> {
     all
 }
 
-#[test]
-fn every_storage_is_here() {
-    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/storage");
-    let mut implementations = Vec::new();
-    for file in std::fs::read_dir(directory).expect("sources") {
-        let text = std::fs::read_to_string(file.expect("entry").path()).expect("source");
-        implementations.extend(
-            text.lines().filter_map(|line| line.strip_prefix("impl Storage for ")).map(|rest| rest.replace(" {", "")),
-        );
+fn what_is_written_is_listed_and_read(storage: &dyn Storage) {
+    assert_eq!(listed(storage), [], "it is empty");
+    for name in names() {
+        let parts: [&[u8]; 3] = [b"some", b"", b" bytes"];
+        assert_eq!(storage.write_new(name, &parts).expect("write"), Outcome::Written, "{name}");
+        assert_eq!(storage.read(name, None, 10).expect("read"), b"some bytes", "{name}");
+        assert_eq!(storage.read(name, Some(2..6), 4).expect("range"), b"me b", "{name}");
+        assert_eq!(storage.read_once(name, None, 10).expect("read"), b"some bytes", "{name}");
+        assert_eq!(storage.read_once(name, Some(2..6), 4).expect("range"), b"me b", "{name}");
+        storage.persist(name).expect("persist");
     }
-    implementations.sort();
-    let mut tested: Vec<_> = storages().iter().map(|(name, ..)| name.to_string()).collect();
-    tested.sort();
-    assert_eq!(implementations, tested);
+    let mut expected: Vec<_> = names().iter().map(|name| (*name, 10)).collect();
+    expected.sort();
+    assert_eq!(listed(storage), expected);
+    for name in names() {
+        storage.remove(name).expect("remove");
+    }
+    assert_eq!(listed(storage), []);
 }
 
-#[test]
-fn what_is_written_is_listed_and_read() {
-    for (label, storage, _scratch) in storages() {
-        assert_eq!(listed(&*storage), [], "{label}");
-        for name in names() {
-            let parts: [&[u8]; 3] = [b"some", b"", b" bytes"];
-            assert_eq!(storage.write_new(name, &parts).expect("write"), Outcome::Written, "{label} {name}");
-            assert_eq!(storage.read(name, None, 10).expect("read"), b"some bytes", "{label} {name}");
-            assert_eq!(storage.read(name, Some(2..6), 4).expect("range"), b"me b", "{label} {name}");
-            assert_eq!(storage.read_once(name, None, 10).expect("read"), b"some bytes", "{label} {name}");
-            assert_eq!(storage.read_once(name, Some(2..6), 4).expect("range"), b"me b", "{label} {name}");
-        }
-        let mut expected: Vec<_> = names().iter().map(|name| (*name, 10)).collect();
-        expected.sort();
-        assert_eq!(listed(&*storage), expected, "{label}");
+fn nothing_is_overwritten_and_removal_is_idempotent(storage: &dyn Storage) {
+    for name in names() {
+        storage.write_new(name, &[b"first"]).expect("write");
+        assert_eq!(storage.write_new(name, &[b"second"]).expect("write"), Outcome::Existed, "{name}");
+        assert_eq!(storage.read(name, None, 10).expect("read"), b"first", "{name}");
+        storage.remove(name).expect("remove");
+        storage.remove(name).expect("remove again");
+        storage.persist(name).expect("nothing has to last");
+        assert_eq!(storage.read(name, None, 10).expect_err("gone").kind(), ErrorKind::Missing, "{name}");
     }
+    assert_eq!(listed(storage), []);
 }
 
-#[test]
-fn nothing_is_overwritten_and_removal_is_idempotent() {
-    for (label, storage, _scratch) in storages() {
-        for name in names() {
-            storage.write_new(name, &[b"first"]).expect("write");
-            assert_eq!(storage.write_new(name, &[b"second"]).expect("write"), Outcome::Existed, "{label} {name}");
-            assert_eq!(storage.read(name, None, 10).expect("read"), b"first", "{label} {name}");
-            storage.remove(name).expect("remove");
-            storage.remove(name).expect("remove again");
-            assert_eq!(storage.read(name, None, 10).expect_err("gone").kind(), ErrorKind::Missing, "{label} {name}");
-        }
-        assert_eq!(listed(&*storage), [], "{label}");
-    }
-}
-
-#[test]
-fn short_and_large_objects_are_damage() {
-    for (label, storage, _scratch) in storages() {
-        let name = names()[2];
-        storage.write_new(name, &[b"0123456789"]).expect("write");
-        for (range, max) in [(Some(5..11), 100), (Some(20..21), 100), (None, 9), (Some(0..8), 7)] {
-            let read = storage.read(name, range.clone(), max);
-            for error in [read, storage.read_once(name, range.clone(), max)].map(|read| read.expect_err("refused")) {
-                assert_eq!(error.kind(), ErrorKind::Damaged, "{label} {range:?} {max}");
-                assert!(error.to_string().contains(&name.to_string()), "{label}: {error}");
-            }
+fn short_and_large_objects_are_damage(storage: &dyn Storage) {
+    let name = names()[2];
+    storage.write_new(name, &[b"0123456789"]).expect("write");
+    for (range, max) in [(Some(5..11), 100), (Some(20..21), 100), (None, 9), (Some(0..8), 7)] {
+        let read = storage.read(name, range.clone(), max);
+        for error in [read, storage.read_once(name, range.clone(), max)].map(|read| read.expect_err("refused")) {
+            assert_eq!(error.kind(), ErrorKind::Damaged, "{range:?} {max}: {error}");
+            assert!(error.to_string().contains(&name.to_string()), "{error}");
         }
     }
+    storage.remove(name).expect("remove");
 }
 
-#[test]
-fn of_parallel_writers_exactly_one_wins() {
-    for (label, storage, _scratch) in storages() {
-        assert!(storage.capabilities().put_if_absent, "{label}");
-        for round in 0..20u8 {
-            let name = ObjectName::Register(SessionId::new([round; 16]));
-            let winners = std::thread::scope(|scope| {
-                let storage = &storage;
-                let writers: Vec<_> = (0..8u8)
-                    .map(|writer| scope.spawn(move || (writer, storage.write_new(name, &[&[writer]]).expect("write"))))
-                    .collect();
-                let outcomes: Vec<_> = writers.into_iter().map(|writer| writer.join().expect("join")).collect();
-                outcomes.into_iter().filter(|(_, o)| *o == Outcome::Written).map(|(w, _)| w).collect::<Vec<_>>()
-            });
-            assert_eq!(winners.len(), 1, "{label}");
-            assert_eq!(storage.read(name, None, 1).expect("read"), winners, "{label}");
+fn of_parallel_writers_exactly_one_wins(storage: &dyn Storage) {
+    for round in 0..20u8 {
+        let name = ObjectName::Register(SessionId::new([round; 16]));
+        let winners = std::thread::scope(|scope| {
+            let writers: Vec<_> = (0..8u8)
+                .map(|writer| scope.spawn(move || (writer, storage.write_new(name, &[&[writer]]).expect("write"))))
+                .collect();
+            let outcomes: Vec<_> = writers.into_iter().map(|writer| writer.join().expect("join")).collect();
+            outcomes.into_iter().filter(|(_, o)| *o == Outcome::Written).map(|(w, _)| w).collect::<Vec<_>>()
+        });
+        assert_eq!(winners.len(), 1, "winners");
+        assert_eq!(storage.read(name, None, 1).expect("read"), winners);
+        storage.remove(name).expect("remove");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::{LocalStorage, MemoryStorage};
+    use super::*;
+
+    /// Each implementation of [`Storage`] in `storage/`, empty. [`every_storage_is_here`] fails if one is left out.
+    fn storages() -> Vec<(&'static str, Arc<dyn Storage>, Option<tempfile::TempDir>)> {
+        let scratch = tempfile::tempdir().expect("scratch");
+        let local = LocalStorage::open(&scratch.path().join("deep/repository"), true).expect("open");
+        vec![
+            ("LocalStorage", Arc::new(local), Some(scratch)),
+            ("MemoryStorage", Arc::new(MemoryStorage::default()), None),
+        ]
+    }
+
+    #[test]
+    fn every_storage_is_here() {
+        let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/storage");
+        let mut implementations = Vec::new();
+        for file in std::fs::read_dir(directory).expect("sources") {
+            let text = std::fs::read_to_string(file.expect("entry").path()).expect("source");
+            implementations.extend(
+                text.lines()
+                    .filter_map(|line| line.strip_prefix("impl Storage for "))
+                    .map(|rest| rest.replace(" {", "")),
+            );
+        }
+        implementations.sort();
+        let mut tested: Vec<_> = storages().iter().map(|(name, ..)| name.to_string()).collect();
+        tested.sort();
+        assert_eq!(implementations, tested);
+    }
+
+    #[test]
+    fn each_does_what_it_must() {
+        for (_, storage, _scratch) in storages() {
+            check_conformance(&*storage);
         }
     }
 }

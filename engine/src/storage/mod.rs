@@ -2,13 +2,15 @@
 //!
 //! A storage never overwrites. It knows nothing of what is in the objects; plaintext never gets here.
 
+#[cfg(any(test, feature = "conformance"))]
+mod conformance;
 mod local;
-mod location;
 mod memory;
 mod name;
 
+#[cfg(any(test, feature = "conformance"))]
+pub use conformance::check_conformance;
 pub use local::LocalStorage;
-pub use location::open_location;
 pub use memory::MemoryStorage;
 pub use name::{ObjectFamily, ObjectName};
 
@@ -89,6 +91,3 @@ pub trait Storage: Send + Sync {
     /// What it promises.
     fn capabilities(&self) -> Capabilities;
 }
-
-#[cfg(test)]
-mod conformance;

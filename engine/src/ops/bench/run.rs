@@ -2,6 +2,7 @@
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::kernels::stop_if_asked;
 use super::{BenchOptions, BenchTools};
@@ -12,7 +13,7 @@ use crate::ops::{
     check, find_snapshot, init, restore, snapshot,
 };
 use crate::repository::{Repository, Secret};
-use crate::storage::open_location;
+use crate::storage::{LocalStorage, Storage};
 
 /// What the run did, and how many seconds each step took.
 pub(super) struct RealRun {
@@ -28,7 +29,7 @@ pub(super) struct RealRun {
 /// Makes a repository, snapshots twice, checks all data, restores.
 pub(super) fn real_run(tools: &BenchTools<'_>, options: &BenchOptions, suite: Suite) -> Result<RealRun> {
     let place = tools.scratch.join("repository");
-    let storage = open_location(&place.to_string_lossy(), true)?;
+    let storage: Arc<dyn Storage> = Arc::new(LocalStorage::open(&place, true)?);
     let secret = Secret::generate_key_file();
     let cipher = match suite {
         Suite::XChaCha20Poly1305 => CipherChoice::XChaCha20Poly1305,
