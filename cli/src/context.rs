@@ -88,13 +88,21 @@ impl Context {
         self.open_at(&self.address()?, &Source::choose(&self.global, &self.environment))
     }
 
-    /// Opens the other repository of `copy`.
-    pub(crate) fn open_other(&self, to: &To) -> Result<Repository, Failure> {
+    /// Opens the other repositories of `copy`; their addresses, too.
+    pub(crate) fn open_others(&self, to: &To) -> Result<Vec<(String, Repository)>, Failure> {
         let variable = || self.environment.get("REPO_TO_REPOSITORY").and_then(|value| value.into_string().ok());
-        let address = to.repository.clone().or_else(variable).ok_or_else(|| {
-            Failure::Usage("no other repository given: use --to PLACE or set REPO_TO_REPOSITORY".into())
-        })?;
-        self.open_at(&address, &Source::choose_other(to, &self.global, &self.environment))
+        let mut addresses = to.repositories.clone();
+        if addresses.is_empty() {
+            addresses.extend(variable());
+        }
+        if addresses.is_empty() {
+            return Err(Failure::Usage("no other repository given: use --to PLACE or set REPO_TO_REPOSITORY".into()));
+        }
+        let open = |(number, address): (usize, String)| {
+            let source = Source::choose_other(to, number, &self.global, &self.environment)?;
+            self.open_at(&address, &source).map(|repository| (address, repository))
+        };
+        addresses.into_iter().enumerate().map(open).collect()
     }
 
     fn open_at(&self, address: &str, source: &Source) -> Result<Repository, Failure> {

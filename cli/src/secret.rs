@@ -51,15 +51,25 @@ impl Source {
     }
 
     /// The first place for the other repository of a copy; what opens this one, if there is none.
-    pub(crate) fn choose_other(to: &To, global: &Global, environment: &Environment) -> Self {
-        None.or_else(|| to.password_command.clone().map(|command| Self::PasswordCommand(command.into())))
-            .or_else(|| to.password_file.clone().map(Self::PasswordFile))
-            .or_else(|| to.key_file.clone().map(Self::KeyFile))
+    pub(crate) fn choose_other(
+        to: &To,
+        number: usize,
+        global: &Global,
+        environment: &Environment,
+    ) -> Result<Self, Failure> {
+        let count = to.repositories.len();
+        let command = of_target("--to-password-command", &to.password_commands, number, count)?;
+        let password_file = of_target("--to-password-file", &to.password_files, number, count)?;
+        let key_file = of_target("--to-key-file", &to.key_files, number, count)?;
+        Ok(None
+            .or_else(|| command.map(|command| Self::PasswordCommand(command.into())))
+            .or_else(|| password_file.map(Self::PasswordFile))
+            .or_else(|| key_file.map(Self::KeyFile))
             .or_else(|| environment.get("REPO_TO_PASSWORD_COMMAND").map(Self::PasswordCommand))
             .or_else(|| environment.path("REPO_TO_PASSWORD_FILE").map(Self::PasswordFile))
             .or_else(|| environment.path("REPO_TO_KEY_FILE").map(Self::KeyFile))
             .or_else(|| environment.get("REPO_TO_PASSWORD").map(Self::Variable))
-            .unwrap_or_else(|| Self::choose(global, environment))
+            .unwrap_or_else(|| Self::choose(global, environment)))
     }
 
     fn choose_below(global: &Global, environment: &Environment, secrets: &Path) -> Self {
@@ -184,6 +194,16 @@ fn not_empty(mut password: Vec<u8>, source: &str) -> Result<Vec<u8>, Failure> {
         }
     }
     if password.is_empty() { Err(invalid(format!("the password is empty: {source}"))) } else { Ok(password) }
+}
+
+/// The value of an option for one of several repositories: there is one for all of them, or one for each.
+fn of_target<T: Clone>(option: &str, values: &[T], number: usize, count: usize) -> Result<Option<T>, Failure> {
+    match values {
+        [] => Ok(None),
+        [one] => Ok(Some(one.clone())),
+        each if each.len() == count => Ok(Some(each[number].clone())),
+        some => Err(Failure::Usage(format!("{option} {} times for {count} of --to: once, or as often", some.len()))),
+    }
 }
 
 fn prompt(question: &str, cancel: &Cancel) -> Result<Vec<u8>, Failure> {

@@ -262,3 +262,97 @@ fn a_killed_copy_goes_on() {
     pair.assert_restores("latest", &pair.source);
     pair.to.run("check --read-data").ok();
 }
+
+/// Others that are copied to in one go, with a key file for each.
+fn to_all(from: &Scratch, others: &[&Scratch], options: &str) -> Run {
+    let mut all = words!["copy", "--json"];
+    for other in others {
+        all.extend(words!["--to", other.repository(), "--to-key-file", other.key_file()]);
+    }
+    all.extend(split(options));
+    from.run_words(all)
+}
+
+/// The ids of copies in one repository.
+fn copies_in(run: &Run, other: &Scratch) -> Vec<String> {
+    let place = other.repository().to_str().expect("text").to_owned();
+    let of = run.of_type("copy").into_iter().filter(|message| message["repository"] == place.as_str());
+    of.map(|message| message["new_snapshot_id"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+fn assert_restores_from(other: &Scratch, copy: &str, source: &Path, as_it_was: &Path) {
+    let target = other.file("target");
+    let _ = fs::remove_dir_all(&target);
+    other.restore(copy, source, &target).ok();
+    assert_same_with(&["--no-root"], as_it_was, &target);
+    other.run("check --read-data").ok();
+}
+
+#[test]
+fn several_repositories_get_theirs_from_one_read() {
+    for options in ["", "--recut"] {
+        let pair = Pair::new();
+        let (second, third) = (Scratch::new(), Scratch::new());
+        pair.snapshot("");
+        let before = as_it_was(&pair.source, pair.from.file("before"));
+        // The second one knows directories that the third one doesn't.
+        to_all(&pair.from, &[&second], options).ok();
+        write(pair.source.join("more/deep/new"), noise(77, 2_000_000));
+        write(pair.source.join("everything/again"), prose(300_000));
+        pair.snapshot("");
+        let alone = to_all(&pair.from, &[&pair.to], options).ok().summary();
+        let run = to_all(&pair.from, &[&second, &third], options).ok();
+        let summary = run.summary();
+        assert_eq!(number(&summary, "repositories"), 2, "{run}");
+        assert_eq!(number(&summary, "snapshots_copied"), 3, "{run}");
+        // What the third one lacks is read; what the second one lacks is a part of that, unless all is cut anew.
+        if options.is_empty() {
+            assert_eq!(number(&summary, "chunks_read"), number(&alone, "chunks_read"), "{run}");
+        }
+        let (fourth, fifth) = (Scratch::new(), Scratch::new());
+        let fresh = to_all(&pair.from, &[&fourth, &fifth], options).ok().summary();
+        assert_eq!(number(&fresh, "chunks_read"), number(&alone, "chunks_read"), "{fresh}");
+        for other in [&second, &third] {
+            let copies = copies_in(&run, other);
+            assert_eq!(copies.len(), 2, "{run}");
+            assert_restores_from(other, &copies[0], &pair.source, &before);
+            assert_restores_from(other, &copies[1], &pair.source, &pair.source);
+        }
+        assert_eq!(number(&to_all(&pair.from, &[&third, &second], options).ok().summary(), "bytes_read"), 0);
+    }
+}
+
+#[test]
+fn one_that_fails_keeps_no_other_from_its_copies() {
+    for broken_first in [true, false] {
+        let pair = Pair::new();
+        let broken = Scratch::new();
+        pair.snapshot("");
+        // Nothing can be put there, and what is there can be read.
+        let packs = broken.repository().join("packs");
+        let _ = fs::remove_dir_all(&packs);
+        write(&packs, b"no directory");
+        let order = if broken_first { [&broken, &pair.to] } else { [&pair.to, &broken] };
+        let run = to_all(&pair.from, &order, "").ends(3).says(broken.repository().to_str().expect("text"));
+        assert_eq!(number(&run.summary(), "repositories_failed"), 1, "{run}");
+        assert_eq!((copies_in(&run, &pair.to).len(), copies_in(&run, &broken).len()), (1, 0), "{run}");
+        assert_restores_from(&pair.to, "latest", &pair.source, &pair.source);
+        // If all fail, that is how the command ends.
+        to_all(&pair.from, &[&broken], "").ends(1).says("packs");
+        fs::remove_file(&packs).expect("mended");
+        to_all(&pair.from, &order, "").ok();
+        assert_restores_from(&broken, "latest", &pair.source, &pair.source);
+    }
+}
+
+#[test]
+fn what_can_not_be_meant_is_refused_before_anything_is_done() {
+    let pair = Pair::new();
+    pair.snapshot("");
+    to_all(&pair.from, &[&pair.to, &pair.to], "").ends(1).says("named twice");
+    to_all(&pair.from, &[&pair.to, &pair.from], "").ends(1).says("the repository that the snapshots are in");
+    let (place, key) = (pair.to.repository(), pair.to.key_file());
+    let three = words!["copy", "--to", place, "--to", place, "--to", place, "--to-key-file", key, "--to-key-file", key];
+    pair.from.run_words(three).ends(2).says("--to-key-file 2 times for 3 of --to");
+    assert!(pair.to.run("snapshots --json").ok().messages().is_empty());
+}

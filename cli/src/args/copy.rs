@@ -8,6 +8,9 @@ const EXAMPLES: &str = "Examples:
   repo copy --to /mnt/usb/backup
   repo copy latest --to /mnt/usb/backup --to-password-file /root/.usb-password
   repo copy --label app --tag keep --to /mnt/usb/backup --dry-run
+  repo copy --to /mnt/usb/backup --to /srv/second --to-key-file usb.key --to-key-file second.key
+
+With --to more than once, what several repositories lack is read once. One that fails does not keep the others from theirs.
 
 Only what the other repository lacks is read and written, so a second run has nothing to do. After an interruption, run it
 again: it goes on. A copy keeps time, host, paths, tags and label, and `repo snapshots --json` says what it is a copy of.
@@ -42,25 +45,26 @@ pub(crate) struct Copy {
     pub(crate) filter: Filter,
 }
 
-/// The other repository and what opens it.
+/// The other repositories and what opens them.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "The other repository")]
 pub(crate) struct To {
-    /// Where the other repository is [env: REPO_TO_REPOSITORY]
+    /// Where the other repository is; more than once for several [env: REPO_TO_REPOSITORY]
     #[arg(long = "to", id = "to", value_name = "PLACE")]
-    pub(crate) repository: Option<String>,
+    pub(crate) repositories: Vec<String>,
 
-    /// Read its password from a file; without any of these, the key of this one is tried [env: REPO_TO_PASSWORD_FILE]
+    /// Read its password from a file; without any of these, the key of this one is tried. With several repositories, one
+    /// for all of them, or one for each, in their order [env: REPO_TO_PASSWORD_FILE]
     #[arg(long = "to-password-file", id = "to_password_file", value_name = "FILE")]
     #[arg(conflicts_with_all = ["to_password_command", "to_key_file"])]
-    pub(crate) password_file: Option<PathBuf>,
+    pub(crate) password_files: Vec<PathBuf>,
 
     /// Run a command that prints its password [env: REPO_TO_PASSWORD_COMMAND]
     #[arg(long = "to-password-command", id = "to_password_command", value_name = "COMMAND")]
     #[arg(conflicts_with = "to_key_file")]
-    pub(crate) password_command: Option<String>,
+    pub(crate) password_commands: Vec<String>,
 
     /// Use a key file for it instead of a password [env: REPO_TO_KEY_FILE]
     #[arg(long = "to-key-file", id = "to_key_file", value_name = "FILE")]
-    pub(crate) key_file: Option<PathBuf>,
+    pub(crate) key_files: Vec<PathBuf>,
 }

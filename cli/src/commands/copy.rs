@@ -1,6 +1,6 @@
-//! `copy`: snapshots into another repository.
+//! `copy`: snapshots into other repositories.
 
-use engine::ops::{self, Copied, CopyOptions, CopyReport};
+use engine::ops::{self, Copied, CopyOptions, CopyReport, TargetReport};
 
 use super::select;
 use crate::args::copy::Copy;
@@ -14,9 +14,9 @@ use crate::text;
 /// Runs the command.
 pub(super) fn run(context: &Context, arguments: &Copy) -> Result<Outcome, Failure> {
     let progress = context.progress(true);
-    // Both before anything is done: a password that is missing is asked for now.
+    // All before anything is done: a password that is missing is asked for now.
     let (source, index) = context.open_indexed(&progress)?;
-    let target = context.open_other(&arguments.to)?;
+    let (addresses, targets): (Vec<_>, Vec<_>) = context.open_others(&arguments.to)?.into_iter().unzip();
     let (snapshots, unreadable) = select(&source, &arguments.snapshots, &arguments.filter, &progress)?;
     let options = CopyOptions {
         host: context.host(),
@@ -24,14 +24,30 @@ pub(super) fn run(context: &Context, arguments: &Copy) -> Result<Outcome, Failur
         dry_run: arguments.dry_run,
         recut: arguments.recut,
     };
-    let report = ops::copy(&source, &index, &snapshots, &target, &options, &SystemClock, &progress)?;
-    show(context, arguments, &report, unreadable, progress)?;
-    Ok(Outcome::of_problems(report.problem_count + unreadable))
+    let targets: Vec<_> = targets.iter().collect();
+    let mut report = ops::copy(&source, &index, &snapshots, &targets, &options, &SystemClock, &progress)?;
+    show(context, arguments, &addresses, &report, unreadable, progress)?;
+    let failed = report.targets.iter().filter(|target| target.failure.is_some()).count();
+    if failed == report.targets.len() {
+        // One of them has to decide how the command ends.
+        let first = report.targets.iter_mut().find_map(|target| target.failure.take());
+        return first.map_or(Ok(Outcome::Done), |error| Err(error.into()));
+    }
+    Ok(Outcome::of_problems(report.problem_count + unreadable + failed as u64))
+}
+
+/// How many snapshots had which end.
+#[derive(Default)]
+struct Counts {
+    copied: u64,
+    before: u64,
+    damaged: u64,
 }
 
 fn show(
     context: &Context,
     arguments: &Copy,
+    addresses: &[String],
     report: &CopyReport,
     unreadable: u64,
     progress: Progress<'_>,
@@ -39,51 +55,81 @@ fn show(
     let time = progress.elapsed();
     drop(progress);
     let output = &context.output;
-    let (mut copied, mut before, mut damaged) = (0, 0, 0);
-    for (id, what) in &report.snapshots {
-        let (action, new, count) = match what {
-            Copied::Now(new) => ("copied", Some(new), &mut copied),
-            Copied::WouldBe => ("copied", None, &mut copied),
-            Copied::Before(new) => ("copied before", Some(new), &mut before),
-            Copied::Damaged => ("damaged", None, &mut damaged),
-        };
-        *count += 1;
-        if output.is_json() {
-            let new_snapshot_id = new.map(|id| id.to_hex());
-            let fields = CopyFields { snapshot_id: id.to_hex(), new_snapshot_id, action, dry_run: arguments.dry_run };
-            output.message(&Message::Copy(fields))?;
-        } else {
-            match what {
-                Copied::Now(new) => output.summary(&format!("{} is copied as {}", id.short(), new.short()))?,
-                Copied::WouldBe => output.summary(&format!("{} would be copied", id.short()))?,
-                Copied::Damaged => output.warn(&format!("{} is not copied: it can't be read in full", id.short())),
-                Copied::Before(_) => {}
-            }
+    let mut counts = Counts::default();
+    for (address, target) in addresses.iter().zip(&report.targets) {
+        show_target(context, arguments, address, target, &mut counts)?;
+        if let Some(error) = target.failure.as_ref().filter(|_| addresses.len() > 1) {
+            output.warn(&format!("copying to {} ended early: {error}", text::plain(address)));
         }
     }
+    let added = report.targets.iter().map(|target| target.bytes_added).sum();
+    let failed = report.targets.iter().filter(|target| target.failure.is_some()).count() as u64;
+    let Counts { copied, before, damaged } = counts;
     if output.is_json() {
         return Ok(output.message(&Message::Summary(Summary::Copy(CopySummary {
             dry_run: arguments.dry_run,
+            repositories: addresses.len() as u64,
+            repositories_failed: failed,
             snapshots_copied: copied,
             snapshots_copied_before: before,
             snapshots_damaged: damaged,
             chunks_read: report.chunks_read,
             bytes_read: report.bytes_read,
-            data_added_packed: report.bytes_added,
-            resumed_sessions: report.resumed_sessions,
-            error_count: report.problem_count + unreadable,
+            data_added_packed: added,
+            resumed_sessions: report.targets.iter().map(|target| target.resumed_sessions).sum(),
+            error_count: report.problem_count + unreadable + failed,
             total_duration: time.as_secs_f64(),
         })))?);
     }
     let snapshots = text::count(copied, "snapshot", "snapshots");
+    let read = text::size(report.bytes_read);
     let mut line = if arguments.dry_run {
-        format!("would copy {snapshots}, and read {} at most", text::size(report.bytes_read))
+        format!("would copy {snapshots}, and read {read} at most")
     } else {
-        let (read, added) = (text::size(report.bytes_read), text::size(report.bytes_added));
-        format!("copied {snapshots} in {}: {read} read, {added} added", text::duration(time))
+        format!("copied {snapshots} in {}: {read} read, {} added", text::duration(time), text::size(added))
     };
     if before > 0 {
         line.push_str(&format!("; {before} were there"));
     }
     Ok(output.summary(&line)?)
+}
+
+/// What became of each snapshot in one target.
+fn show_target(
+    context: &Context,
+    arguments: &Copy,
+    address: &str,
+    target: &TargetReport,
+    counts: &mut Counts,
+) -> Result<(), Failure> {
+    let output = &context.output;
+    // With one there is no doubt.
+    let place =
+        if arguments.to.repositories.len() > 1 { format!(" in {}", text::plain(address)) } else { String::new() };
+    for (id, what) in &target.snapshots {
+        let (action, new, count) = match what {
+            Copied::Now(new) => ("copied", Some(new), &mut counts.copied),
+            Copied::WouldBe => ("copied", None, &mut counts.copied),
+            Copied::Before(new) => ("copied before", Some(new), &mut counts.before),
+            Copied::Damaged => ("damaged", None, &mut counts.damaged),
+        };
+        *count += 1;
+        if output.is_json() {
+            output.message(&Message::Copy(CopyFields {
+                repository: address.to_owned(),
+                snapshot_id: id.to_hex(),
+                new_snapshot_id: new.map(|id| id.to_hex()),
+                action,
+                dry_run: arguments.dry_run,
+            }))?;
+            continue;
+        }
+        match what {
+            Copied::Now(new) => output.summary(&format!("{} is copied as {}{place}", id.short(), new.short()))?,
+            Copied::WouldBe => output.summary(&format!("{} would be copied{place}", id.short()))?,
+            Copied::Damaged => output.warn(&format!("{} is not copied{place}: it can't be read in full", id.short())),
+            Copied::Before(_) => {}
+        }
+    }
+    Ok(())
 }

@@ -19,6 +19,8 @@ impl CopiedFrom {
 /// What became of a snapshot that was to be copied.
 #[derive(Debug, Serialize)]
 pub(crate) struct CopyFields {
+    /// Where it was to be copied to.
+    pub(crate) repository: String,
     pub(crate) snapshot_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) new_snapshot_id: Option<String>,
@@ -30,6 +32,10 @@ pub(crate) struct CopyFields {
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct CopySummary {
     pub(crate) dry_run: bool,
+    /// Repositories that were copied to.
+    pub(crate) repositories: u64,
+    /// Of these, the ones that failed.
+    pub(crate) repositories_failed: u64,
     pub(crate) snapshots_copied: u64,
     pub(crate) snapshots_copied_before: u64,
     pub(crate) snapshots_damaged: u64,

@@ -176,6 +176,7 @@ fn samples() -> Vec<Message<'static>> {
         },
         Message::Undelete { snapshot_id: id(), new_snapshot_id: Some(id()), action: "undeleted" },
         Message::Copy(copy::CopyFields {
+            repository: "/backup".into(),
             snapshot_id: id(),
             new_snapshot_id: Some(id()),
             action: "copied",

@@ -29,7 +29,7 @@ pub use bench::{BenchOptions, BenchReport, BenchTools, DataReport, KernelSpeed, 
 pub use browse::{ls, node_at};
 pub use cat::{CatObject, CatOutput, cat};
 pub use check::{CheckOptions, CheckReport, Finding, ReadData, check};
-pub use copy::{Copied, CopyOptions, CopyReport, copy};
+pub use copy::{Copied, CopyOptions, CopyReport, MAX_COPY_TARGETS, TargetReport, copy};
 pub use diff::{DiffKind, DiffReport, diff};
 pub use dump::{dump_file, dump_tar};
 pub use find::{FindOptions, find};

@@ -1,58 +1,96 @@
-//! Data chunks on their way from one repository into the other.
+//! Data chunks on their way from one repository into others.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::{Context, CopyReport};
+use super::{Context, MAX_COPY_TARGETS};
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::id::{ChunkId, PackId};
-use crate::model::{ChunkKind, ChunkRef, Content};
-use crate::ops::snapshot::Cutter;
-use crate::repository::{
-    ChunkReader, ContentReader, Place, SegmentBuilder, SegmentKey, SegmentPlace, SegmentReader, SessionWriter,
-};
+use crate::model::ChunkKind;
+use crate::repository::{Place, SegmentBuilder, SegmentKey, SegmentPlace, SegmentReader, SessionWriter};
+
+/// A chunk that has to be read, and who lacks it.
+#[derive(Clone, Copy)]
+pub(super) struct Lacking {
+    pub(super) len: u32,
+    /// Bit N for target N.
+    targets: u16,
+}
+
+const _: () = assert!(MAX_COPY_TARGETS <= u16::BITS as usize);
+
+impl Lacking {
+    /// A chunk of `len` bytes that all have.
+    pub(super) fn nobody(len: u32) -> Self {
+        Self { len, targets: 0 }
+    }
+
+    /// Target `number` lacks it, too.
+    pub(super) fn add(&mut self, number: usize) {
+        self.targets |= 1 << number;
+    }
+
+    fn by(self, number: usize) -> bool {
+        self.targets & (1 << number) != 0
+    }
+}
 
 /// What became of chunks that were read.
-#[derive(Default)]
 pub(super) struct Fetched {
-    /// Ids here, and what they are there.
-    pub(super) became: HashMap<ChunkId, ChunkId>,
-    /// Why some could not be read.
+    /// Of each target: ids here, and what they are there.
+    pub(super) became: Vec<HashMap<ChunkId, ChunkId>>,
+    /// Of each target: why nothing more can be stored in it.
+    pub(super) broken: Vec<Option<EngineError>>,
+    /// Why some chunks could not be read.
     pub(super) failures: HashMap<ChunkId, String>,
 }
 
-/// A segment of the source and the chunks that are needed of it.
-type Needed = (SegmentPlace, Vec<(Place, ChunkId)>);
+impl Fetched {
+    /// Nothing, for so many targets.
+    pub(super) fn for_targets(count: usize) -> Self {
+        let broken = (0..count).map(|_| None).collect();
+        Self { became: vec![HashMap::new(); count], broken, failures: HashMap::new() }
+    }
 
-/// Reads chunks, each segment once and in the order in which they are stored, and stores them in the target.
+    fn take_in(&mut self, other: Self) {
+        for (mine, new) in self.became.iter_mut().zip(other.became) {
+            mine.extend(new);
+        }
+        for (mine, new) in self.broken.iter_mut().zip(other.broken) {
+            *mine = mine.take().or(new);
+        }
+        self.failures.extend(other.failures);
+    }
+}
+
+/// A segment of the source and the chunks that are needed of it.
+type Needed = (SegmentPlace, Vec<(Place, ChunkId, Lacking)>);
+
+/// Reads chunks, each segment once and in the order in which they are stored, and stores them in the targets that lack them.
 ///
 /// # Errors
-/// `Interrupted`, `Io` of either.
+/// `Interrupted`, `Io` of the source.
 pub(super) fn fetch(
     context: &Context<'_>,
-    writer: &SessionWriter<'_>,
-    wanted: HashMap<ChunkId, u32>,
+    writers: &[SessionWriter<'_>],
+    wanted: HashMap<ChunkId, Lacking>,
 ) -> Result<Fetched> {
-    let mut fetched = Fetched::default();
+    let mut fetched = Fetched::for_targets(writers.len());
     let segments = plan(context, wanted, &mut fetched)?;
     let (next, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
     let results = Mutex::new(fetched);
     let work = || -> Result<()> {
         let mut reader = SegmentReader::default();
-        let mut data = SegmentBuilder::new(writer, ChunkKind::Data);
-        let mut mine = Fetched::default();
+        let mut stores = Stores::new(writers);
         while let Some(segment) = segments.get(next.fetch_add(1, Ordering::Relaxed)) {
             if stopped.load(Ordering::Relaxed) {
                 return Ok(());
             }
             context.stop_if_asked()?;
-            copy_segment(context, &mut reader, &mut data, segment, &mut mine)?;
+            copy_segment(context, &mut reader, &mut stores, segment)?;
         }
-        data.finish()?;
-        let mut all = results.lock().expect("no holder of this lock panics");
-        all.became.extend(mine.became);
-        all.failures.extend(mine.failures);
+        results.lock().expect("no holder of this lock panics").take_in(stores.finish());
         Ok(())
     };
     let work = || work().inspect_err(|_| stopped.store(true, Ordering::Relaxed));
@@ -66,11 +104,13 @@ pub(super) fn fetch(
 }
 
 /// Where chunks are, segment by segment. Those that are nowhere are failures.
-fn plan(context: &Context<'_>, wanted: HashMap<ChunkId, u32>, fetched: &mut Fetched) -> Result<Vec<Needed>> {
-    let mut groups: BTreeMap<SegmentKey, Vec<(Place, ChunkId)>> = BTreeMap::new();
-    for (id, len) in wanted {
+fn plan(context: &Context<'_>, wanted: HashMap<ChunkId, Lacking>, fetched: &mut Fetched) -> Result<Vec<Needed>> {
+    let mut groups: BTreeMap<SegmentKey, Vec<(Place, ChunkId, Lacking)>> = BTreeMap::new();
+    for (id, lacking) in wanted {
         match context.index.find_or_recover(context.source, &id) {
-            Ok(place) if place.len == len => groups.entry(place.segment).or_default().push((place, id)),
+            Ok(place) if place.len == lacking.len => {
+                groups.entry(place.segment).or_default().push((place, id, lacking));
+            }
             Ok(_) => drop(fetched.failures.insert(id, format!("chunk {id} has another length than the file says"))),
             Err(error) if error.kind() == ErrorKind::Io => return Err(error),
             Err(error) => drop(fetched.failures.insert(id, error.to_string())),
@@ -79,71 +119,67 @@ fn plan(context: &Context<'_>, wanted: HashMap<ChunkId, u32>, fetched: &mut Fetc
     let mut segments = Vec::with_capacity(groups.len());
     for (key, mut chunks) in groups {
         // As they lie there: so neighbours stay neighbours.
-        chunks.sort_unstable_by_key(|(place, _)| place.offset);
+        chunks.sort_unstable_by_key(|(place, ..)| place.offset);
         segments.push((context.index.segment(key)?, chunks));
     }
     segments.sort_by_key(|(segment, _)| -> (PackId, u32) { (segment.pack(), segment.offset()) });
     Ok(segments)
 }
 
+/// Where one thread stores what it reads.
+struct Stores<'w, 'a> {
+    builders: Vec<SegmentBuilder<'w, 'a>>,
+    fetched: Fetched,
+}
+
+impl<'w, 'a> Stores<'w, 'a> {
+    fn new(writers: &'w [SessionWriter<'a>]) -> Self {
+        let builders = writers.iter().map(|writer| SegmentBuilder::new(writer, ChunkKind::Data)).collect();
+        Self { builders, fetched: Fetched::for_targets(writers.len()) }
+    }
+
+    /// Stores a chunk in all targets that lack it and work.
+    fn add(&mut self, id: ChunkId, bytes: &[u8], lacking: Lacking) {
+        for (number, builder) in self.builders.iter_mut().enumerate() {
+            if !lacking.by(number) || self.fetched.broken[number].is_some() {
+                continue;
+            }
+            match builder.add(bytes) {
+                Ok(reference) => drop(self.fetched.became[number].insert(id, reference.id)),
+                Err(error) => self.fetched.broken[number] = Some(error),
+            }
+        }
+    }
+
+    fn finish(mut self) -> Fetched {
+        for (builder, broken) in self.builders.into_iter().zip(&mut self.fetched.broken) {
+            if broken.is_none() {
+                *broken = builder.finish().err();
+            }
+        }
+        self.fetched
+    }
+}
+
 fn copy_segment(
     context: &Context<'_>,
     reader: &mut SegmentReader,
-    data: &mut SegmentBuilder<'_, '_>,
+    stores: &mut Stores<'_, '_>,
     (segment, chunks): &Needed,
-    fetched: &mut Fetched,
 ) -> Result<()> {
     let open = match reader.read(context.source, segment) {
         Ok(open) => open,
         Err(error) if error.kind() == ErrorKind::Io => return Err(error),
         Err(error) => {
-            fetched.failures.extend(chunks.iter().map(|(_, id)| (*id, error.to_string())));
+            stores.fetched.failures.extend(chunks.iter().map(|(_, id, _)| (*id, error.to_string())));
             return Ok(());
         }
     };
-    for (place, id) in chunks {
+    for (place, id, lacking) in chunks {
         match open.chunk(context.source, place, id) {
-            Ok(bytes) => drop(fetched.became.insert(*id, data.add(bytes)?.id)),
-            Err(error) => drop(fetched.failures.insert(*id, error.to_string())),
+            Ok(bytes) => stores.add(*id, bytes, *lacking),
+            Err(error) => drop(stores.fetched.failures.insert(*id, error.to_string())),
         }
     }
     Ok(())
-}
-
-/// Stores a file's stream as the target cuts it; what its content is there.
-///
-/// # Errors
-/// Whatever keeps a chunk from being read; `Io` of the target, `Interrupted`.
-pub(super) fn recut(
-    chunks: &ChunkReader<'_>,
-    cutter: &mut Cutter<'_, '_>,
-    content: &Content,
-    report: &mut CopyReport,
-) -> Result<Content> {
-    let mut references = ContentReader::new(chunks, content);
-    let mut rest: Vec<u8> = Vec::new();
-    let mut at = 0;
-    let mut read = |buffer: &mut [u8]| -> Result<usize> {
-        let mut filled = 0;
-        while filled < buffer.len() {
-            if at == rest.len() {
-                let Some(reference) = references.read_next()? else { break };
-                rest = read_chunk(chunks, &reference, report)?;
-                at = 0;
-            }
-            let count = (buffer.len() - filled).min(rest.len() - at);
-            buffer[filled..filled + count].copy_from_slice(&rest[at..at + count]);
-            filled += count;
-            at += count;
-        }
-        Ok(filled)
-    };
-    cutter.cut(&mut read)
-}
-
-fn read_chunk(chunks: &ChunkReader<'_>, reference: &ChunkRef, report: &mut CopyReport) -> Result<Vec<u8>> {
-    let bytes = chunks.read(ChunkKind::Data, reference)?;
-    report.chunks_read += 1;
-    report.bytes_read += bytes.len() as u64;
-    Ok(bytes)
 }

@@ -1,24 +1,29 @@
-//! Copying snapshots into another repository: only what that one lacks is read, and sealed anew under its keys.
+//! Copying snapshots into other repositories: only what they lack is read, once for all of them, and sealed anew under the
+//! keys of each.
 //!
 //! Ids are keyed by the repository, so a chunk has another one there, which only its content tells. Trees are written
 //! anew; a chunk is read only if it is not known what it became, or if it is not there any more. Each snapshot is one
-//! session of the other repository: what an interrupted copy stored counts for the next.
+//! session of each other repository: what an interrupted copy stored counts for the next. A target that fails is left out
+//! from then on, and the others go on.
 
 mod data;
+mod lane;
+mod recut;
 mod trees;
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
+use self::lane::{Begun, Lane};
 use crate::clock::Clock;
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::id::SnapshotId;
-use crate::model::{Content, CopyOrigin, Snapshot};
+use crate::model::Snapshot;
 use crate::monitor::{Monitor, Problem, ProblemLog};
-use crate::ops::list::load;
-use crate::repository::{
-    Index, Repository, Session, SessionWriter, SnapshotSet, Translation, adopt_dead_sessions, read_snapshots,
-};
+use crate::repository::{Index, Repository, SessionWriter};
+
+/// Targets of one copy, at most: each has its buffers for packs.
+pub const MAX_COPY_TARGETS: usize = 16;
 
 /// How to copy.
 #[derive(Debug, Clone, Default)]
@@ -48,30 +53,37 @@ pub enum Copied {
 }
 
 /// What was done.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct CopyReport {
-    /// The snapshots in the order in which they were copied, oldest first.
-    pub snapshots: Vec<(SnapshotId, Copied)>,
-    /// Data chunks that were read, or would be.
+    /// What was done in each target, in the order in which they were given.
+    pub targets: Vec<TargetReport>,
+    /// Data chunks that were read, or would be; once each, however many targets lacked them.
     pub chunks_read: u64,
     /// Bytes of them.
     pub bytes_read: u64,
-    /// Bytes that the other repository grew by.
-    pub bytes_added: u64,
-    /// Interrupted sessions of this machine whose data was taken over.
-    pub resumed_sessions: u64,
     /// How many problems there were.
     pub problem_count: u64,
     /// The first of them.
     pub problems: Vec<Problem>,
 }
 
+/// What was done in one target.
+#[derive(Debug, Default)]
+pub struct TargetReport {
+    /// The snapshots in the order in which they were copied, oldest first; up to the failure, if there was one.
+    pub snapshots: Vec<(SnapshotId, Copied)>,
+    /// Bytes that this repository grew by.
+    pub bytes_added: u64,
+    /// Interrupted sessions of this machine whose data was taken over.
+    pub resumed_sessions: u64,
+    /// Why copying into this one ended early.
+    pub failure: Option<EngineError>,
+}
+
 /// What all parts of a copy need.
 struct Context<'a> {
     source: &'a Repository,
     index: &'a Index,
-    target: &'a Repository,
-    translation: &'a Translation,
     options: &'a CopyOptions,
     problems: &'a ProblemLog<'a>,
 }
@@ -85,174 +97,135 @@ impl Context<'_> {
     }
 }
 
-/// What the content of directories became: of the snapshot that was copied last, and of the one that is.
+/// What was read, of all snapshots.
 #[derive(Default)]
-struct Memo {
-    last: HashMap<[u8; 16], Content>,
-    /// The copy that keeps what is in `last`.
-    kept_by: Option<SnapshotId>,
-    now: HashMap<[u8; 16], Content>,
+struct Read {
+    chunks: u64,
+    bytes: u64,
 }
 
-/// Directories that are remembered of a snapshot; some 150 bytes each.
-const MEMO_DIRECTORIES: usize = 1 << 18;
-
-impl Memo {
-    /// What a directory became. It is remembered for the next snapshot, too.
-    fn get(&mut self, key: &[u8; 16]) -> Option<Content> {
-        let found = self.now.get(key).or_else(|| self.last.get(key))?.clone();
-        self.put(*key, &found);
-        Some(found)
-    }
-
-    fn put(&mut self, key: [u8; 16], content: &Content) {
-        if self.now.len() < MEMO_DIRECTORIES {
-            self.now.insert(key, content.clone());
-        }
-    }
-
-    /// The next snapshot begins. What is remembered counts as long as the copy that needs it does.
-    fn next(&mut self, session: &Session, target: &Repository) {
-        let is_kept = self.kept_by.is_some_and(|copy| session.read_kept(target, copy).is_ok());
-        if !is_kept {
-            self.last.clear();
-        }
-        self.now.clear();
-    }
-
-    fn copied(&mut self, copy: SnapshotId) {
-        self.last = std::mem::take(&mut self.now);
-        self.kept_by = Some(copy);
-    }
-}
-
-/// Copies snapshots of `source`, whose index is loaded, into `target`, in the order in which they are given. Those that
-/// have a copy there, listed or forgotten, are left out. A snapshot of which something can't be read gets none; what can't
-/// be read is a problem, and the others are copied.
+/// Copies snapshots of `source`, whose index is loaded, into each of `targets`, in the order in which they are given. Those
+/// that have a copy there, listed or forgotten, are left out. A snapshot of which something can't be read gets none; what
+/// can't be read is a problem, and the others are copied. The failure of a target is in its report.
 ///
 /// # Errors
-/// `Invalid` if both are the same repository; `Unsupported`, `SessionRevoked`, `Interrupted`, `Io` of either. Copies made
-/// before an error stay.
+/// `Invalid` if a target is the source, is named twice, or if there are more than [`MAX_COPY_TARGETS`]; `Interrupted`, `Io`
+/// of the source. Copies made before an error stay.
 pub fn copy(
     source: &Repository,
     index: &Index,
     snapshots: &[(SnapshotId, Snapshot)],
-    target: &Repository,
+    targets: &[&Repository],
     options: &CopyOptions,
     clock: &dyn Clock,
     monitor: &dyn Monitor,
 ) -> Result<CopyReport> {
-    if source.id() == target.id() {
-        return Err(EngineError::new(ErrorKind::Invalid, "this is the repository that the snapshots are in"));
-    }
+    check_targets(source, targets)?;
     let problems = ProblemLog::new(monitor);
-    let translation = Translation::open(source.cache_directory(), target.id());
-    let context = Context { source, index, target, translation: &translation, options, problems: &problems };
-    let mut report = CopyReport::default();
-    let mut memo = Memo::default();
-    let existing = load(target)?;
-    let mut copies = Copies::of(source, target, &existing);
+    let context = Context { source, index, options, problems: &problems };
+    let mut lanes: Vec<_> = targets.iter().map(|target| Lane::open(source, target)).collect();
+    let mut read = Read::default();
     for (id, snapshot) in snapshots {
         context.stop_if_asked()?;
-        let origin = copies.origin_of(*id, snapshot);
-        let copied = match copies.known.get(&origin) {
-            Some(copy) => Copied::Before(*copy),
-            None if options.dry_run => would_copy(&context, snapshot, &mut memo, &mut report)?,
-            None => copy_one(&context, snapshot, origin, &copies, &mut memo, &mut report, clock)?,
-        };
-        if let Copied::Now(copy) = copied {
-            copies.known.insert(origin, copy);
-        }
-        report.snapshots.push((*id, copied));
+        copy_one(&context, *id, snapshot, &mut lanes, &mut read, clock)?;
     }
+    let mut report = CopyReport { chunks_read: read.chunks, bytes_read: read.bytes, ..CopyReport::default() };
+    report.targets = lanes.into_iter().map(|lane| lane.report).collect();
     (report.problems, report.problem_count) = problems.finish();
     Ok(report)
 }
 
-/// What the target has copies of.
-struct Copies {
-    source: crate::id::RepositoryId,
-    known: HashMap<CopyOrigin, SnapshotId>,
-}
-
-impl Copies {
-    fn of(source: &Repository, target: &Repository, existing: &SnapshotSet) -> Self {
-        let mut known = HashMap::new();
-        for (id, snapshot) in existing.existing() {
-            // Its own ones, too: a copy of one of these may be on its way back.
-            known.insert(CopyOrigin { repository: target.id(), snapshot: *id }, *id);
-            if let Some(origin) = snapshot.copied_from {
-                known.insert(origin, *id);
-            }
-        }
-        Self { source: source.id(), known }
+fn check_targets(source: &Repository, targets: &[&Repository]) -> Result<()> {
+    let invalid = |why: String| Err(EngineError::new(ErrorKind::Invalid, why));
+    if targets.len() > MAX_COPY_TARGETS {
+        return invalid(format!("{} repositories to copy to: at most {MAX_COPY_TARGETS} at once", targets.len()));
     }
-
-    fn origin_of(&self, id: SnapshotId, snapshot: &Snapshot) -> CopyOrigin {
-        snapshot.copied_from.unwrap_or(CopyOrigin { repository: self.source, snapshot: id })
+    if targets.iter().any(|target| target.id() == source.id()) {
+        return invalid("this is the repository that the snapshots are in".into());
     }
-
-    /// The copy of a snapshot that another one of the source names.
-    fn of_named(&self, id: Option<SnapshotId>) -> Option<SnapshotId> {
-        self.known.get(&CopyOrigin { repository: self.source, snapshot: id? }).copied()
+    let mut met = HashSet::new();
+    match targets.iter().find(|target| !met.insert(target.id())) {
+        None => Ok(()),
+        Some(twice) => invalid(format!("repository {} is named twice", twice.id())),
     }
 }
 
-/// Reads the trees of a snapshot and counts what would have to be read besides.
-fn would_copy(context: &Context<'_>, snapshot: &Snapshot, memo: &mut Memo, report: &mut CopyReport) -> Result<Copied> {
-    let session = Session::unwritten(context.target)?;
-    let index = context.target.load_index_of(&session, context.problems.monitor())?;
-    let writer = SessionWriter::new(context.target, &index, session, true)?;
-    let tree = trees::copy(context, &writer, snapshot, memo, report)?;
-    Ok(if tree.is_none() { Copied::Damaged } else { Copied::WouldBe })
-}
-
-/// One session for one snapshot, since a register names one.
+/// Copies a snapshot into all that lack it, reading it once: a session in each of them, since a register names one snapshot.
 fn copy_one(
     context: &Context<'_>,
+    id: SnapshotId,
     snapshot: &Snapshot,
-    origin: CopyOrigin,
-    copies: &Copies,
-    memo: &mut Memo,
-    report: &mut CopyReport,
+    lanes: &mut [Lane<'_>],
+    read: &mut Read,
     clock: &dyn Clock,
-) -> Result<Copied> {
-    let (target, options) = (context.target, context.options);
-    let mut session = Session::begin(target, &options.host, &options.program, clock)?;
-    // Only now, when the plans are known: PROTOCOL.md, chapter 3.
-    report.resumed_sessions += adopt_dead_sessions(target, &mut session, &options.host)?;
-    let index = target.load_index_of(&session, context.problems.monitor())?;
-    let existing = read_snapshots(target, index.sessions())?;
-    memo.next(&session, target);
-    let writer = SessionWriter::new(target, &index, session, false)?;
-    let root = match writer.run(|| trees::copy(context, &writer, snapshot, memo, report)) {
-        Ok(root) => root,
-        Err(error) => {
-            // What was stored counts for the next attempt.
-            if !writer.has_failed() {
-                let _ = writer.commit(None);
-            }
-            return Err(error);
+) -> Result<()> {
+    let (mut lacking, mut sessions, mut begun) = (Vec::new(), Vec::new(), Vec::new());
+    for lane in lanes {
+        if !lane.lacks(id, snapshot) {
+            continue;
         }
-    };
-    report.bytes_added += writer.statistics.bytes_added.load(Ordering::Relaxed);
-    let Some(root) = root else {
-        writer.commit(None)?;
-        return Ok(Copied::Damaged);
-    };
-    let (previous, sequence) = existing.last_of_host(&snapshot.host);
-    let copy = Snapshot {
-        root,
-        parent: copies.of_named(snapshot.parent),
-        previous,
-        sequence: sequence + 1,
-        replaces: copies.of_named(snapshot.replaces),
-        original: copies.of_named(snapshot.original),
-        copied_from: Some(origin),
-        ..snapshot.clone()
-    };
-    let id = writer.write_snapshot(&copy)?;
-    writer.commit(Some(id))?;
-    memo.copied(id);
-    Ok(Copied::Now(id))
+        match lane.begin(context, clock) {
+            Ok((session, one)) => {
+                sessions.push(session);
+                begun.push(one);
+                lacking.push(lane);
+            }
+            Err(error) => lane.fail(error),
+        }
+    }
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    let mut writers = Vec::new();
+    for ((lane, session), Begun { index, .. }) in lacking.iter().zip(sessions).zip(&begun) {
+        writers.push(SessionWriter::new(lane.target, index, session, context.options.dry_run)?);
+    }
+    let (mut roots, mut ends) = (Ok(Vec::new()), Vec::new());
+    run_all(&writers, &mut ends, &mut || roots = trees::copy(context, &writers, snapshot, &mut lacking, read));
+    // The innermost ended first.
+    ends.reverse();
+    let sessions = lacking.into_iter().zip(writers).zip(ends).zip(&begun);
+    let mut ended = Vec::new();
+    for (((lane, writer), end), begun) in sessions {
+        lane.report.bytes_added += writer.statistics.bytes_added.load(Ordering::Relaxed);
+        // What the uploaders met is the cause of whatever else failed.
+        lane.report.failure = end.err().or(lane.report.failure.take());
+        ended.push((lane, writer, begun));
+    }
+    match roots {
+        Ok(roots) => {
+            for ((lane, writer, begun), root) in ended.into_iter().zip(roots) {
+                let end = lane.end(context, (id, snapshot), root, writer, begun.existing());
+                end.unwrap_or_else(|error| lane.fail(error));
+            }
+            Ok(())
+        }
+        Err(error) => stop_all(context, ended, error),
+    }
+}
+
+/// The source, or a person, ended the copy, or all targets have failed. What was stored counts for the next attempt.
+fn stop_all(
+    context: &Context<'_>,
+    ended: Vec<(&mut Lane<'_>, SessionWriter<'_>, &Begun)>,
+    error: EngineError,
+) -> Result<()> {
+    let mut is_cause = false;
+    for (lane, writer, _) in ended {
+        is_cause |= !lane.has_failed();
+        if !context.options.dry_run && !writer.has_failed() {
+            let _ = writer.commit(None);
+        }
+    }
+    if is_cause { Err(error) } else { Ok(()) }
+}
+
+/// Runs `work` while the threads of all writers write what comes; how each of them ended, the last one first.
+fn run_all(writers: &[SessionWriter<'_>], ends: &mut Vec<Result<()>>, work: &mut dyn FnMut()) {
+    let Some((first, others)) = writers.split_first() else { return work() };
+    let end = first.run(|| {
+        run_all(others, ends, work);
+        Ok(())
+    });
+    ends.push(end);
 }

@@ -1,12 +1,16 @@
 //! The walk over a snapshot's trees, and the trees that are written from it.
 //!
-//! What the walk meets waits in a *window* until it is known what all chunks in it became. Then the chunks that have to
-//! be read are read together, in the order in which they are stored, and the trees grow by what was waiting.
+//! What the walk meets waits in a *window* until it is known what all chunks in it became in each target. Then the chunks
+//! that have to be read are read together, once for all that lack them, in the order in which they are stored, and the
+//! trees grow by what was waiting.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
-use super::data::{Fetched, fetch, recut};
-use super::{Context, CopyReport, Memo};
+use super::data::{Fetched, Lacking, fetch};
+use super::lane::Lane;
+use super::recut::recut;
+use super::{Context, Read};
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::id::ChunkId;
 use crate::model::{ChunkRef, Content, Node, Snapshot};
@@ -28,9 +32,9 @@ enum Step {
     /// It ends.
     Leave,
     /// The next chunks of the file that comes.
-    Chunks(Vec<ChunkRef>),
+    Chunks(Arc<[ChunkRef]>),
     /// A file whose chunks have come.
-    File(Node, Vec<u8>),
+    File(Node, Arc<[u8]>),
     /// A file of which not all chunks have come.
     Torn,
     /// A node that is the same there, or is made already.
@@ -44,104 +48,136 @@ struct OpenDirectory {
     writer: DirectoryWriter,
 }
 
-struct Copier<'c, 'w, 'a> {
-    context: &'c Context<'c>,
-    chunks: &'c ChunkReader<'c>,
+/// The trees of one target.
+struct Copier<'c, 'w, 'a, 'l> {
+    lane: &'c mut Lane<'l>,
     writer: &'w SessionWriter<'a>,
     trees: SegmentBuilder<'w, 'a>,
-    memo: &'c mut Memo,
-    report: &'c mut CopyReport,
+    is_dry_run: bool,
     steps: Vec<Step>,
-    /// Chunks in `steps`, and their bytes.
-    waiting: usize,
-    waiting_bytes: u64,
+    /// How many directories deep the walk is in one that this target knows, and others don't.
+    known_depth: u32,
     /// From the root to where the writing is.
     open: Vec<OpenDirectory>,
     /// The file whose chunks come.
     content: ContentWriter,
     /// Why it can't be copied.
-    failure: Option<String>,
+    torn: Option<String>,
     /// Cuts files anew.
     cutter: Option<Cutter<'w, 'a>>,
     /// Nothing was left out.
     is_whole: bool,
 }
 
-/// Copies the trees of a snapshot and the chunks that they need. What its root became; `None` if something can't be
-/// read, which is a problem then.
+/// The walk, for all targets.
+struct Fan<'c, 'w, 'a, 'l> {
+    context: &'c Context<'c>,
+    chunks: &'c ChunkReader<'c>,
+    writers: &'w [SessionWriter<'a>],
+    copiers: Vec<Copier<'c, 'w, 'a, 'l>>,
+    read: &'c mut Read,
+    /// Steps, chunks and bytes of these that wait.
+    waiting_nodes: usize,
+    waiting: usize,
+    waiting_bytes: u64,
+    /// What was told to be a problem: the same is one for several targets.
+    told: HashSet<Vec<u8>>,
+}
+
+/// Copies the trees of a snapshot and the chunks that they need. What its root became in each target; nothing if something
+/// can't be read, which is a problem then, or if the target failed.
 ///
 /// # Errors
-/// `Interrupted`, `Io`.
+/// `Interrupted`, `Io` of the source.
 pub(super) fn copy(
     context: &Context<'_>,
-    writer: &SessionWriter<'_>,
+    writers: &[SessionWriter<'_>],
     snapshot: &Snapshot,
-    memo: &mut Memo,
-    report: &mut CopyReport,
-) -> Result<Option<Content>> {
+    lanes: &mut [&mut Lane<'_>],
+    read: &mut Read,
+) -> Result<Vec<Option<Content>>> {
     let chunks = ChunkReader::new(context.source, context.index);
-    let root = OpenDirectory { node: None, writer: DirectoryWriter::default() };
-    let monitor = context.problems.monitor();
-    monitor.stage("copying", Some(snapshot.statistics.files), Some(snapshot.statistics.bytes));
-    let mut copier = Copier {
+    context.problems.monitor().stage("copying", Some(snapshot.statistics.files), Some(snapshot.statistics.bytes));
+    let copier = |(lane, writer)| Copier::new(lane, writer, context);
+    let copiers = lanes.iter_mut().map(|lane| &mut **lane).zip(writers).map(copier).collect();
+    let mut fan = Fan {
         context,
         chunks: &chunks,
-        writer,
-        trees: writer.tree_builder(),
-        memo,
-        report,
-        steps: Vec::new(),
+        writers,
+        copiers,
+        read,
+        waiting_nodes: 0,
         waiting: 0,
         waiting_bytes: 0,
-        open: vec![root],
-        content: ContentWriter::default(),
-        failure: None,
-        cutter: context.options.recut.then(|| Cutter::new(writer, context.problems)),
-        is_whole: true,
+        told: HashSet::new(),
     };
     walk(&chunks, &snapshot.root, b"", &mut |path, visit| {
         context.stop_if_asked()?;
         match visit {
-            Visit::Node(node) => copier.node(path, node),
-            Visit::Left => copier.push(Step::Leave).map(|()| Descend::Yes),
-            Visit::Damaged(error) => {
-                copier.damaged(path, error)?;
-                Ok(Descend::Yes)
-            }
+            Visit::Node(node) => fan.node(path, node),
+            Visit::Left => fan.left().map(|()| Descend::Yes),
+            Visit::Damaged(error) => fan.damaged(path, error).map(|()| Descend::Yes),
         }
     })?;
-    copier.flush()?;
-    let root = copier.open.pop().expect("what is entered is left, but for the root");
-    let content = root.writer.finish(&mut copier.trees)?;
-    copier.cutter.map_or(Ok(()), Cutter::finish)?;
-    copier.trees.finish()?;
-    Ok(copier.is_whole.then_some(content))
+    fan.flush()?;
+    Ok(fan.copiers.into_iter().map(Copier::finish).collect())
 }
 
-impl Copier<'_, '_, '_> {
+impl<'c, 'w, 'a, 'l> Fan<'c, 'w, 'a, 'l> {
+    /// The copiers that write what the walk meets now.
+    fn awake(&mut self) -> impl Iterator<Item = &mut Copier<'c, 'w, 'a, 'l>> {
+        self.copiers.iter_mut().filter(|copier| copier.known_depth == 0 && !copier.lane.has_failed())
+    }
+
     fn node(&mut self, path: &[u8], node: &Node) -> Result<Descend> {
         let Some(content) = &node.content else {
-            self.push(Step::Same(node.clone()))?;
-            return Ok(Descend::No);
+            return self.push(|| Step::Same(node.clone())).map(|()| Descend::No);
         };
         if node.is_directory() {
-            let key = content_key(content);
-            if let Some(known) = self.memo.get(&key) {
-                self.push(Step::Same(Node { content: Some(known), ..node.clone() }))?;
-                return Ok(Descend::No);
-            }
-            self.push(Step::Enter(node.clone(), key))?;
-            return Ok(Descend::Yes);
+            return self.directory(node, content);
         }
         match content {
-            Content::Inline(_) => {
-                self.context.problems.monitor().advance(1, node.size);
-                self.push(Step::Same(node.clone()))?;
-            }
-            _ if self.context.options.recut => self.recut(path, node, content)?,
+            Content::Inline(_) => self.push(|| Step::Same(node.clone()))?,
+            _ if self.context.options.recut => return self.recut(path, node, content).map(|()| Descend::No),
             _ => self.file(path, node, content)?,
         }
+        self.context.problems.monitor().advance(1, node.size);
         Ok(Descend::No)
+    }
+
+    /// It is walked through if a target doesn't know it; those that do wait for its end.
+    fn directory(&mut self, node: &Node, content: &Content) -> Result<Descend> {
+        let key = content_key(content);
+        let mut is_new = false;
+        for copier in &mut self.copiers {
+            match (copier.known_depth, copier.lane.memo.get(&key)) {
+                (0, Some(known)) => {
+                    copier.steps.push(Step::Same(Node { content: Some(known), ..node.clone() }));
+                    copier.known_depth = 1;
+                }
+                (0, None) => {
+                    copier.steps.push(Step::Enter(node.clone(), key));
+                    is_new = true;
+                }
+                (depth, _) => copier.known_depth = depth + 1,
+            }
+        }
+        if !is_new {
+            // Nobody walks through it, so its end is not met.
+            self.copiers.iter_mut().for_each(|copier| copier.known_depth -= 1);
+        }
+        self.count_node()?;
+        Ok(if is_new { Descend::Yes } else { Descend::No })
+    }
+
+    fn left(&mut self) -> Result<()> {
+        for copier in &mut self.copiers {
+            match copier.known_depth {
+                0 => copier.steps.push(Step::Leave),
+                depth => copier.known_depth = depth - 1,
+            }
+        }
+        self.count_node()
     }
 
     fn file(&mut self, path: &[u8], node: &Node, content: &Content) -> Result<()> {
@@ -154,37 +190,63 @@ impl Copier<'_, '_, '_> {
                     piece.push(reference);
                     self.waiting_bytes += u64::from(reference.len);
                     if self.waiting + piece.len() >= WINDOW_CHUNKS || self.waiting_bytes >= WINDOW_BYTES {
-                        self.waiting += piece.len();
-                        self.push(Step::Chunks(std::mem::take(&mut piece)))?;
+                        self.push_chunks(std::mem::take(&mut piece))?;
                     }
                 }
                 Err(error) => return self.damaged(path, &error),
             }
         }
-        self.waiting += piece.len();
-        if !piece.is_empty() {
-            self.push(Step::Chunks(piece))?;
+        self.push_chunks(piece)?;
+        let path: Arc<[u8]> = path.into();
+        self.push(|| Step::File(node.clone(), Arc::clone(&path)))
+    }
+
+    fn push_chunks(&mut self, piece: Vec<ChunkRef>) -> Result<()> {
+        if piece.is_empty() {
+            return Ok(());
         }
-        self.push(Step::File(node.clone(), path.to_vec()))
+        self.waiting += piece.len();
+        let piece: Arc<[ChunkRef]> = piece.into();
+        self.push(|| Step::Chunks(Arc::clone(&piece)))
     }
 
     /// A file that is cut anew, all of it read; its content is remembered as that of directories is.
     fn recut(&mut self, path: &[u8], node: &Node, content: &Content) -> Result<()> {
         let key = content_key(content);
-        let report = &mut *self.report;
-        let made = match (self.memo.get(&key), self.cutter.as_mut().filter(|_| !self.context.options.dry_run)) {
-            (Some(known), _) => Ok(known),
-            (None, None) => {
-                report.bytes_read += node.stream_len();
-                Ok(Content::Inline(Vec::new()))
+        let (is_dry_run, chunks) = (self.context.options.dry_run, self.chunks);
+        let mut read = Read::default();
+        let mut lacking = Vec::new();
+        for copier in self.awake() {
+            match copier.lane.memo.get(&key) {
+                Some(known) => copier.steps.push(Step::Same(Node { content: Some(known), ..node.clone() })),
+                None => lacking.push(copier),
             }
-            (None, Some(cutter)) => recut(self.chunks, cutter, content, report),
+        }
+        let made = match &mut *lacking {
+            [] => Ok(Vec::new()),
+            some if is_dry_run => {
+                read.bytes += node.stream_len();
+                Ok(some.iter().map(|_| Ok(Content::Inline(Vec::new()))).collect())
+            }
+            some => recut(chunks, some.iter_mut().filter_map(|copier| copier.cutter.as_mut()), content, &mut read),
         };
-        match made {
-            Ok(content) => {
-                self.memo.put(key, &content);
+        let failure = made.map(|made| {
+            for (copier, content) in lacking.into_iter().zip(made) {
+                match content {
+                    Ok(content) => {
+                        copier.lane.memo.put(key, &content);
+                        copier.steps.push(Step::Same(Node { content: Some(content), ..node.clone() }));
+                    }
+                    Err(error) => copier.lane.fail(error),
+                }
+            }
+        });
+        self.read.chunks += read.chunks;
+        self.read.bytes += read.bytes;
+        match failure {
+            Ok(()) => {
                 self.context.problems.monitor().advance(1, 0);
-                self.push(Step::Same(Node { content: Some(content), ..node.clone() }))
+                self.count_node()
             }
             Err(error) => self.damaged(path, &error),
         }
@@ -192,58 +254,124 @@ impl Copier<'_, '_, '_> {
 
     /// Something of the source can't be read. What the storage does not give now it may give later, so that ends it.
     fn damaged(&mut self, path: &[u8], error: &EngineError) -> Result<()> {
-        if matches!(error.kind(), ErrorKind::Io | ErrorKind::Interrupted) || self.writer.has_failed() {
+        if matches!(error.kind(), ErrorKind::Io | ErrorKind::Interrupted) {
             return Err(EngineError::new(error.kind(), error.to_string()));
         }
-        self.leave_out(if path.is_empty() { b"/" } else { path }, &error.to_string());
-        self.push(Step::Torn)
+        self.tell(if path.is_empty() { b"/" } else { path }, &error.to_string());
+        self.awake().for_each(|copier| copier.is_whole = false);
+        self.push(|| Step::Torn)
     }
 
-    /// The snapshot will have no copy; the others that are in it are named all the same.
-    fn leave_out(&mut self, path: &[u8], why: &str) {
-        self.context.problems.add(path, format!("cannot be copied: {why}"));
-        self.is_whole = false;
+    fn tell(&mut self, path: &[u8], why: &str) {
+        if self.told.insert(path.to_owned()) {
+            self.context.problems.add(path, format!("cannot be copied: {why}"));
+        }
     }
 
-    fn push(&mut self, step: Step) -> Result<()> {
-        self.steps.push(step);
-        let is_full = self.steps.len() >= WINDOW_NODES || self.waiting >= WINDOW_CHUNKS;
+    fn push(&mut self, step: impl Fn() -> Step) -> Result<()> {
+        self.awake().for_each(|copier| copier.steps.push(step()));
+        self.count_node()
+    }
+
+    fn count_node(&mut self) -> Result<()> {
+        self.waiting_nodes += 1;
+        let is_full = self.waiting_nodes >= WINDOW_NODES || self.waiting >= WINDOW_CHUNKS;
         if is_full || self.waiting_bytes >= WINDOW_BYTES { self.flush() } else { Ok(()) }
     }
 
     /// Copies what the window needs, then writes what waits in it.
     fn flush(&mut self) -> Result<()> {
-        let steps = std::mem::take(&mut self.steps);
-        (self.waiting, self.waiting_bytes) = (0, 0);
-        let mut became = self.translate(&steps)?;
-        let wanted: HashMap<ChunkId, u32> = references(&steps)
-            .filter(|reference| !became.contains_key(&reference.id))
-            .map(|reference| (reference.id, reference.len))
-            .collect();
-        self.report.chunks_read += wanted.len() as u64;
-        self.report.bytes_read += wanted.values().map(|len| u64::from(*len)).sum::<u64>();
-        let mut failures = HashMap::new();
-        if !wanted.is_empty() && !self.context.options.dry_run {
-            let Fetched { became: fetched, failures: failed } = fetch(self.context, self.writer, wanted)?;
-            self.context.translation.remember(&fetched);
-            became.extend(fetched);
-            failures = failed;
+        (self.waiting_nodes, self.waiting, self.waiting_bytes) = (0, 0, 0);
+        let mut became = Vec::new();
+        let mut wanted: HashMap<ChunkId, Lacking> = HashMap::new();
+        for (number, copier) in self.copiers.iter_mut().enumerate() {
+            let known = copier.translate();
+            for reference in references(&copier.steps).filter(|reference| !known.contains_key(&reference.id)) {
+                wanted.entry(reference.id).or_insert(Lacking::nobody(reference.len)).add(number);
+            }
+            became.push(known);
         }
-        steps.into_iter().try_for_each(|step| self.write(step, &became, &failures))
+        self.read.chunks += wanted.len() as u64;
+        self.read.bytes += wanted.values().map(|lacking| u64::from(lacking.len)).sum::<u64>();
+        let mut fetched = Fetched::for_targets(self.copiers.len());
+        if !wanted.is_empty() && !self.context.options.dry_run {
+            fetched = fetch(self.context, self.writers, wanted)?;
+        }
+        let mut torn = Vec::new();
+        let of_targets = fetched.became.into_iter().zip(fetched.broken).zip(became);
+        for (copier, ((new, broken), mut became)) in self.copiers.iter_mut().zip(of_targets) {
+            copier.lane.translation.remember(&new);
+            became.extend(new);
+            if let Some(error) = broken {
+                copier.lane.fail(error);
+            }
+            copier.write_all(&became, &fetched.failures, &mut torn);
+        }
+        torn.into_iter().for_each(|(path, why)| self.tell(&path, &why));
+        if self.copiers.iter().all(|copier| copier.lane.has_failed()) {
+            return Err(EngineError::new(ErrorKind::Io, "no repository is left to copy to"));
+        }
+        Ok(())
+    }
+}
+
+impl<'c, 'w, 'a, 'l> Copier<'c, 'w, 'a, 'l> {
+    fn new(lane: &'c mut Lane<'l>, writer: &'w SessionWriter<'a>, context: &'w Context<'w>) -> Self {
+        let root = OpenDirectory { node: None, writer: DirectoryWriter::default() };
+        Self {
+            lane,
+            writer,
+            trees: writer.tree_builder(),
+            is_dry_run: context.options.dry_run,
+            steps: Vec::new(),
+            known_depth: 0,
+            open: vec![root],
+            content: ContentWriter::default(),
+            torn: None,
+            cutter: context.options.recut.then(|| Cutter::new(writer, context.problems)),
+            is_whole: true,
+        }
+    }
+
+    /// The last of it is written.
+    fn finish(mut self) -> Option<Content> {
+        if self.lane.has_failed() {
+            return None;
+        }
+        let finish = || -> Result<Content> {
+            let root = self.open.pop().expect("what is entered is left, but for the root");
+            let content = root.writer.finish(&mut self.trees)?;
+            self.cutter.map_or(Ok(()), Cutter::finish)?;
+            self.trees.finish()?;
+            Ok(content)
+        };
+        let content = finish().map_err(|error| self.lane.fail(error)).ok();
+        content.filter(|_| self.is_whole)
     }
 
     /// What the chunks of the window became, of those that need not be read.
-    fn translate(&self, steps: &[Step]) -> Result<HashMap<ChunkId, ChunkId>> {
-        let mut became = self.context.translation.look_up(references(steps).map(|reference| reference.id));
-        let mut failure = Ok(());
-        became.retain(|_, there| match self.writer.has(there) {
-            Ok(has) => has,
-            Err(error) => {
-                failure = Err(error);
-                false
+    fn translate(&mut self) -> HashMap<ChunkId, ChunkId> {
+        let mut became = self.lane.translation.look_up(references(&self.steps).map(|reference| reference.id));
+        let (writer, lane) = (self.writer, &mut *self.lane);
+        became.retain(|_, there| writer.has(there).map_err(|error| lane.fail(error)).unwrap_or(false));
+        became
+    }
+
+    /// Writes what waits, unless this target has failed.
+    fn write_all(
+        &mut self,
+        became: &HashMap<ChunkId, ChunkId>,
+        failures: &HashMap<ChunkId, String>,
+        torn: &mut Vec<(Arc<[u8]>, String)>,
+    ) {
+        for step in std::mem::take(&mut self.steps) {
+            if self.lane.has_failed() {
+                return;
             }
-        });
-        failure.map(|()| became)
+            if let Err(error) = self.write(step, became, failures, torn) {
+                self.lane.fail(error);
+            }
+        }
     }
 
     fn write(
@@ -251,6 +379,7 @@ impl Copier<'_, '_, '_> {
         step: Step,
         became: &HashMap<ChunkId, ChunkId>,
         failures: &HashMap<ChunkId, String>,
+        torn: &mut Vec<(Arc<[u8]>, String)>,
     ) -> Result<()> {
         match step {
             Step::Enter(node, key) => {
@@ -259,28 +388,29 @@ impl Copier<'_, '_, '_> {
             Step::Leave => self.leave()?,
             Step::Same(node) => self.add(&node)?,
             Step::Torn => {
-                (self.content, self.failure) = (ContentWriter::default(), None);
+                (self.content, self.torn) = (ContentWriter::default(), None);
             }
             Step::Chunks(references) => {
-                for reference in references {
+                for reference in &*references {
                     match became.get(&reference.id) {
                         Some(id) => self.content.push(ChunkRef { id: *id, len: reference.len }, &mut self.trees)?,
-                        None if self.context.options.dry_run => {}
+                        None if self.is_dry_run => {}
                         None => {
                             let why = || format!("chunk {} can't be read", reference.id);
                             let why = failures.get(&reference.id).cloned().unwrap_or_else(why);
-                            self.failure.get_or_insert(why);
+                            self.torn.get_or_insert(why);
                         }
                     }
                 }
             }
             Step::File(node, path) => {
                 let content = std::mem::take(&mut self.content).finish(&mut self.trees)?;
-                if let Some(why) = self.failure.take() {
-                    self.leave_out(&path, &why);
+                if let Some(why) = self.torn.take() {
+                    // The snapshot will have no copy; the others that are in it are named all the same.
+                    self.is_whole = false;
+                    torn.push((path, why));
                     return Ok(());
                 }
-                self.context.problems.monitor().advance(1, node.size);
                 self.add(&Node { content: Some(content), ..node })?;
             }
         }
@@ -288,10 +418,10 @@ impl Copier<'_, '_, '_> {
     }
 
     fn add(&mut self, node: &Node) -> Result<()> {
-        if self.context.options.dry_run {
+        if self.is_dry_run {
             return Ok(());
         }
-        let domain = self.context.target.domain();
+        let domain = self.writer.repository().domain();
         let open = self.open.last_mut().expect("the root is left last");
         open.writer.add(node, domain, &mut self.trees)
     }
@@ -301,12 +431,12 @@ impl Copier<'_, '_, '_> {
         let (mut node, key) = node.expect("the root is not left");
         let content = writer.finish(&mut self.trees)?;
         // Of a snapshot that gets no copy, nothing is remembered in the end.
-        self.memo.put(key, &content);
+        self.lane.memo.put(key, &content);
         node.content = Some(content);
         self.add(&node)
     }
 }
 
 fn references(steps: &[Step]) -> impl Iterator<Item = &ChunkRef> {
-    steps.iter().filter_map(|step| if let Step::Chunks(chunks) = step { Some(chunks) } else { None }).flatten()
+    steps.iter().filter_map(|step| if let Step::Chunks(chunks) = step { Some(&**chunks) } else { None }).flatten()
 }

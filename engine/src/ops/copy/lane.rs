@@ -1,0 +1,212 @@
+//! One target of a copy: what it has, what directories became in it, and its sessions.
+
+use std::collections::HashMap;
+
+use super::{Context, Copied, TargetReport};
+use crate::clock::Clock;
+use crate::error::{EngineError, Result};
+use crate::id::{RepositoryId, SnapshotId};
+use crate::model::{Content, CopyOrigin, Snapshot};
+use crate::ops::list::load;
+use crate::repository::{
+    Index, Repository, Session, SessionWriter, SnapshotSet, Translation, adopt_dead_sessions, read_snapshots,
+};
+
+/// What is known of a target, for all snapshots.
+pub(super) struct Lane<'a> {
+    pub(super) target: &'a Repository,
+    pub(super) translation: Translation,
+    pub(super) memo: Memo,
+    pub(super) report: TargetReport,
+    copies: Copies,
+}
+
+/// A session for one snapshot.
+pub(super) struct Begun {
+    pub(super) index: Index,
+    existing: SnapshotSet,
+}
+
+impl<'a> Lane<'a> {
+    /// What is in `target` of `source`. If that can't be read, it has failed.
+    pub(super) fn open(source: &Repository, target: &'a Repository) -> Self {
+        let mut lane = Self {
+            target,
+            translation: Translation::open(source.cache_directory(), target.id()),
+            memo: Memo::default(),
+            report: TargetReport::default(),
+            copies: Copies { source: source.id(), known: HashMap::new() },
+        };
+        match load(target) {
+            Ok(existing) => lane.copies.collect(target, &existing),
+            Err(error) => lane.fail(error),
+        }
+        lane
+    }
+
+    /// Nothing more is copied into it.
+    pub(super) fn fail(&mut self, error: EngineError) {
+        self.report.failure.get_or_insert(error);
+    }
+
+    /// Whether something is copied into it yet.
+    pub(super) fn has_failed(&self) -> bool {
+        self.report.failure.is_some()
+    }
+
+    /// Whether a snapshot is to be copied into it; if it is there, that is reported.
+    pub(super) fn lacks(&mut self, id: SnapshotId, snapshot: &Snapshot) -> bool {
+        if self.has_failed() {
+            return false;
+        }
+        let known = self.copies.known.get(&self.copies.origin_of(id, snapshot)).copied();
+        self.report.snapshots.extend(known.map(|copy| (id, Copied::Before(copy))));
+        known.is_none()
+    }
+
+    /// Begins a session, and loads what it needs.
+    ///
+    /// # Errors
+    /// `Io` and others of the target.
+    pub(super) fn begin(&mut self, context: &Context<'_>, clock: &dyn Clock) -> Result<(Session, Begun)> {
+        let (target, options) = (self.target, context.options);
+        let monitor = context.problems.monitor();
+        if options.dry_run {
+            let session = Session::unwritten(target)?;
+            let index = target.load_index_of(&session, monitor)?;
+            return Ok((session, Begun { index, existing: SnapshotSet::default() }));
+        }
+        let mut session = Session::begin(target, &options.host, &options.program, clock)?;
+        // Only now, when the plans are known: PROTOCOL.md, chapter 3.
+        self.report.resumed_sessions += adopt_dead_sessions(target, &mut session, &options.host)?;
+        let index = target.load_index_of(&session, monitor)?;
+        let existing = read_snapshots(target, index.sessions())?;
+        self.memo.next(&session, target);
+        Ok((session, Begun { index, existing }))
+    }
+
+    /// Ends the session as it has to end, and reports what became of the snapshot: `root` is what its root became, if it is
+    /// whole here.
+    pub(super) fn end(
+        &mut self,
+        context: &Context<'_>,
+        (id, snapshot): (SnapshotId, &Snapshot),
+        root: Option<Content>,
+        writer: SessionWriter<'_>,
+        existing: &SnapshotSet,
+    ) -> Result<()> {
+        let is_dry_run = context.options.dry_run;
+        let copied = match root {
+            _ if self.has_failed() => {
+                return if writer.has_failed() || is_dry_run { Ok(()) } else { writer.commit(None) };
+            }
+            Some(_) if is_dry_run => Copied::WouldBe,
+            Some(root) => Copied::Now(self.commit(id, snapshot, root, writer, existing)?),
+            None if is_dry_run => Copied::Damaged,
+            None => writer.commit(None).map(|()| Copied::Damaged)?,
+        };
+        self.report.snapshots.push((id, copied));
+        Ok(())
+    }
+
+    fn commit(
+        &mut self,
+        id: SnapshotId,
+        snapshot: &Snapshot,
+        root: Content,
+        writer: SessionWriter<'_>,
+        existing: &SnapshotSet,
+    ) -> Result<SnapshotId> {
+        let origin = self.copies.origin_of(id, snapshot);
+        let (previous, sequence) = existing.last_of_host(&snapshot.host);
+        let copy = Snapshot {
+            root,
+            parent: self.copies.of_named(snapshot.parent),
+            previous,
+            sequence: sequence + 1,
+            replaces: self.copies.of_named(snapshot.replaces),
+            original: self.copies.of_named(snapshot.original),
+            copied_from: Some(origin),
+            ..snapshot.clone()
+        };
+        let id = writer.write_snapshot(&copy)?;
+        writer.commit(Some(id))?;
+        self.memo.copied(id);
+        self.copies.known.insert(origin, id);
+        Ok(id)
+    }
+}
+
+impl Begun {
+    pub(super) fn existing(&self) -> &SnapshotSet {
+        &self.existing
+    }
+}
+
+/// What the content of directories became: of the snapshot that was copied last, and of the one that is.
+#[derive(Default)]
+pub(super) struct Memo {
+    last: HashMap<[u8; 16], Content>,
+    /// The copy that keeps what is in `last`.
+    kept_by: Option<SnapshotId>,
+    now: HashMap<[u8; 16], Content>,
+}
+
+/// Directories that are remembered of a snapshot; some 150 bytes each.
+const MEMO_DIRECTORIES: usize = 1 << 18;
+
+impl Memo {
+    /// What a directory became. It is remembered for the next snapshot, too.
+    pub(super) fn get(&mut self, key: &[u8; 16]) -> Option<Content> {
+        let found = self.now.get(key).or_else(|| self.last.get(key))?.clone();
+        self.put(*key, &found);
+        Some(found)
+    }
+
+    pub(super) fn put(&mut self, key: [u8; 16], content: &Content) {
+        if self.now.len() < MEMO_DIRECTORIES {
+            self.now.insert(key, content.clone());
+        }
+    }
+
+    /// The next snapshot begins. What is remembered counts as long as the copy that needs it does.
+    fn next(&mut self, session: &Session, target: &Repository) {
+        let is_kept = self.kept_by.is_some_and(|copy| session.read_kept(target, copy).is_ok());
+        if !is_kept {
+            self.last.clear();
+        }
+        self.now.clear();
+    }
+
+    fn copied(&mut self, copy: SnapshotId) {
+        self.last = std::mem::take(&mut self.now);
+        self.kept_by = Some(copy);
+    }
+}
+
+/// What a target has copies of.
+struct Copies {
+    source: RepositoryId,
+    known: HashMap<CopyOrigin, SnapshotId>,
+}
+
+impl Copies {
+    fn collect(&mut self, target: &Repository, existing: &SnapshotSet) {
+        for (id, snapshot) in existing.existing() {
+            // Its own ones, too: a copy of one of these may be on its way back.
+            self.known.insert(CopyOrigin { repository: target.id(), snapshot: *id }, *id);
+            if let Some(origin) = snapshot.copied_from {
+                self.known.insert(origin, *id);
+            }
+        }
+    }
+
+    fn origin_of(&self, id: SnapshotId, snapshot: &Snapshot) -> CopyOrigin {
+        snapshot.copied_from.unwrap_or(CopyOrigin { repository: self.source, snapshot: id })
+    }
+
+    /// The copy of a snapshot that another one of the source names.
+    fn of_named(&self, id: Option<SnapshotId>) -> Option<SnapshotId> {
+        self.known.get(&CopyOrigin { repository: self.source, snapshot: id? }).copied()
+    }
+}
