@@ -64,7 +64,7 @@ fn snapshots(c: &mut Criterion) {
     snapshot(&kept, &tree);
     group.bench_function("unchanged snapshot", |b| b.iter(|| snapshot(&kept, &tree)));
     group.bench_function("check --read-data", |b| {
-        let options = CheckOptions { read_data: ReadData::All };
+        let options = CheckOptions { read_data: ReadData::All, ..CheckOptions::default() };
         b.iter(|| assert!(!ops::check(&kept, &options, &clock(), &Silent).expect("check").is_damaged()));
     });
     let index = kept.load_index(&Silent).expect("index");

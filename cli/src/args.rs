@@ -90,6 +90,10 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "SIZE", value_parser = values::size)]
     pub(crate) limit_download: Option<u64>,
 
+    /// Keep trees and snapshots of a remote repository in the cache, so much at most; 0 keeps none
+    #[arg(long, global = true, value_name = "SIZE", default_value = "1G", value_parser = values::size)]
+    pub(crate) cache_size: u64,
+
     /// Print JSON Lines instead of text
     #[arg(long, global = true)]
     pub(crate) json: bool,

@@ -115,7 +115,13 @@ impl Context {
                 Err(error) if error.kind() == ErrorKind::WrongPassword && attempt < attempts => {
                     self.output.warn("wrong password, try again");
                 }
-                result => return Ok(result?),
+                Ok(mut repository) => {
+                    if self.global.cache_size > 0 && !remote::Address::parse(address)?.is_local() {
+                        repository.keep_objects(self.global.cache_size);
+                    }
+                    return Ok(repository);
+                }
+                Err(error) => return Err(error.into()),
             }
         }
         Err(invalid("no attempt to open the repository was made"))

@@ -329,7 +329,16 @@ pub(crate) struct CheckSummary {
     pub(crate) bytes_read: u64,
     pub(crate) packs_unverified: u64,
     pub(crate) verified_since: Option<String>,
+    pub(crate) heads: Vec<HeadFields>,
     pub(crate) total_duration: f64,
+}
+
+/// The last snapshot of a host.
+#[derive(Debug, Serialize)]
+pub(crate) struct HeadFields {
+    pub(crate) host: String,
+    pub(crate) sequence: u64,
+    pub(crate) snapshot_id: String,
 }
 
 /// What was forgotten, and what was not.

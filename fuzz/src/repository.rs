@@ -85,7 +85,12 @@ fn mutate(objects: &mut [Option<Vec<u8>>], [object, action, low, high]: [u8; 4])
 
 fn read_all(storage: SharedStorage, original: &Original) -> engine::Result<()> {
     let repository = Repository::open(storage, &Secret::KeyFile(SECRET), &original.cache)?;
-    let report = ops::check(&repository, &CheckOptions { read_data: ReadData::All }, &clock(), &Silent)?;
+    let report = ops::check(
+        &repository,
+        &CheckOptions { read_data: ReadData::All, ..CheckOptions::default() },
+        &clock(),
+        &Silent,
+    )?;
     let index = repository.load_index(&Silent)?;
     let list = ops::list_snapshots(&repository, &SnapshotFilter::default())?;
     for (id, snapshot) in &list.snapshots {

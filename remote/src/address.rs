@@ -51,6 +51,11 @@ const ELSEWHERE: [(&str, &str); 5] = [
 ];
 
 impl Address {
+    /// Whether it is a directory of this machine.
+    pub fn is_local(&self) -> bool {
+        matches!(self, Self::Local(_))
+    }
+
     /// Reads an address. What has no scheme is a path.
     ///
     /// # Errors

@@ -59,6 +59,7 @@ pub fn drill(
     surroundings: &Surroundings<'_>,
 ) -> Result<DrillReport> {
     let (record, manifest) = recorded(snapshot)?;
+    let _proof_of_what_is_there = repository.past_object_cache();
     let started = surroundings.clock.now();
     let witness = Witness { inner: surroundings.monitor, first: Mutex::default(), count: AtomicU64::new(0) };
     let around = Surroundings { monitor: &witness, ..*surroundings };

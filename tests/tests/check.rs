@@ -147,3 +147,49 @@ fn a_damaged_snapshot_costs_all_of_itself() {
         drop(good);
     }
 }
+
+#[test]
+fn an_earlier_state_is_known_by_who_saw_a_later_one_and_by_a_head() {
+    let scratch = Scratch::new();
+    let source = scratch.tree("source");
+    write(source.join("file"), noise(1, 100_000));
+    let first = scratch.snapshot(&source);
+    let earlier = scratch.file("earlier");
+    repo_tests::scratch::copy_tree(&scratch.repository(), &earlier);
+    write(source.join("file"), noise(2, 100_000));
+    let second = scratch.snapshot(&source);
+    let summary = scratch.run(&format!("check --json --head {first} --head {second}")).ok().summary();
+    let heads = summary["heads"].as_array().expect("heads").clone();
+    assert_eq!(heads.len(), 1, "{summary}");
+    assert_eq!((heads[0]["snapshot_id"].as_str(), heads[0]["sequence"].as_u64()), (Some(&*second), Some(2)));
+
+    fs::rename(scratch.repository(), scratch.file("later")).expect("put away");
+    repo_tests::scratch::copy_tree(&earlier, &scratch.repository());
+    // This machine has seen more. It is said, and the data is saved all the same.
+    write(source.join("file"), noise(3, 100_000));
+    let run = scratch.run_words(repo_tests::words!["snapshot", "--json", source]).ends(3).says("an earlier state");
+    assert_eq!(run.snapshot_id().len(), 64);
+    scratch.run("check").ends(5).says("an earlier state").says("sessions/");
+    // Another machine knows nothing, unless somebody wrote down how far it had come.
+    scratch.run("cache clear").ok();
+    scratch.run(&format!("check --head {first}")).ok();
+    scratch
+        .run(&format!("check --head {second}"))
+        .ends(5)
+        .says(&format!("snapshots/{second}"))
+        .says("an earlier state");
+    scratch.run("check --head abc").ends(2).says("64 hex digits");
+}
+
+#[test]
+fn a_head_that_was_forgotten_and_pruned_still_proves_how_far_it_came() {
+    let scratch = Scratch::new();
+    let source = scratch.tree("source");
+    write(source.join("file"), noise(1, 100_000));
+    scratch.snapshot(&source);
+    let head = scratch.snapshot(&source);
+    scratch.run(&format!("forget {head}")).ok();
+    scratch.run("prune --grace 0").ok();
+    assert!(!scratch.repository().join("snapshots").join(&head).exists());
+    scratch.run(&format!("check --head {head}")).ok();
+}

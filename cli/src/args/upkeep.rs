@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use engine::id::SnapshotId;
 use engine::ops::ReadData;
 
 use super::select::Filter;
@@ -65,6 +66,11 @@ const CHECK_EXAMPLES: &str = "Examples:
   repo check --read-data-subset 1/30    a part every night: all data every month
   repo check --read-data-subset 5%
   repo check --read-data-subset 2G
+  repo check --head ID                  and it has come at least as far as when ID was written down
+
+The last snapshot of each host is its head, and stands for all before it. Heads that are written down elsewhere prove to a
+new machine that nobody shows it an earlier state. A machine that has used the repository before knows by itself: it
+says so if sessions that it has seen are gone, until `repo cache clear` makes it forget them.
 
 Says of every damaged object which snapshots and paths it costs; damage makes the exit code 5. What was read in full and
 found right is remembered in the cache directory: a part is made of the packs that were read longest ago, new ones first.
@@ -83,6 +89,10 @@ pub(crate) struct Check {
     /// Read and decrypt a part (1/30), a share (5%) or amount (2G) of the data, what was read longest ago first
     #[arg(long, value_name = "SUBSET", value_parser = values::subset)]
     pub(crate) read_data_subset: Option<ReadData>,
+
+    /// A head that was written down: a snapshot that must have come to be here; can be repeated
+    #[arg(long = "head", value_name = "ID", value_parser = values::snapshot_id)]
+    pub(crate) heads: Vec<SnapshotId>,
 }
 
 const STATS_EXAMPLES: &str = "Examples:

@@ -1,6 +1,7 @@
 //! Values that people write: sizes, times, shares of the data. Pure but for the time zone.
 
 use engine::clock::Timestamp;
+use engine::id::SnapshotId;
 use engine::ops::{MaxUnused, ReadData};
 
 /// Bytes: a number with an optional binary unit, `512`, `64K`, `1.5MiB`, `2G`.
@@ -24,6 +25,11 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
     let bytes = value * factor as f64;
     // 2⁶³ is far beyond any file and still exact as a float.
     if bytes < 9_223_372_036_854_775_808.0 { Ok(bytes as u64) } else { Err("too large".into()) }
+}
+
+/// The whole id of a snapshot: a part of one proves nothing.
+pub(crate) fn snapshot_id(text: &str) -> Result<SnapshotId, String> {
+    SnapshotId::from_hex(text.trim()).map_err(|_| "expected the whole id of a snapshot, 64 hex digits".into())
 }
 
 /// The same for a setting of 32 bits.

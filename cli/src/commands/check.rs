@@ -1,12 +1,12 @@
 //! `check`: looks for damage.
 
 use engine::monitor::{ItemAction, Monitor, Problem};
-use engine::ops::{self, CheckOptions, CheckReport, Finding, ReadData};
+use engine::ops::{self, CheckOptions, CheckReport, Finding, Head, ReadData};
 
 use crate::args::upkeep::Check;
 use crate::context::{Context, SystemClock};
 use crate::exit::{Failure, Outcome};
-use crate::messages::{CheckSummary, Cost, JsonPath, Message, Summary};
+use crate::messages::{CheckSummary, Cost, HeadFields, JsonPath, Message, Summary};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::text;
@@ -23,7 +23,8 @@ pub(super) fn run(context: &Context, arguments: &Check) -> Result<Outcome, Failu
         None if arguments.read_data => ReadData::All,
         None => ReadData::No,
     };
-    let report = ops::check(&repository, &CheckOptions { read_data }, &SystemClock, &WithoutProblems(&progress))?;
+    let options = CheckOptions { read_data, heads: arguments.heads.clone() };
+    let report = ops::check(&repository, &options, &SystemClock, &WithoutProblems(&progress))?;
     let time = progress.elapsed();
     drop(progress);
     let output = &context.output;
@@ -50,12 +51,17 @@ pub(super) fn run(context: &Context, arguments: &Check) -> Result<Outcome, Failu
             bytes_read: report.bytes_read,
             packs_unverified: report.packs_unverified,
             verified_since: report.verified_since.map(text::rfc3339),
+            heads: report.heads.iter().map(head_fields).collect(),
             total_duration: time.as_secs_f64(),
         })))?;
     } else {
         output.summary(&summary(&report, &text::duration(time)))?;
         if let Some(line) = verified(&report) {
             output.summary(&line)?;
+        }
+        for head in &report.heads {
+            let host = text::plain(&head.host);
+            output.summary(&format!("head of {host}: {}, its number {}", head.snapshot.to_hex(), head.sequence))?;
         }
         if damaged {
             output.warn(&format!("{} of damage", text::count(errors, "finding", "findings")));
@@ -67,6 +73,10 @@ pub(super) fn run(context: &Context, arguments: &Check) -> Result<Outcome, Failu
         }
     }
     Ok(if damaged { Outcome::Damage } else { Outcome::Done })
+}
+
+fn head_fields(head: &Head) -> HeadFields {
+    HeadFields { host: head.host.clone(), sequence: head.sequence, snapshot_id: head.snapshot.to_hex() }
 }
 
 fn summary(report: &CheckReport, time: &str) -> String {

@@ -45,8 +45,10 @@ pub(super) fn run(context: &Context, arguments: &Restore) -> Result<Outcome, Fai
         map_groups: arguments.map_group.clone(),
     };
     let report = ops::restore(&repository, &index, &snapshot, &what.path, &target, &options, &progress)?;
+    // Not all of them are of items.
+    let problems = report.problem_count.max(progress.problem_count());
     show(context, arguments, id, &report, progress)?;
-    Ok(Outcome::of_problems(report.problem_count))
+    Ok(Outcome::of_problems(problems))
 }
 
 fn show(

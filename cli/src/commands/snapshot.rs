@@ -36,8 +36,10 @@ pub(super) fn run(context: &Context, arguments: &Snapshot) -> Result<Outcome, Fa
         let paths = arguments.paths.iter().map(|path| path.as_path()).chain(after_dashes);
         take(SnapshotInput::Paths(paths.map(absolute).collect()))?
     };
+    // Not all of them are of items.
+    let problems = report.statistics.problems.max(progress.problem_count());
     show(context, arguments, &report, progress)?;
-    Ok(Outcome::of_problems(report.statistics.problems))
+    Ok(Outcome::of_problems(problems))
 }
 
 fn options(context: &Context, arguments: &Snapshot, repository: &Repository) -> Result<SnapshotOptions, Failure> {

@@ -88,6 +88,7 @@ fn summaries() -> Vec<Message<'static>> {
         bytes_read: 0,
         packs_unverified: 0,
         verified_since: None,
+        heads: vec![HeadFields { host: "x".into(), sequence: 1, snapshot_id: "x".into() }],
         total_duration: 0.5,
     };
     let find = Summary::Find { matches: 0, snapshots: 0 };

@@ -28,7 +28,7 @@ mod tests;
 pub use bench::{BenchOptions, BenchReport, BenchTools, DataReport, KernelSpeed, Stage, StepReport, Unit, bench};
 pub use browse::{ls, node_at};
 pub use cat::{CatObject, CatOutput, cat};
-pub use check::{CheckOptions, CheckReport, Finding, ReadData, check};
+pub use check::{CheckOptions, CheckReport, Finding, Head, ReadData, check};
 pub use copy::{Copied, CopyOptions, CopyReport, MAX_COPY_TARGETS, TargetReport, copy};
 pub use diff::{DiffKind, DiffReport, diff};
 pub use dump::{dump_file, dump_tar};

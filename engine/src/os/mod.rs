@@ -6,6 +6,7 @@
 //! it and say it.
 
 pub mod account;
+pub mod cached;
 pub mod command;
 pub mod descent;
 mod direct;

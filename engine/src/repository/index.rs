@@ -105,8 +105,19 @@ impl Repository {
     /// # Errors
     /// `Missing`, `Damaged`, `Unsupported`, `Io`.
     pub fn read_index(&self, id: IndexId) -> Result<IndexObject> {
+        self.open_index(id, self.storage().read(ObjectName::Index(id), None, limits::INDEX_BYTES)?)
+    }
+
+    /// As [`Self::read_index`], of one that a list has just shown.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn read_listed_index(&self, id: IndexId) -> Result<IndexObject> {
+        self.open_index(id, self.read_kept_object(ObjectName::Index(id), None, limits::INDEX_BYTES)?)
+    }
+
+    fn open_index(&self, id: IndexId, object: Vec<u8>) -> Result<IndexObject> {
         let name = ObjectName::Index(id);
-        let object = self.storage().read(name, None, limits::INDEX_BYTES)?;
         if hash(&object) != *id.as_bytes() {
             return Err(EngineError::damaged(format!("object {name} does not have the content that its name says")));
         }

@@ -95,6 +95,7 @@ impl Repository {
             }
             index = self.load_once(own, monitor)?;
         }
+        self.tell_of_an_earlier_state(index.sessions(), monitor);
         Ok(index)
     }
 
@@ -129,7 +130,7 @@ impl Repository {
         if is_little(own.len(), bytes) {
             let mut recent = Recent::default();
             for id in own {
-                recent.add(&self.read_index(*id)?);
+                recent.add(&self.read_listed_index(*id)?);
             }
             recent.sort();
             return Ok(Box::new(recent));
@@ -397,7 +398,7 @@ impl Repository {
         monitor.stage("reading index", Some(ids.len() as u64), None);
         let (mut taken, mut outdated) = (HashSet::new(), false);
         for id in ids {
-            match self.read_index(*id) {
+            match self.read_listed_index(*id) {
                 Ok(mut object) if index.sessions.is_committed_by_now(self, object.session)? => {
                     index.replaced.extend(object.replaces.iter().copied());
                     outdated |= object.replaces.iter().any(|old| taken.contains(old));

@@ -8,11 +8,13 @@ mod hidden;
 mod index;
 mod known;
 mod load;
+mod objects;
 mod plans;
 mod proofs;
 mod reader;
 mod recent;
 mod rows;
+mod seen;
 mod sessions;
 mod snapshots;
 mod store;
@@ -23,6 +25,7 @@ pub use census::{Census, MARKS_AT_ONCE, Mark, PackCount};
 pub use content::{ContentReader, ContentWriter};
 pub use directory::{DirectoryReader, DirectoryWriter};
 pub use index::{Index, Place, SegmentKey, SegmentPlace};
+pub use objects::PastCache;
 pub use plans::{OpenPlan, Plans, put_done, put_plan, put_state, read_done, read_plan, read_state};
 pub use proofs::{Proofs, put_proof};
 pub use reader::{ChunkReader, OpenSegment, SegmentReader};
@@ -41,6 +44,7 @@ pub use crate::format::{Proof, ProvenService};
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use crate::crypto::{DomainKeys, Keys, SessionKeyRecord, SessionKeys, open_slot};
@@ -61,6 +65,8 @@ pub struct Repository {
     slot: SlotId,
     cache: CacheDirectory,
     sessions: Mutex<HashMap<SessionId, Arc<SessionKeys>>>,
+    objects: Option<objects::ObjectCache>,
+    told_of_an_earlier_state: AtomicBool,
 }
 
 impl Repository {
@@ -80,7 +86,17 @@ impl Repository {
         format::verify_config(&object, &keys).map_err(|error| object_error(ObjectName::Config, error))?;
         let cache = CacheDirectory::open(cache, &config.id.to_hex())?;
         let domain = keys.domain(DomainId::SHARED);
-        Ok(Self { storage, config, keys, domain, slot, cache, sessions: Mutex::default() })
+        Ok(Self {
+            storage,
+            config,
+            keys,
+            domain,
+            slot,
+            cache,
+            sessions: Mutex::default(),
+            objects: None,
+            told_of_an_earlier_state: AtomicBool::new(false),
+        })
     }
 
     /// Names it for ever.

@@ -58,7 +58,7 @@ impl Proofs {
 
 fn read_proof(repository: &Repository, id: ProofId) -> Result<Proof> {
     let name = ObjectName::Proof(id);
-    let object = repository.storage().read(name, None, limits::ENVELOPE_BYTES)?;
+    let object = repository.read_kept_object(name, None, limits::ENVELOPE_BYTES)?;
     if hash(&object) != *id.as_bytes() {
         return Err(EngineError::damaged(format!("object {name} does not have the content that its name says")));
     }

@@ -41,7 +41,7 @@ impl SegmentReader {
         let (name, range) = (ObjectName::Pack(segment.pack()), Some(start..start + len));
         let sealed = match segment.kind() {
             // What lists and marks need, the next command needs, too.
-            ChunkKind::Tree => repository.storage().read(name, range, len)?,
+            ChunkKind::Tree => repository.read_kept_object(name, range, len)?,
             ChunkKind::Data => repository.storage().read_once(name, range, len)?,
         };
         self.open(repository, segment, sealed)

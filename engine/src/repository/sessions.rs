@@ -49,7 +49,7 @@ impl SessionTable {
             if table.open.remove(&id) {
                 repository.storage().persist(ObjectName::Register(id))?;
             }
-            match read_register(repository, id) {
+            match read_lasting_register(repository, id) {
                 Ok(Some(state)) => drop(table.states.insert(id, state)),
                 Ok(None) => {}
                 Err(error) if error.kind() == ErrorKind::Io => return Err(error),
@@ -57,6 +57,11 @@ impl SessionTable {
             }
         }
         Ok(table)
+    }
+
+    /// The sessions that have a register, also one that can't be read.
+    pub(super) fn ended(&self) -> impl Iterator<Item = SessionId> + '_ {
+        self.states.keys().copied().chain(self.damaged.iter().map(|(id, _)| *id))
     }
 
     /// Whether what a session stored counts.
@@ -157,8 +162,19 @@ impl SessionTable {
 
 /// How a session ended; `None` if it has no register.
 fn read_register(repository: &Repository, session: SessionId) -> Result<Option<SessionState>> {
+    let object = repository.storage().read(ObjectName::Register(session), None, limits::SMALL_OBJECT_BYTES);
+    state_in(repository, session, object)
+}
+
+/// As [`read_register`], of one that is sure to last: what is kept of it is right for ever.
+fn read_lasting_register(repository: &Repository, session: SessionId) -> Result<Option<SessionState>> {
+    let object = repository.read_kept_object(ObjectName::Register(session), None, limits::SMALL_OBJECT_BYTES);
+    state_in(repository, session, object)
+}
+
+fn state_in(repository: &Repository, session: SessionId, object: Result<Vec<u8>>) -> Result<Option<SessionState>> {
     let name = ObjectName::Register(session);
-    let object = match repository.storage().read(name, None, limits::SMALL_OBJECT_BYTES) {
+    let object = match object {
         Err(error) if error.kind() == ErrorKind::Missing => return Ok(None),
         other => other?,
     };

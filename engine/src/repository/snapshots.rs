@@ -66,7 +66,9 @@ pub fn read_snapshots(repository: &Repository, sessions: &SessionTable) -> Resul
     let mut promised: Vec<SnapshotId> = sessions.snapshots().map(|(_, snapshot)| snapshot).collect();
     promised.sort();
     for id in &listed {
-        match read_snapshot(repository, *id) {
+        let name = ObjectName::Snapshot(*id);
+        let object = repository.read_kept_object(name, None, limits::ENVELOPE_BYTES);
+        match object.and_then(|object| open_snapshot(repository, *id, &object)) {
             Ok((session, snapshot)) if sessions.snapshot_of(session) == Some(*id) => {
                 set.snapshots.push((*id, snapshot))
             }
@@ -109,7 +111,9 @@ fn read_records(repository: &Repository, set: &mut SnapshotSet) -> Result<()> {
     })?;
     listed.sort();
     for id in listed {
-        match read_record(repository, id) {
+        // A record that a power cut took may have been put again, later. Whoever builds on its time asks the storage.
+        let object = repository.read_kept_object(ObjectName::Forgotten(id), None, limits::SMALL_OBJECT_BYTES);
+        match object.and_then(|object| open_record(repository, id, object)) {
             Ok(record) => drop(set.records.insert(id, record)),
             Err(error) if error.kind() == ErrorKind::Io => return Err(error),
             Err(error) => set.problems.push(Problem {
@@ -127,7 +131,11 @@ fn read_records(repository: &Repository, set: &mut SnapshotSet) -> Result<()> {
 /// `Missing`, `Damaged`, `Unsupported`, `Io`.
 pub(crate) fn read_record(repository: &Repository, id: SnapshotId) -> Result<ForgottenRecord> {
     let name = ObjectName::Forgotten(id);
-    let object = repository.storage().read(name, None, limits::SMALL_OBJECT_BYTES)?;
+    open_record(repository, id, repository.storage().read(name, None, limits::SMALL_OBJECT_BYTES)?)
+}
+
+fn open_record(repository: &Repository, id: SnapshotId, object: Vec<u8>) -> Result<ForgottenRecord> {
+    let name = ObjectName::Forgotten(id);
     let record = format::decode_forgotten(&object, repository.keys()).map_err(|error| object_error(name, error))?;
     if record.snapshot != id {
         return Err(EngineError::damaged(format!("object {name} belongs to another snapshot")).about(name));
@@ -148,15 +156,19 @@ fn problem(id: SnapshotId, message: String) -> Problem {
     Problem { path: ObjectName::Snapshot(id).to_string().into_bytes(), message }
 }
 
-/// Reads a snapshot and says which session it belongs to.
+/// Reads a snapshot from the storage, so that it is there, and says which session it belongs to.
 ///
 /// # Errors
 /// `Missing`, `Damaged`, `Unsupported`, `Io`.
 pub(crate) fn read_snapshot(repository: &Repository, id: SnapshotId) -> Result<(SessionId, Snapshot)> {
+    let object = repository.storage().read(ObjectName::Snapshot(id), None, limits::ENVELOPE_BYTES)?;
+    open_snapshot(repository, id, &object)
+}
+
+fn open_snapshot(repository: &Repository, id: SnapshotId, object: &[u8]) -> Result<(SessionId, Snapshot)> {
     let name = ObjectName::Snapshot(id);
-    let object = repository.storage().read(name, None, limits::ENVELOPE_BYTES)?;
-    if hash(&object) != *id.as_bytes() {
+    if hash(object) != *id.as_bytes() {
         return Err(EngineError::damaged(format!("object {name} does not have the content that its name says")));
     }
-    format::decode_snapshot(&object, repository.keys()).map_err(|error| object_error(name, error))
+    format::decode_snapshot(object, repository.keys()).map_err(|error| object_error(name, error))
 }

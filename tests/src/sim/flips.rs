@@ -77,7 +77,12 @@ fn flip(campaign: &Campaign, mut disk: Disk, name: ObjectName, bit: usize, cache
     let machine = campaign.machine(&world, 0, cache.to_owned(), &Arc::default());
     // Some damage is told at once.
     let Ok(repository) = machine.open() else { return Ok(()) };
-    let report = ops::check(&repository, &CheckOptions { read_data: ReadData::All }, &machine.clock(), &Silent);
+    let report = ops::check(
+        &repository,
+        &CheckOptions { read_data: ReadData::All, ..CheckOptions::default() },
+        &machine.clock(),
+        &Silent,
+    );
     // A register that nothing needs does no harm, but is told.
     let tells = |finding: &Finding| finding.damage || finding.object == name.to_string();
     if report.is_ok_and(|report| !report.findings.iter().any(tells)) {

@@ -140,7 +140,7 @@ fn restores(repository: &Repository, index: &Index, id: SnapshotId, number: u64)
 }
 
 fn check_is_clean(machine: &Machine<'_>, repository: &Repository, may_be_torn: bool) -> Verdict {
-    let options = CheckOptions { read_data: ReadData::All };
+    let options = CheckOptions { read_data: ReadData::All, ..CheckOptions::default() };
     let report =
         ops::check(repository, &options, &machine.clock(), &Silent).map_err(|error| format!("check: {error}"))?;
     let torn: Vec<String> = machine.world.with_disk(|disk| disk.torn().map(|name| name.to_string()).collect());

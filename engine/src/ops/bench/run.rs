@@ -50,8 +50,14 @@ pub(super) fn real_run(tools: &BenchTools<'_>, options: &BenchOptions, suite: Su
     let (first, report) = timed(tools, take)?;
     let statistics = report.statistics;
     let (unchanged, _) = timed(tools, take)?;
-    let (checking, report) =
-        timed(tools, || check(&repository, &CheckOptions { read_data: ReadData::All }, tools.clock, tools.monitor))?;
+    let (checking, report) = timed(tools, || {
+        check(
+            &repository,
+            &CheckOptions { read_data: ReadData::All, ..CheckOptions::default() },
+            tools.clock,
+            tools.monitor,
+        )
+    })?;
     if report.is_damaged() {
         return Err(EngineError::damaged("the repository of the benchmark is damaged: this machine may be faulty"));
     }

@@ -4,12 +4,14 @@
 //! paths that can't be restored. One damaged object never keeps others from being checked.
 
 mod data;
+mod heads;
 mod objects;
 mod trees;
 mod verified;
 
 use std::collections::{HashMap, HashSet};
 
+pub use self::heads::Head;
 use self::verified::Verified;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{EngineError, ErrorKind, Result};
@@ -43,10 +45,12 @@ pub enum ReadData {
 }
 
 /// What to check.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct CheckOptions {
     /// How much data to read.
     pub read_data: ReadData,
+    /// Heads that somebody wrote down: snapshots that must have come to be in this repository.
+    pub heads: Vec<SnapshotId>,
 }
 
 /// Something that is not as it should be.
@@ -69,6 +73,8 @@ pub struct Finding {
 pub struct CheckReport {
     /// Everything that was found.
     pub findings: Vec<Finding>,
+    /// The last snapshot of each host.
+    pub heads: Vec<Head>,
     /// Snapshots that are listed.
     pub snapshots: u64,
     /// Snapshots that are forgotten and still there; they are checked like the others.
@@ -166,6 +172,7 @@ pub fn check(
     clock: &dyn Clock,
     monitor: &dyn Monitor,
 ) -> Result<CheckReport> {
+    let _proof_of_what_is_there = repository.past_object_cache();
     for _ in 0..LOOKS - 1 {
         let before = Plans::load(repository)?;
         let report = check_once(repository, options, clock, monitor)?;
@@ -195,6 +202,7 @@ fn check_once(
     check.proofs()?;
     let packs = check.packs(&index)?;
     let snapshots = check.snapshots(&index)?;
+    check.compare_heads(&index, &options.heads);
 
     let resized: HashSet<PackId> = packs.iter().filter(|pack| pack.suspicious).map(|pack| pack.id).collect();
     let mut verified = Verified::load(repository, packs.iter().map(|pack| pack.id), clock.now());

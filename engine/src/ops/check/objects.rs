@@ -219,6 +219,7 @@ impl Check<'_> {
                 self.find(ObjectName::Snapshot(*id).to_string(), text, false);
             }
         }
+        self.note_heads(&set);
         self.report.snapshots = set.snapshots.len() as u64;
         self.report.forgotten = set.forgotten.len() as u64;
         // What is not listed is checked all the same: it can be restored until a prune drops it.

@@ -128,7 +128,10 @@ impl Run<'_> {
         {
             return Err(refused(error.to_string()));
         }
+        // How old records are decides what goes.
+        let records_as_they_are = repository.past_object_cache();
         let mut set = read_snapshots(repository, index.sessions())?;
+        drop(records_as_they_are);
         let dropped = drops(&mut set, index.sessions())?;
         if let Some((id, _)) = set.uncommitted.iter().find(|(_, session)| index.sessions().is_lost(*session)) {
             return Err(refused(format!("object {} is of a session without a register", ObjectName::Snapshot(*id))));

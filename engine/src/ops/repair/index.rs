@@ -53,6 +53,7 @@ pub fn repair_index(
     clock: &dyn Clock,
     monitor: &dyn Monitor,
 ) -> Result<IndexRepair> {
+    let _proof_of_what_is_there = repository.past_object_cache();
     let (_, plan) = examine(repository, &Plans::load(repository)?, monitor)?;
     if options.dry_run || plan.is_empty() {
         return Ok(plan);

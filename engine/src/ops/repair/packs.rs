@@ -65,6 +65,7 @@ pub fn repair_packs(
     clock: &dyn Clock,
     monitor: &dyn Monitor,
 ) -> Result<PacksRepair> {
+    let _proof_of_what_is_there = repository.past_object_cache();
     let wanted = if names.is_empty() { None } else { Some(resolve(repository, names, monitor)?) };
     let found = examine(repository, wanted.as_ref(), wanted.is_some(), monitor)?;
     let (report, _) = salvage(repository, &found, None, monitor)?;

@@ -68,6 +68,7 @@ pub fn repair_snapshots(
     clock: &dyn Clock,
     monitor: &dyn Monitor,
 ) -> Result<SnapshotsRepair> {
+    let _proof_of_what_is_there = repository.past_object_cache();
     let index = repository.load_index(monitor)?;
     refuse_missing_packs(repository, &index)?;
     let set = load(repository)?;

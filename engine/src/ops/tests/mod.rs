@@ -3,6 +3,7 @@
 mod adoption;
 mod beside_prune;
 mod former;
+mod kept_objects;
 mod local_index;
 mod pruning;
 mod swept;
@@ -161,7 +162,13 @@ impl Bench {
     }
 
     fn check(&self) -> CheckReport {
-        check(&self.repository, &CheckOptions { read_data: ReadData::All }, &clock(), &Silent).expect("check")
+        check(
+            &self.repository,
+            &CheckOptions { read_data: ReadData::All, ..CheckOptions::default() },
+            &clock(),
+            &Silent,
+        )
+        .expect("check")
     }
 
     fn objects(&self, family: ObjectFamily) -> Vec<ObjectName> {

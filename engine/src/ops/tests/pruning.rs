@@ -121,8 +121,13 @@ fn a_prune_that_dies_at_any_request_is_finished_by_the_next() {
     let whole = |storage: &Arc<Recording>| {
         let storage = Arc::clone(storage);
         let (repository, _cache) = open(Box::new(move || Arc::new(storage)));
-        let report =
-            check(&repository, &CheckOptions { read_data: ReadData::All }, &super::clock(), &Silent).expect("check");
+        let report = check(
+            &repository,
+            &CheckOptions { read_data: ReadData::All, ..CheckOptions::default() },
+            &super::clock(),
+            &Silent,
+        )
+        .expect("check");
         assert!(!report.is_damaged(), "{:#?}", report.findings);
         let (_, snapshot) = find_snapshot(&repository, "latest", &SnapshotFilter::default()).expect("latest");
         assert!(bench.restores_from(&repository, &snapshot));

@@ -110,7 +110,7 @@ fn a_check_beside_a_sweep_finds_no_damage() {
         action: Mutex::new(Some(action)),
     };
     let reader = client(&bench, Arc::new(storage));
-    let options = CheckOptions { read_data: ReadData::All };
+    let options = CheckOptions { read_data: ReadData::All, ..CheckOptions::default() };
     let report = check(&reader, &options, &clock(), &Silent).expect("check");
     assert!(!report.is_damaged(), "{:#?}", report.findings);
 }

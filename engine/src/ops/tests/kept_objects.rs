@@ -1,0 +1,99 @@
+//! Objects that are kept on this machine: what needs no request any more, and what is never believed.
+
+use std::path::PathBuf;
+
+use super::*;
+
+/// A repository of which much is kept, with two snapshots.
+fn bench() -> Bench {
+    let mut bench = Bench::new();
+    bench.repository.keep_objects(1 << 20);
+    for i in 0..40 {
+        bench.write(&format!("d{}/f{i}", i % 5), i, 9000);
+    }
+    bench.snapshot();
+    bench.write("d1/more", 99, 70_000);
+    bench.snapshot();
+    bench
+}
+
+/// Lists all files of the latest snapshot; how many objects were read for that.
+fn list_latest(bench: &Bench) -> usize {
+    bench.storage.forget();
+    let (_, latest) = bench.latest();
+    let index = bench.repository.load_index(&Silent).expect("index");
+    let mut count = 0;
+    let each = &mut |_: &[u8], _: &crate::model::Node| {
+        count += 1;
+        Ok(())
+    };
+    ls(&bench.repository, &index, &latest, b"", true, each).expect("ls");
+    assert!(count > 41, "{count}");
+    bench.storage.take("read")
+}
+
+fn kept(bench: &Bench) -> Vec<PathBuf> {
+    let below = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    below(&bench.repository.cache_directory().join("objects"))
+        .flat_map(|path| below(&path).collect::<Vec<_>>())
+        .collect()
+}
+
+#[test]
+fn what_was_listed_once_is_listed_again_without_a_read() {
+    let bench = bench();
+    assert!(list_latest(&bench) > 0);
+    assert_eq!(list_latest(&bench), 0);
+    // It is what the storage has: sealed.
+    assert!(kept(&bench).len() >= 5, "two snapshots, two registers, a segment of trees, the index: {:?}", kept(&bench));
+    assert!(bench.restores(&bench.latest().1));
+    // Data is not kept.
+    let pack = |bytes: &[u8]| bytes.len() > 60_000;
+    assert!(!kept(&bench).iter().any(|path| pack(&fs::read(path).expect("readable"))));
+}
+
+#[test]
+fn a_cache_that_rots_or_vanishes_is_asked_in_vain() {
+    let bench = bench();
+    let vanish = || fs::remove_dir_all(bench.repository.cache_directory().join("objects")).expect("it was there");
+    vanish();
+    let first = list_latest(&bench);
+    for path in kept(&bench) {
+        let mut bytes = fs::read(&path).expect("readable");
+        bytes[3] ^= 1;
+        fs::write(path, bytes).expect("written");
+    }
+    assert_eq!(list_latest(&bench), first);
+    for path in kept(&bench) {
+        fs::write(path, b"short").expect("written");
+    }
+    assert_eq!(list_latest(&bench), first);
+    vanish();
+    assert_eq!(list_latest(&bench), first);
+    assert_eq!(list_latest(&bench), 0);
+}
+
+#[test]
+fn a_check_reads_the_storage_whatever_is_kept() {
+    let bench = bench();
+    list_latest(&bench);
+    assert!(!bench.check().is_damaged());
+    let [name, ..] = bench.objects(ObjectFamily::Snapshots)[..] else { panic!("there are two") };
+    let object = bench.storage.below.read(name, None, 1 << 20).expect("there");
+    bench.storage.below.remove(name).expect("removed");
+    bench.storage.below.write_new(name, &[&object[1..]]).expect("damaged");
+    list_latest(&bench);
+    assert!(bench.check().is_damaged());
+}
+
+#[test]
+fn what_the_storage_has_no_more_is_not_listed_and_no_parent() {
+    let bench = bench();
+    list_latest(&bench);
+    let (id, _) = bench.latest();
+    let session = Session::begin(&bench.repository, "host", PROGRAM, &clock()).expect("session");
+    session.read_kept(&bench.repository, id).expect("it is there");
+    bench.storage.below.remove(ObjectName::Snapshot(id)).expect("removed");
+    assert_eq!(session.read_kept(&bench.repository, id).expect_err("gone").kind(), ErrorKind::NotFound);
+    assert_ne!(bench.latest().0, id);
+}

@@ -1,0 +1,80 @@
+//! Objects of a storage that is far away, kept on this machine as they are: sealed.
+//!
+//! Only what never changes under its name and is looked at by many commands: segments of trees, snapshots, registers and
+//! records. That an object is in here does not say that the storage still has it. So this is asked only for what a list of
+//! the storage has shown, or the index lists; who wants to know whether something is there, or is right, asks the storage.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::Repository;
+use crate::crypto::hash_parts;
+use crate::error::Result;
+use crate::id::hex;
+use crate::os::cached::CachedFiles;
+use crate::storage::ObjectName;
+
+/// Bytes of a checksum: the disk of a cache may rot.
+const SUM_BYTES: usize = 16;
+
+/// What is kept of objects, and whether it is asked.
+pub(super) struct ObjectCache {
+    files: CachedFiles,
+    /// How many work past it now.
+    bypassed: AtomicUsize,
+}
+
+/// As long as this is there, all is read from the storage.
+pub struct PastCache<'a>(Option<&'a ObjectCache>);
+
+impl Drop for PastCache<'_> {
+    fn drop(&mut self) {
+        if let Some(cache) = self.0 {
+            cache.bypassed.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Repository {
+    /// Keeps objects in the cache directory, so many bytes at most: for a storage that is far away.
+    pub fn keep_objects(&mut self, limit_bytes: u64) {
+        let files = CachedFiles::new(self.cache_directory().join("objects"), limit_bytes);
+        self.objects = Some(ObjectCache { files, bypassed: AtomicUsize::new(0) });
+    }
+
+    /// From now on all is read from the storage, until what this returns is dropped: a check proves what is there.
+    #[must_use]
+    pub fn past_object_cache(&self) -> PastCache<'_> {
+        if let Some(cache) = &self.objects {
+            cache.bypassed.fetch_add(1, Ordering::Relaxed);
+        }
+        PastCache(self.objects.as_ref())
+    }
+
+    /// Reads an object of the storage, or a range of it, or what is kept of that; at most `max` bytes.
+    ///
+    /// # Errors
+    /// As [`crate::storage::Storage::read`].
+    pub(crate) fn read_kept_object(&self, name: ObjectName, range: Option<Range<u64>>, max: u64) -> Result<Vec<u8>> {
+        let asked = self.objects.as_ref().filter(|cache| cache.bypassed.load(Ordering::Relaxed) == 0);
+        let Some(cache) = asked else { return self.storage().read(name, range, max) };
+        let place = match &range {
+            Some(range) => format!("{name} {}-{}", range.start, range.end),
+            None => name.to_string(),
+        };
+        let file = hex(&hash_parts(&[place.as_bytes()])[..16]);
+        let sum = |bytes: &[u8]| -> [u8; SUM_BYTES] {
+            *hash_parts(&[place.as_bytes(), bytes]).first_chunk().expect("a hash is longer")
+        };
+        if let Some(mut bytes) = cache.files.get(&file, max + SUM_BYTES as u64) {
+            let split = bytes.len().checked_sub(SUM_BYTES);
+            if let Some(len) = split.filter(|len| bytes[*len..] == sum(&bytes[..*len])) {
+                bytes.truncate(len);
+                return Ok(bytes);
+            }
+        }
+        let bytes = self.storage().read(name, range, max)?;
+        cache.files.put(&file, &[&bytes[..], &sum(&bytes)].concat());
+        Ok(bytes)
+    }
+}
