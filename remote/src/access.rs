@@ -8,7 +8,7 @@ use std::sync::Arc;
 use engine::{EngineError, ErrorKind, Result};
 
 /// Every option that some storage has, as `-o NAME=VALUE` sets it, and what it is for.
-pub const OPTIONS: &[(&str, &str)] = &[];
+pub const OPTIONS: &[(&str, &str)] = &[("ssh.command", "the command that is ssh, with options")];
 
 /// How variables are looked up: the command line decides what the environment is.
 pub type Lookup = Arc<dyn Fn(&str) -> Option<OsString> + Send + Sync>;

@@ -7,6 +7,8 @@
 mod access;
 mod address;
 mod patience;
+mod sftp;
+mod ssh;
 mod throttle;
 
 use std::sync::Arc;
@@ -26,7 +28,8 @@ pub fn open(address: &str, create: bool, access: &Access) -> Result<Arc<dyn Stor
     let parsed = Address::parse(address)?;
     access.check_options()?;
     match parsed {
-        Address::Local(path) => Ok(Arc::new(LocalStorage::open(&path, create)?)),
+        Address::Local(ref path) => Ok(Arc::new(LocalStorage::open(path, create)?)),
+        Address::Sftp(ref remote) => sftp::open(remote, parsed.to_string(), create, access),
         other => Err(EngineError::new(
             ErrorKind::Unsupported,
             format!("storage {other}: not supported by this version, only a local path"),
