@@ -120,6 +120,9 @@ fn code_of(kind: ErrorKind) -> u8 {
 
 /// What to do about an error, if that can be said. `verb` is the command that was running.
 fn hint_of(error: &EngineError, verb: &str) -> Option<&'static str> {
+    if let Some(hint) = refusal_below(error).and_then(|refusal| hint_of_refusal(refusal.cause())) {
+        return Some(hint);
+    }
     match (error.kind(), verb) {
         (ErrorKind::NoRepository, _) => {
             Some("check the place given with -r or REPO_REPOSITORY, or make one: repo init")
@@ -156,6 +159,42 @@ fn hint_of(error: &EngineError, verb: &str) -> Option<&'static str> {
         (ErrorKind::CommandFailed, _) => Some("no snapshot was made; see what the command said above"),
         (ErrorKind::Io, _) => hint_of_io(error.io_error()?.kind()),
         (ErrorKind::Interrupted | ErrorKind::Invalid, _) => None,
+    }
+}
+
+/// What another machine said, if that is what an error comes from.
+fn refusal_below(error: &EngineError) -> Option<&remote::Refusal> {
+    let mut next = error.source();
+    while let Some(cause) = next {
+        match cause.downcast_ref() {
+            Some(refusal) => return Some(refusal),
+            None => next = cause.source(),
+        }
+    }
+    None
+}
+
+fn hint_of_refusal(cause: remote::Cause) -> Option<&'static str> {
+    use remote::Cause;
+    match cause {
+        Cause::NoBucket => Some("make the bucket with the tools of the store, or check its name: repo makes none"),
+        Cause::Denied => Some(
+            "docs/s3.md has the policy that a backup needs; objects of others are denied, too, if they don't exist",
+        ),
+        Cause::Credentials => {
+            Some("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or give -o s3.profile=NAME")
+        }
+        Cause::Clock => Some("set the clock, and let it be set over the network (systemd-timesyncd, chrony)"),
+        Cause::Region => Some("give the region that the store names: -o s3.region=REGION, and its address"),
+        Cause::Locked => Some("the store keeps it until its time is over; a later prune tries again"),
+        Cause::NotImplemented => Some("docs/s3.md says what a store must have"),
+        Cause::Name => Some("check the address given with -r, and the network"),
+        Cause::Tls => Some("let SSL_CERT_FILE name the certificates to trust, if the store has one of its own"),
+        Cause::Unreachable => {
+            Some("check the address and the network, then run the command again: what was stored is used")
+        }
+        Cause::Busy => Some("run the command again later: what was stored is used"),
+        Cause::Other => None,
     }
 }
 
@@ -330,6 +369,27 @@ mod tests {
                     assert!(!hint.contains('\n') && !hint.ends_with('.'), "{kind:?}: {hint}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn hints_about_other_machines_are_one_line_without_a_period() {
+        use remote::Cause;
+        for cause in [
+            Cause::NoBucket,
+            Cause::Denied,
+            Cause::Credentials,
+            Cause::Clock,
+            Cause::Region,
+            Cause::Locked,
+            Cause::NotImplemented,
+            Cause::Name,
+            Cause::Tls,
+            Cause::Unreachable,
+            Cause::Busy,
+        ] {
+            let hint = hint_of_refusal(cause).expect("all of these have one");
+            assert!(!hint.contains('\n') && !hint.ends_with('.'), "{cause:?}: {hint}");
         }
     }
 

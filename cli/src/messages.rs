@@ -72,7 +72,7 @@ pub(crate) enum Message<'a> {
         hint: Option<String>,
     },
     /// A repository was made.
-    Initialized { id: String, repository: &'a str, cipher: &'static str, key: String },
+    Initialized { id: String, repository: &'a str, cipher: &'static str, key: String, storage: &'a [String] },
     /// A snapshot.
     Snapshot(Box<SnapshotFields>),
     /// What `snapshot`, `restore`, `check`, `find`, `forget` or `prune` did in all.

@@ -8,7 +8,14 @@ use std::sync::Arc;
 use engine::{EngineError, ErrorKind, Result};
 
 /// Every option that some storage has, as `-o NAME=VALUE` sets it, and what it is for.
-pub const OPTIONS: &[(&str, &str)] = &[("ssh.command", "the command that is ssh, with options")];
+pub const OPTIONS: &[(&str, &str)] = &[
+    ("s3.bucket-lookup", "whether the bucket is in the path or in the name of the host: path, dns or auto"),
+    ("s3.part-size", "the size of parts, from which objects are sent in parts, in MiB"),
+    ("s3.probe", "`again` finds out anew what the store does, and puts it on record"),
+    ("s3.profile", "the profile of ~/.aws that credentials are taken from, and no other place"),
+    ("s3.region", "the region of the bucket"),
+    ("ssh.command", "the command that is ssh, with options"),
+];
 
 /// How variables are looked up: the command line decides what the environment is.
 pub type Lookup = Arc<dyn Fn(&str) -> Option<OsString> + Send + Sync>;

@@ -7,8 +7,11 @@
 mod access;
 mod address;
 mod patience;
+mod refusal;
+mod s3;
 mod sftp;
 mod ssh;
+#[expect(dead_code, reason = "the blocking half is for storages that wait in their own threads")]
 mod throttle;
 
 use std::sync::Arc;
@@ -16,23 +19,41 @@ use std::sync::Arc;
 use engine::storage::{LocalStorage, Storage};
 use engine::{EngineError, ErrorKind, Result};
 
+use s3::S3Storage;
+
 pub use access::{Access, Lookup, OPTIONS};
 pub use address::Address;
+pub use refusal::{Cause, Refusal};
 
 /// Opens the storage at `address`. With `create`, what can be made of it is made: a directory, not a bucket.
 ///
 /// # Errors
-/// `Invalid` for what is no address, or for options that the storage doesn't have; `Unsupported` for storages that this
-/// version doesn't know; `NoRepository` if there is no such directory; `Io`.
+/// `Invalid` for what is no address, for options that the storage doesn't have, or if there are no credentials;
+/// `Unsupported` for storages that this version doesn't know; `NoRepository` if there is no such directory or bucket; `Io`.
 pub fn open(address: &str, create: bool, access: &Access) -> Result<Arc<dyn Storage>> {
     let parsed = Address::parse(address)?;
     access.check_options()?;
     match parsed {
         Address::Local(ref path) => Ok(Arc::new(LocalStorage::open(path, create)?)),
         Address::Sftp(ref remote) => sftp::open(remote, parsed.to_string(), create, access),
-        other => Err(EngineError::new(
-            ErrorKind::Unsupported,
-            format!("storage {other}: not supported by this version, only a local path"),
-        )),
+        Address::S3 { endpoint, bucket, prefix } => Ok(Arc::new(S3Storage::open(&endpoint, &bucket, &prefix, access)?)),
+        other => {
+            Err(EngineError::new(ErrorKind::Unsupported, format!("storage {other}: not supported by this version")))
+        }
+    }
+}
+
+/// Opens the storage at `address` for a new repository, and finds out what it promises; that, as lines for people.
+///
+/// # Errors
+/// As [`open`]; `Unsupported`, too, if the storage can't hold a repository.
+pub fn create(address: &str, access: &Access) -> Result<(Arc<dyn Storage>, Vec<String>)> {
+    match Address::parse(address)? {
+        Address::S3 { endpoint, bucket, prefix } => {
+            access.check_options()?;
+            let (storage, found) = S3Storage::create(&endpoint, &bucket, &prefix, access)?;
+            Ok((Arc::new(storage), found))
+        }
+        _ => Ok((open(address, true, access)?, Vec::new())),
     }
 }

@@ -3,7 +3,7 @@
 //! Many clients whose requests failed at the same moment must not come back at the same moment: each waits a random
 //! time between nothing and a bound that doubles ("Exponential Backoff and Jitter", AWS Architecture Blog, 2015).
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use engine::{EngineError, Result};
 
@@ -11,7 +11,8 @@ use engine::{EngineError, Result};
 const FIRST: Duration = Duration::from_millis(200);
 /// The largest bound of a wait.
 const LARGEST: Duration = Duration::from_secs(20);
-/// How long a request is tried again before its error is told.
+/// How long a request waits between its attempts, all waits together, before its error is told. What attempts take does not
+/// count: one that failed after minutes on a slow line deserves another.
 const PATIENCE: Duration = Duration::from_secs(180);
 /// How often at most.
 const ATTEMPTS: u32 = 12;
@@ -48,7 +49,7 @@ impl Patience {
 
     /// Makes attempts, told their number from 0 on, until one works, one fails for good, or patience ends.
     pub(crate) fn run<T>(&self, mut attempt: impl FnMut(u32) -> Result<T, Failed>) -> Result<T> {
-        let began = Instant::now();
+        let mut waited = Duration::ZERO;
         let mut bound = self.first;
         for number in 0.. {
             let (error, told) = match attempt(number) {
@@ -57,7 +58,8 @@ impl Patience {
                 Err(Failed::Again(error, told)) => (error, told),
             };
             let wait = told.unwrap_or(Duration::ZERO).min(LARGEST) + jitter(bound);
-            if number + 1 >= self.attempts || began.elapsed() + wait > self.total {
+            waited += wait;
+            if number + 1 >= self.attempts || waited > self.total {
                 return Err(if number == 0 { error } else { error.during(format!("after {} attempts", number + 1)) });
             }
             std::thread::sleep(wait);

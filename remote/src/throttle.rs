@@ -27,13 +27,15 @@ impl Throttle {
 
     /// Returns when `bytes` more may have passed. Those who wait do so one after the other.
     pub(crate) fn pass(&self, bytes: usize) {
-        let Some(limit) = &self.0 else { return };
-        let until = {
-            let mut free = limit.free.lock().unwrap_or_else(PoisonError::into_inner);
-            *free = (*free).max(Instant::now()) + Duration::from_secs_f64(bytes as f64 / limit.bytes_per_second);
-            *free
-        };
-        std::thread::sleep(until.saturating_duration_since(Instant::now()));
+        std::thread::sleep(self.reserve(bytes));
+    }
+
+    /// How long to wait until `bytes` more may have passed, for those who wait in their own way.
+    pub(crate) fn reserve(&self, bytes: usize) -> Duration {
+        let Some(limit) = &self.0 else { return Duration::ZERO };
+        let mut free = limit.free.lock().unwrap_or_else(PoisonError::into_inner);
+        *free = (*free).max(Instant::now()) + Duration::from_secs_f64(bytes as f64 / limit.bytes_per_second);
+        free.saturating_duration_since(Instant::now())
     }
 
     /// `reader`, no faster than the limit.

@@ -321,7 +321,9 @@ fn crafted(variant: &str, code: i32) {
     let before = outside(&scratch);
     let check = run_bounded(&scratch, 700, "check --read-data --json");
     assert_eq!(check.civil().code(), code, "{variant}\n{check}");
-    for line in ["ls -R latest", "find escaped", "stats", "dump latest:/data -o dumped.tar", "dump latest:/data/bomb"] {
+    for line in
+        ["ls -R latest", "find escaped", "stats", "dump latest:/data --output dumped.tar", "dump latest:/data/bomb"]
+    {
         run_bounded(&scratch, 700, line).civil();
     }
     let _ = fs::remove_file(scratch.file("dumped.tar"));

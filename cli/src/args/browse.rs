@@ -180,7 +180,7 @@ pub(crate) struct Dump {
     pub(crate) archive: Option<ArchiveFormat>,
 
     /// Write to this file instead of standard output; it appears when it is complete
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 
     #[command(flatten)]

@@ -15,7 +15,7 @@ pub(super) fn run(context: &Context, arguments: &Init) -> Result<Outcome, Failur
     let address = context.address()?;
     // Before anything is made: without a password nothing is left behind.
     let secret = Source::choose(&context.global, &context.environment).new_repository(&context.cancel)?;
-    let storage = remote::open(&address, true, &context.access()?)?;
+    let (storage, found) = remote::create(&address, &context.access()?)?;
     let options = InitOptions {
         cipher: match arguments.cipher {
             Cipher::Auto => CipherChoice::Auto,
@@ -37,6 +37,7 @@ pub(super) fn run(context: &Context, arguments: &Init) -> Result<Outcome, Failur
             repository: &address,
             cipher,
             key: report.slot.to_hex(),
+            storage: &found,
         })?;
         return Ok(Outcome::Done);
     }
@@ -48,6 +49,9 @@ pub(super) fn run(context: &Context, arguments: &Init) -> Result<Outcome, Failur
             text::size(aes)
         ))?,
         None => output.summary(&format!("cipher {cipher}"))?,
+    }
+    for line in &found {
+        output.summary(&text::plain(line))?;
     }
     output.summary(
         "Keep the password elsewhere too: nothing can be read without it. `repo key recovery` makes a spare.",

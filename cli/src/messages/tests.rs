@@ -157,7 +157,7 @@ fn samples() -> Vec<Message<'static>> {
         Message::Error { item: path(), message: "x" },
         Message::Note { message: "x" },
         Message::ExitError { code: 1, message: id(), causes: vec![id()], hint: Some(id()) },
-        Message::Initialized { id: id(), repository: "x", cipher: "x", key: id() },
+        Message::Initialized { id: id(), repository: "x", cipher: "x", key: id(), storage: &[] },
         Message::Snapshot(Box::new(
             SnapshotFields::new(SnapshotId::new([1; 32]), &snapshot()).forgotten_at(Timestamp::new(0, 0)),
         )),

@@ -10,7 +10,7 @@ use crate::ssh;
 pub(super) struct Connection {
     pub(super) sftp: Sftp,
     /// Ends with this.
-    process: Child,
+    _process: Child,
 }
 
 impl Connection {
@@ -27,12 +27,12 @@ impl Connection {
                 error,
             )
         })?;
-        Ok(Self { sftp, process })
+        Ok(Self { sftp, _process: process })
     }
 
     #[cfg(test)]
     pub(super) fn process_id(&self) -> Option<u32> {
-        self.process.id()
+        self._process.id()
     }
 
     /// Whether it can give a file a second name, if nothing has that name.

@@ -1,4 +1,4 @@
-//! Real database servers for tests: each in a directory of its own, reached by a socket in it, and gone with the test,
+//! Real servers for tests, databases and S3: each in a directory of its own, reached by a socket in it, and gone with the test,
 //! also when that panics or is killed.
 //!
 //! PostgreSQL and MariaDB refuse to run as root, so root runs them as nobody. They come from Debian's packages (see `dev`);
@@ -7,10 +7,12 @@
 mod mariadb;
 mod postgres;
 mod redis;
+mod s3;
 
 pub use mariadb::MariaDb;
 pub use postgres::Postgres;
 pub use redis::Redis;
+pub use s3::S3;
 
 use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;

@@ -2,6 +2,7 @@
 
 mod adoption;
 mod beside_prune;
+mod careless;
 mod former;
 mod kept_objects;
 mod local_index;

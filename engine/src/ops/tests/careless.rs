@@ -1,0 +1,77 @@
+//! A storage that does not decide who was first: of two writers of one name the second wins (PROTOCOL.md, chapter 8).
+
+use super::pruning::{forget_old, now};
+use super::*;
+
+/// Overwrites, and promises nothing else.
+struct Careless(Arc<Recording>);
+
+impl Storage for Careless {
+    fn list(&self, family: ObjectFamily, each: &mut dyn FnMut(ObjectName, u64)) -> Result<()> {
+        self.0.list(family, each)
+    }
+    fn read(&self, name: ObjectName, range: Option<Range<u64>>, max: u64) -> Result<Vec<u8>> {
+        self.0.read(name, range, max)
+    }
+    fn write_new(&self, name: ObjectName, parts: &[&[u8]]) -> Result<Outcome> {
+        self.0.below.remove(name)?;
+        self.0.write_new(name, parts)
+    }
+    fn remove(&self, name: ObjectName) -> Result<()> {
+        self.0.remove(name)
+    }
+    fn persist(&self, name: ObjectName) -> Result<()> {
+        self.0.persist(name)
+    }
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { put_if_absent: false, local_directory: None }
+    }
+}
+
+fn careless() -> Bench {
+    let mut bench = Bench::new();
+    let storage: Arc<dyn Storage> = Arc::new(Careless(Arc::clone(&bench.storage)));
+    bench.repository = Repository::open(storage, &bench.secret, &bench.scratch.path().join("careless")).expect("open");
+    bench
+}
+
+fn with_something_to_prune(bench: &Bench) {
+    (0..6).for_each(|i| bench.write(&format!("f{i}"), i, 60_000));
+    bench.snapshot();
+    (0..6).for_each(|i| bench.write(&format!("f{i}"), 100 + i, 50_000));
+    bench.snapshot();
+    forget_old(&bench.repository);
+}
+
+#[test]
+fn a_prune_ends_no_session_and_goes_on_when_a_person_has_ended_it() {
+    let bench = careless();
+    with_something_to_prune(&bench);
+    let session = Session::begin(&bench.repository, "elsewhere", PROGRAM, &clock()).expect("begin");
+    let id = session.id();
+    // However often it is noticed: the time that makes it idle is none at all.
+    for _ in 0..3 {
+        let report = prune(&bench.repository, &now(), &clock(), &Silent).expect("prune");
+        assert_eq!((report.waiting_for.as_slice(), report.revoked.as_slice()), (&[id][..], &[][..]));
+        assert_eq!(report.packs_deleted, 0);
+    }
+    revoke_sessions(&bench.repository, &[id.to_hex()], "here", true).expect("a person says so");
+    let report = prune(&bench.repository, &now(), &clock(), &Silent).expect("prune");
+    assert!(report.waiting_for.is_empty() && report.packs_deleted > 0, "{report:?}");
+    // The writer is alive after all: it looks before it writes, and overwrites nothing.
+    let error = session.commit(&bench.repository, None).expect_err("revoked");
+    assert_eq!(error.kind(), ErrorKind::SessionRevoked, "{error}");
+    assert!(bench.restores(&bench.latest().1) && !bench.check().is_damaged());
+}
+
+#[test]
+fn the_same_prune_ends_it_where_the_storage_decides() {
+    let bench = Bench::new();
+    with_something_to_prune(&bench);
+    let session = Session::begin(&bench.repository, "elsewhere", PROGRAM, &clock()).expect("begin");
+    let mut revoked = Vec::new();
+    for _ in 0..3 {
+        revoked.extend(prune(&bench.repository, &now(), &clock(), &Silent).expect("prune").revoked);
+    }
+    assert_eq!(revoked, [session.id()]);
+}
