@@ -13,6 +13,7 @@ pub(crate) mod prune;
 pub(crate) mod repair;
 pub(crate) mod restore;
 pub(crate) mod select;
+pub(crate) mod serve;
 pub(crate) mod session;
 pub(crate) mod snapshot;
 pub(crate) mod stack;
@@ -132,6 +133,7 @@ pub(crate) enum Command {
     Status(drill::Status),
     Prune(prune::Prune),
     Session(session::Session),
+    Serve(Box<serve::Serve>),
     Stack(Box<stack::Stack>),
     Repair(repair::Repair),
     Key(keys::Key),
@@ -166,6 +168,7 @@ impl Command {
             Self::Status(_) => "status",
             Self::Prune(_) => "prune",
             Self::Session(_) => "session",
+            Self::Serve(_) => "serve",
             Self::Stack(_) => "stack",
             Self::Repair(_) => "repair",
             Self::Key(_) => "key",
@@ -283,6 +286,10 @@ mod tests {
             "repo repair",
             "repo repair index 4bba301e",
             "repo snapshots --forgotten 4bba301e",
+            "repo serve",
+            "repo serve --path a --stdio --listen 127.0.0.1:0",
+            "repo serve --path a --listen 127.0.0.1:0 --tls-cert c",
+            "repo serve --path a --listen 127.0.0.1:0 --tokens t --no-auth",
             "repo stack",
             "repo stack snapshot shop --all",
             "repo stack snapshot --seal-secrets",

@@ -59,8 +59,13 @@ impl Context {
 
     /// What storages need besides their addresses.
     pub(crate) fn access(&self) -> Result<Access, Failure> {
+        self.access_of(str::to_owned)
+    }
+
+    /// The same with variables of other names.
+    fn access_of(&self, rename: impl Fn(&str) -> String + Send + Sync + 'static) -> Result<Access, Failure> {
         let environment = self.environment.clone();
-        let mut access = Access::new(&self.global.options, Arc::new(move |name| environment.get(name)))?;
+        let mut access = Access::new(&self.global.options, Arc::new(move |name| environment.get(&rename(name))))?;
         access.upload_limit = self.global.limit_upload;
         access.download_limit = self.global.limit_download;
         Ok(access)
@@ -85,7 +90,7 @@ impl Context {
 
     /// Opens the repository, which may ask for the password.
     pub(crate) fn open(&self) -> Result<Repository, Failure> {
-        self.open_at(&self.address()?, &Source::choose(&self.global, &self.environment))
+        self.open_at(&self.address()?, &Source::choose(&self.global, &self.environment), &self.access()?)
     }
 
     /// Opens the other repositories of `copy`; their addresses, too.
@@ -98,16 +103,22 @@ impl Context {
         if addresses.is_empty() {
             return Err(Failure::Usage("no other repository given: use --to PLACE or set REPO_TO_REPOSITORY".into()));
         }
+        let access = self.access_of(|name| match name {
+            // A token is for one server, and the other one must not learn it.
+            "REPO_TOKEN" => "REPO_TO_TOKEN".to_owned(),
+            "REPO_TOKEN_FILE" => "REPO_TO_TOKEN_FILE".to_owned(),
+            other => other.to_owned(),
+        })?;
         let open = |(number, address): (usize, String)| {
             let source = Source::choose_other(to, number, &self.global, &self.environment)?;
-            self.open_at(&address, &source).map(|repository| (address, repository))
+            self.open_at(&address, &source, &access).map(|repository| (address, repository))
         };
         addresses.into_iter().enumerate().map(open).collect()
     }
 
-    fn open_at(&self, address: &str, source: &Source) -> Result<Repository, Failure> {
+    fn open_at(&self, address: &str, source: &Source, access: &Access) -> Result<Repository, Failure> {
         let cache = self.cache_directory()?;
-        let storage = remote::open(address, false, &self.access()?)?;
+        let storage = remote::open(address, false, access)?;
         let attempts = if *source == Source::Prompt { ATTEMPTS } else { 1 };
         for attempt in 1.. {
             let secrets = source.existing(&self.cancel)?;

@@ -204,7 +204,9 @@ fn hint_of_io(kind: std::io::ErrorKind) -> Option<&'static str> {
         Io::StorageFull | Io::QuotaExceeded => {
             Some("make room, then run the command again; nothing that counts was lost")
         }
-        Io::PermissionDenied => Some("check the owner and mode of that path, and who runs the command"),
+        Io::PermissionDenied => Some(
+            "check the owner and mode of that path, and who runs the command; for a server, which token is used (REPO_TOKEN, REPO_TOKEN_FILE) and what it allows",
+        ),
         Io::ReadOnlyFilesystem => Some("the file system is mounted read-only"),
         Io::NotFound => Some("check the path"),
         _ => None,

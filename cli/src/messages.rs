@@ -176,6 +176,8 @@ pub(crate) enum Message<'a> {
     },
     /// What became of a stack that was to be saved or restored.
     Stack(StackFields),
+    /// A token for a client of `serve`, and the server's line.
+    Token { token: &'a str, line: &'a str },
     /// The program.
     Version { version: &'static str, arch: &'static str, os: &'static str },
 }

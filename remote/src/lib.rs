@@ -6,18 +6,21 @@
 
 mod access;
 mod address;
+mod files;
+mod http;
 mod patience;
+mod protocol;
 mod refusal;
 mod s3;
+pub mod serve;
 mod sftp;
 mod ssh;
-#[expect(dead_code, reason = "the blocking half is for storages that wait in their own threads")]
 mod throttle;
 
 use std::sync::Arc;
 
 use engine::storage::{LocalStorage, Storage};
-use engine::{EngineError, ErrorKind, Result};
+use engine::Result;
 
 use s3::S3Storage;
 
@@ -37,9 +40,8 @@ pub fn open(address: &str, create: bool, access: &Access) -> Result<Arc<dyn Stor
         Address::Local(ref path) => Ok(Arc::new(LocalStorage::open(path, create)?)),
         Address::Sftp(ref remote) => sftp::open(remote, parsed.to_string(), create, access),
         Address::S3 { endpoint, bucket, prefix } => Ok(Arc::new(S3Storage::open(&endpoint, &bucket, &prefix, access)?)),
-        other => {
-            Err(EngineError::new(ErrorKind::Unsupported, format!("storage {other}: not supported by this version")))
-        }
+        Address::Rest(url) => http::open_rest(&url, create, access),
+        Address::Ssh(ref remote) => http::open_ssh(remote, parsed.to_string(), create, access),
     }
 }
 

@@ -41,6 +41,16 @@ impl Default for Patience {
 }
 
 impl Patience {
+    /// For the first request: a place that is not there should be told soon.
+    pub(crate) fn brief() -> Self {
+        Self { first: FIRST, total: Duration::from_secs(10), attempts: 4 }
+    }
+
+    /// One attempt.
+    pub(crate) fn none() -> Self {
+        Self { first: FIRST, total: Duration::ZERO, attempts: 1 }
+    }
+
     /// For tests: as often, and at once.
     #[cfg(test)]
     pub(crate) fn hurried() -> Self {

@@ -276,6 +276,7 @@ fn samples() -> Vec<Message<'static>> {
             error_count: 0,
             dry_run: false,
         }),
+        Message::Token { token: "x", line: "x" },
         Message::Version { version: "x", arch: "x", os: "x" },
     ];
     samples.extend(summaries());

@@ -1,5 +1,5 @@
-//! Real servers for tests, databases and S3: each in a directory of its own, reached by a socket in it, and gone with the test,
-//! also when that panics or is killed.
+//! Real servers for tests, databases, S3 and the program's own: each in a directory of its own, reached by a socket in it
+//! or a port that is free, and gone with the test, also when that panics or is killed.
 //!
 //! PostgreSQL and MariaDB refuse to run as root, so root runs them as nobody. They come from Debian's packages (see `dev`);
 //! the PostgreSQL that knows pgvector is in a Python wheel, `tests/requirements.txt`.
@@ -8,11 +8,13 @@ mod mariadb;
 mod postgres;
 mod redis;
 mod s3;
+mod serve;
 
 pub use mariadb::MariaDb;
 pub use postgres::Postgres;
 pub use redis::Redis;
 pub use s3::S3;
+pub use serve::{RepoServe, curl, make_token};
 
 use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
