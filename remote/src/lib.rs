@@ -19,8 +19,8 @@ mod throttle;
 
 use std::sync::Arc;
 
-use engine::storage::{LocalStorage, Storage};
 use engine::Result;
+use engine::storage::{LocalStorage, Storage};
 
 use s3::S3Storage;
 

@@ -59,11 +59,17 @@ impl Bucket {
     fn assert_whole(&self, snapshot: &str) {
         let run = self.run("check --read-data --json").ok();
         assert_eq!(run.summary()["damaged"], false, "{run}");
+        self.assert_restores(snapshot, &self.source);
+    }
+
+    /// What is in a snapshot is what is in its source.
+    #[track_caller]
+    fn assert_restores(&self, snapshot: &str, source: &Path) {
         let target = self.scratch.file("target");
         let _ = std::fs::remove_dir_all(&target);
-        let what = format!("{snapshot}:{}", self.source.display());
+        let what = format!("{snapshot}:{}", source.display());
         run_command(self.command().args(words!["restore", what, "--target", target])).ok();
-        assert_diff_is_silent(&self.source, &target);
+        assert_diff_is_silent(source, &target);
     }
 
     /// How often each kind of request was made for each kind of object since the last call.
@@ -168,14 +174,23 @@ fn every_command_makes_as_many_requests_as_it_needs() {
     assert_eq!(writes(&unchanged, "PUT"), counted(&[("PUT sessions", 2), ("PUT snapshots", 1)]));
     assert!(unchanged.values().sum::<usize>() <= 20, "{unchanged:?}");
 
+    // Snapshots and registers are kept in the cache: those of the first snapshot since the second one.
+    let lists = [("LIST sessions", 1), ("LIST snapshots", 1), ("LIST forgotten", 1)];
     bucket.run("snapshots").ok();
-    let list =
-        [("LIST sessions", 1), ("GET sessions", 2), ("LIST snapshots", 1), ("GET snapshots", 2), ("LIST forgotten", 1)];
-    assert_eq!(bucket.counts(), with_open(&list));
+    let new = [("GET sessions", 1), ("GET snapshots", 1)];
+    assert_eq!(bucket.counts(), with_open(&[&lists[..], &new].concat()));
+    bucket.run("snapshots").ok();
+    assert_eq!(bucket.counts(), with_open(&lists));
+    bucket.run("snapshots --cache-size 0").ok();
+    assert_eq!(bucket.counts(), with_open(&[&lists[..], &[("GET sessions", 2), ("GET snapshots", 2)]].concat()));
 
+    // A list of files needs no object that an earlier one has read.
     bucket.run("ls latest").ok();
     let ls = bucket.counts();
-    assert!(ls.values().sum::<usize>() <= 18, "{ls:?}");
+    assert!(ls.values().sum::<usize>() <= 16, "{ls:?}");
+    bucket.run("ls latest").ok();
+    let again = with_open(&[&lists[..], &[("LIST index", 1)]].concat());
+    assert_eq!(bucket.counts(), again);
     bucket.run("check").ok();
     let check = bucket.counts();
     assert!(check.values().sum::<usize>() <= 24, "{check:?}");
@@ -352,6 +367,47 @@ fn a_prune_ends_sessions_only_where_the_store_decides_who_was_first() {
         }
         bucket.assert_whole("latest");
     }
+}
+
+#[test]
+fn writers_and_prunes_share_a_bucket() {
+    let bucket = Bucket::new();
+    let first = bucket.snapshot("");
+    write(bucket.source.join("large"), noise(50, 3_000_000));
+    let second = bucket.snapshot("");
+    bucket.run(&format!("forget {first}")).ok();
+    let sources: Vec<PathBuf> = (0..3)
+        .map(|number| {
+            let source = tree::small(&bucket.scratch.tree(&format!("writer-{number}")), 10 * number);
+            write(source.join("large"), noise(60 + number, 2_000_000));
+            source
+        })
+        .collect();
+    // Each with a cache of its own, as on a machine of its own.
+    let command = |number: usize| {
+        let mut command = bucket.command();
+        command.env("REPO_CACHE_DIR", bucket.scratch.file(format!("cache-{number}")));
+        command
+    };
+    let snapshots = |number: usize| -> Vec<String> {
+        let snapshot =
+            |_| run_command(command(number).args(words!["snapshot", "--json", sources[number]])).ok().snapshot_id();
+        (0..3).map(snapshot).collect()
+    };
+    let saved: Vec<Vec<String>> = std::thread::scope(|scope| {
+        let snapshots = &snapshots;
+        let writers: Vec<_> = (0..3).map(|number| scope.spawn(move || snapshots(number))).collect();
+        for _ in 0..4 {
+            let run = run_command(command(9).args(["prune", "--grace", "0", "--max-unused", "0"]));
+            assert!([0, 11].contains(&run.civil().code()), "{run}");
+        }
+        writers.into_iter().map(|writer| writer.join().expect("a writer")).collect()
+    });
+    bucket.run("prune --grace 0 --max-unused 0").ok();
+    for (source, snapshots) in sources.iter().zip(saved) {
+        snapshots.iter().for_each(|snapshot| bucket.assert_restores(snapshot, source));
+    }
+    bucket.assert_whole(&second);
 }
 
 #[test]

@@ -266,3 +266,65 @@ fn causes(error: reqwest::Error) -> String {
     said.dedup();
     if said.is_empty() { error.to_string() } else { said.join(": ") }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// What becomes of a request whose answer is these bytes, and then the end of the connection, or silence.
+    fn exchange(answer: &'static [u8], ends: bool, most: u64) -> Result<Answer, Broken> {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}/key", listener.local_addr().expect("an address")).parse().expect("an address");
+        let (done, is_done) = std::sync::mpsc::channel::<()>();
+        let server = std::thread::spawn(move || {
+            let (mut connection, _) = listener.accept().expect("a client");
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                connection.read_exact(&mut byte).expect("a request");
+                asked.extend(byte);
+            }
+            connection.write_all(answer).expect("an answer");
+            if !ends {
+                let _ = is_done.recv();
+            }
+        });
+        let client = reqwest::Client::builder().http1_only().no_proxy();
+        let http = Http::build(client, Duration::from_millis(200), Throttle::default(), Throttle::default());
+        let request = Request { method: "GET", url, headers: Vec::new(), body: Bytes::new() };
+        let result = http.expect("a client").send(&request, most);
+        drop(done);
+        server.join().expect("the server");
+        result
+    }
+
+    #[test]
+    fn no_more_is_taken_than_is_wanted() {
+        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n0123456789";
+        let whole = exchange(answer, true, 10).expect("an answer");
+        assert_eq!((whole.body.as_slice(), whole.is_cut), (&b"0123456789"[..], false));
+        let cut = exchange(answer, true, 9).expect("an answer");
+        assert_eq!((cut.body.as_slice(), cut.is_cut), (&b"012345678"[..], true));
+        // What it says of its length is not believed: no room is made for that, and the rest is not waited for.
+        let boast = exchange(b"HTTP/1.1 200 OK\r\ncontent-length: 9000000000000000000\r\n\r\n01", false, 1);
+        assert!(boast.expect("an answer").is_cut);
+    }
+
+    #[test]
+    fn half_an_answer_is_none() {
+        for (answer, ends) in [
+            (&b""[..], true),
+            (b"", false),
+            (b"HTTP/1.1 200 OK\r\ncontent-le", true),
+            (b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n01234", true),
+            (b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n01234", false),
+            (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\n01234\r\n", true),
+        ] {
+            let broken = exchange(answer, ends, 100).expect_err("half an answer");
+            assert!(matches!(broken, Broken::Lost(_)), "{answer:?} {ends}: {broken:?}");
+        }
+    }
+}
