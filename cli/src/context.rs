@@ -103,14 +103,16 @@ impl Context {
         if addresses.is_empty() {
             return Err(Failure::Usage("no other repository given: use --to PLACE or set REPO_TO_REPOSITORY".into()));
         }
-        let access = self.access_of(|name| match name {
-            // A token is for one server, and the other one must not learn it.
-            "REPO_TOKEN" => "REPO_TO_TOKEN".to_owned(),
-            "REPO_TOKEN_FILE" => "REPO_TO_TOKEN_FILE".to_owned(),
-            other => other.to_owned(),
-        })?;
         let open = |(number, address): (usize, String)| {
             let source = Source::choose_other(to, number, &self.global, &self.environment)?;
+            // A token is for one server, and the others must not learn it.
+            let access = self.access_of(move |name| match (name, number) {
+                ("REPO_TOKEN" | "REPO_TOKEN_FILE", 0) => name.replace("REPO_", "REPO_TO_"),
+                ("REPO_TOKEN" | "REPO_TOKEN_FILE", more) => {
+                    format!("{}_{}", name.replace("REPO_", "REPO_TO_"), more + 1)
+                }
+                (other, _) => other.to_owned(),
+            })?;
             self.open_at(&address, &source, &access).map(|repository| (address, repository))
         };
         addresses.into_iter().enumerate().map(open).collect()

@@ -9,10 +9,10 @@ use engine::{EngineError, ErrorKind, Result};
 
 /// Every option that some storage has, as `-o NAME=VALUE` sets it, and what it is for.
 pub const OPTIONS: &[(&str, &str)] = &[
-    ("rest.token-file", "file with the token for a repo serve"),
     ("rest.ca-file", "file with the only authorities that may speak for a repo serve"),
     ("rest.client-cert", "file with the certificate that a repo serve is shown"),
     ("rest.client-key", "file with its key"),
+    ("rest.token-file", "file with the token for a repo serve"),
     ("s3.bucket-lookup", "whether the bucket is in the path or in the name of the host: path, dns or auto"),
     ("s3.part-size", "the size of parts, from which objects are sent in parts, in MiB"),
     ("s3.probe", "`again` finds out anew what the store does, and puts it on record"),

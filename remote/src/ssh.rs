@@ -19,6 +19,8 @@ pub(crate) fn words(remote: &Remote, access: &Access) -> Result<Vec<String>> {
     if words.is_empty() {
         return Err(invalid("no command"));
     }
+    // A network that has changed, or forgot the connection, says nothing: this notices after a minute and a half.
+    words.extend(["-o", "ServerAliveInterval=30"].map(str::to_owned));
     if let Some(port) = remote.port {
         words.extend(["-p".to_owned(), port.to_string()]);
     }

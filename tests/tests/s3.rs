@@ -189,8 +189,8 @@ fn every_command_makes_as_many_requests_as_it_needs() {
     let ls = bucket.counts();
     assert!(ls.values().sum::<usize>() <= 16, "{ls:?}");
     bucket.run("ls latest").ok();
-    let again = with_open(&[&lists[..], &[("LIST index", 1)]].concat());
-    assert_eq!(bucket.counts(), again);
+    let lists = [("LIST sessions", 2), ("LIST snapshots", 1), ("LIST forgotten", 1), ("LIST index", 1)];
+    assert_eq!(bucket.counts(), with_open(&lists));
     bucket.run("check").ok();
     let check = bucket.counts();
     assert!(check.values().sum::<usize>() <= 24, "{check:?}");
@@ -220,6 +220,24 @@ fn it_does_what_every_storage_must() {
     let unknown = remote::open(&s3.address("elsewhere"), false, &access).expect("opens");
     assert!(!unknown.capabilities().put_if_absent);
     engine::storage::check_conformance(&*unknown);
+}
+
+/// Two who end a session write the same bytes, and only the one that was first may go on.
+#[test]
+fn who_ends_a_session_is_not_told_on_a_guess_that_it_was_first() {
+    let s3 = S3::start_with(&[]);
+    let lookup = |name: &str| match name {
+        "AWS_ACCESS_KEY_ID" => Some("test-access".into()),
+        "AWS_SECRET_ACCESS_KEY" => Some("test-secret".into()),
+        _ => None,
+    };
+    let access = remote::Access::new(&[], std::sync::Arc::new(lookup)).expect("no options");
+    let (storage, _) = remote::create(&s3.address("prefix"), &access).expect("a storage");
+    s3.set_faults(&json!([{"method": "PUT", "match": "/(register|snapshots/.*)$", "do": "lose", "times": 2}]));
+    let register = engine::storage::ObjectName::Register(engine::id::SessionId::new([1; 16]));
+    let snapshot = engine::storage::ObjectName::Snapshot(engine::id::SnapshotId::new([1; 32]));
+    assert_eq!(storage.write_new(register, &[b"ended"]).expect("put"), engine::storage::Outcome::Existed);
+    assert_eq!(storage.write_new(snapshot, &[b"bytes"]).expect("put"), engine::storage::Outcome::Written);
 }
 
 #[test]

@@ -66,10 +66,10 @@ const CHECK_EXAMPLES: &str = "Examples:
   repo check --read-data-subset 1/30    a part every night: all data every month
   repo check --read-data-subset 5%
   repo check --read-data-subset 2G
-  repo check --head ID                  and it has come at least as far as when ID was written down
 
 The last snapshot of each host is its head, and stands for all before it. Heads that are written down elsewhere prove to a
-new machine that nobody shows it an earlier state. A machine that has used the repository before knows by itself: it
+new machine that nobody shows it an earlier state: `repo check --head ID` fails unless the repository has come at least as
+far as when the whole ID was written down. A machine that has used the repository before knows by itself: it
 says so if sessions that it has seen are gone, until `repo cache clear` makes it forget them.
 
 Says of every damaged object which snapshots and paths it costs; damage makes the exit code 5. What was read in full and

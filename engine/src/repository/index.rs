@@ -105,7 +105,7 @@ impl Repository {
     /// # Errors
     /// `Missing`, `Damaged`, `Unsupported`, `Io`.
     pub fn read_index(&self, id: IndexId) -> Result<IndexObject> {
-        self.open_index(id, self.storage().read(ObjectName::Index(id), None, limits::INDEX_BYTES)?)
+        self.open_index(id, &self.storage().read(ObjectName::Index(id), None, limits::INDEX_BYTES)?)
     }
 
     /// As [`Self::read_index`], of one that a list has just shown.
@@ -113,15 +113,15 @@ impl Repository {
     /// # Errors
     /// As there.
     pub(super) fn read_listed_index(&self, id: IndexId) -> Result<IndexObject> {
-        self.open_index(id, self.read_kept_object(ObjectName::Index(id), None, limits::INDEX_BYTES)?)
+        self.read_kept_object(ObjectName::Index(id), limits::INDEX_BYTES, |object| self.open_index(id, object))
     }
 
-    fn open_index(&self, id: IndexId, object: Vec<u8>) -> Result<IndexObject> {
+    fn open_index(&self, id: IndexId, object: &[u8]) -> Result<IndexObject> {
         let name = ObjectName::Index(id);
-        if hash(&object) != *id.as_bytes() {
+        if hash(object) != *id.as_bytes() {
             return Err(EngineError::damaged(format!("object {name} does not have the content that its name says")));
         }
-        let (_, index) = format::decode_index(&object, self.keys()).map_err(|error| object_error(name, error))?;
+        let (_, index) = format::decode_index(object, self.keys()).map_err(|error| object_error(name, error))?;
         Ok(index)
     }
 

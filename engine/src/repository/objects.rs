@@ -51,30 +51,66 @@ impl Repository {
         PastCache(self.objects.as_ref())
     }
 
-    /// Reads an object of the storage, or a range of it, or what is kept of that; at most `max` bytes.
+    /// Reads an object of the storage, or what is kept of it, at most `max` bytes, and opens it. Only what opens is kept: what is
+    /// damaged may be right tomorrow.
     ///
     /// # Errors
-    /// As [`crate::storage::Storage::read`].
-    pub(crate) fn read_kept_object(&self, name: ObjectName, range: Option<Range<u64>>, max: u64) -> Result<Vec<u8>> {
-        let asked = self.objects.as_ref().filter(|cache| cache.bypassed.load(Ordering::Relaxed) == 0);
-        let Some(cache) = asked else { return self.storage().read(name, range, max) };
-        let place = match &range {
-            Some(range) => format!("{name} {}-{}", range.start, range.end),
-            None => name.to_string(),
-        };
-        let file = hex(&hash_parts(&[place.as_bytes()])[..16]);
-        let sum = |bytes: &[u8]| -> [u8; SUM_BYTES] {
-            *hash_parts(&[place.as_bytes(), bytes]).first_chunk().expect("a hash is longer")
-        };
-        if let Some(mut bytes) = cache.files.get(&file, max + SUM_BYTES as u64) {
-            let split = bytes.len().checked_sub(SUM_BYTES);
-            if let Some(len) = split.filter(|len| bytes[*len..] == sum(&bytes[..*len])) {
-                bytes.truncate(len);
-                return Ok(bytes);
-            }
+    /// As [`crate::storage::Storage::read`]; whatever `open` says.
+    pub(crate) fn read_kept_object<T>(
+        &self,
+        name: ObjectName,
+        max: u64,
+        open: impl FnOnce(&[u8]) -> Result<T>,
+    ) -> Result<T> {
+        if let Some(object) = self.kept_object(name, None, max) {
+            return open(&object);
         }
-        let bytes = self.storage().read(name, range, max)?;
-        cache.files.put(&file, &[&bytes[..], &sum(&bytes)].concat());
-        Ok(bytes)
+        let object = self.storage().read(name, None, max)?;
+        let opened = open(&object)?;
+        self.keep_object(name, None, &object);
+        Ok(opened)
     }
+
+    /// What is kept of an object or of a range of it.
+    pub(super) fn kept_object(&self, name: ObjectName, range: Option<&Range<u64>>, max: u64) -> Option<Vec<u8>> {
+        let cache = self.asked_cache()?;
+        let place = place(name, range);
+        let mut bytes = cache.files.get(&file_of(&place), max + SUM_BYTES as u64)?;
+        let len = bytes.len().checked_sub(SUM_BYTES)?;
+        let is_right = bytes[len..] == sum(&place, &bytes[..len]);
+        bytes.truncate(len);
+        is_right.then_some(bytes)
+    }
+
+    /// Keeps an object that was found to be right, or a range of it.
+    pub(super) fn keep_object(&self, name: ObjectName, range: Option<&Range<u64>>, bytes: &[u8]) {
+        if let Some(cache) = self.asked_cache() {
+            let place = place(name, range);
+            cache.files.put(&file_of(&place), &[bytes, &sum(&place, bytes)].concat());
+        }
+    }
+
+    /// Whether anything is kept now.
+    pub(super) fn keeps_objects(&self) -> bool {
+        self.asked_cache().is_some()
+    }
+
+    fn asked_cache(&self) -> Option<&ObjectCache> {
+        self.objects.as_ref().filter(|cache| cache.bypassed.load(Ordering::Relaxed) == 0)
+    }
+}
+
+fn place(name: ObjectName, range: Option<&Range<u64>>) -> String {
+    match range {
+        Some(range) => format!("{name} {}-{}", range.start, range.end),
+        None => name.to_string(),
+    }
+}
+
+fn file_of(place: &str) -> String {
+    hex(&hash_parts(&[place.as_bytes()])[..16])
+}
+
+fn sum(place: &str, bytes: &[u8]) -> [u8; SUM_BYTES] {
+    *hash_parts(&[place.as_bytes(), bytes]).first_chunk().expect("a hash is longer")
 }

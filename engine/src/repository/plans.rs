@@ -144,6 +144,8 @@ impl Plans {
             let is_over = is_damaged
                 && !open.has_state
                 && match put_state(repository, &state) {
+                    // Whoever may only append leaves it to others, and heeds it.
+                    Err(error) if is_denied(&error) => false,
                     Err(error) if error.kind() == ErrorKind::Io => return Err(error),
                     decided => decided.is_ok_and(|verdict| verdict == PruneVerdict::Cancelled),
                 };
@@ -286,4 +288,8 @@ fn put(repository: &Repository, name: ObjectName, object: &[u8]) -> Result<Outco
         repository.storage().persist(name)?;
     }
     Ok(outcome)
+}
+/// Whether the storage takes no such thing from us.
+fn is_denied(error: &EngineError) -> bool {
+    error.io_error().is_some_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
 }

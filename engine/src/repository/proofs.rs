@@ -58,11 +58,12 @@ impl Proofs {
 
 fn read_proof(repository: &Repository, id: ProofId) -> Result<Proof> {
     let name = ObjectName::Proof(id);
-    let object = repository.read_kept_object(name, None, limits::ENVELOPE_BYTES)?;
-    if hash(&object) != *id.as_bytes() {
-        return Err(EngineError::damaged(format!("object {name} does not have the content that its name says")));
-    }
-    format::decode_proof(&object, repository.keys()).map_err(|error| object_error(name, error))
+    repository.read_kept_object(name, limits::ENVELOPE_BYTES, |object| {
+        if hash(object) != *id.as_bytes() {
+            return Err(EngineError::damaged(format!("object {name} does not have the content that its name says")));
+        }
+        format::decode_proof(object, repository.keys()).map_err(|error| object_error(name, error))
+    })
 }
 
 /// Puts a proof. It makes nothing count and needs no session; the keys that seal it are its own.

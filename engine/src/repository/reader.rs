@@ -38,13 +38,22 @@ impl SegmentReader {
     /// `Missing`, `Damaged`, `Io`.
     pub fn read(&mut self, repository: &Repository, segment: &SegmentPlace) -> Result<OpenSegment<'_>> {
         let (start, len) = (u64::from(segment.offset()), u64::from(segment.sealed_len()));
-        let (name, range) = (ObjectName::Pack(segment.pack()), Some(start..start + len));
-        let sealed = match segment.kind() {
-            // What lists and marks need, the next command needs, too.
-            ChunkKind::Tree => repository.read_kept_object(name, range, len)?,
-            ChunkKind::Data => repository.storage().read_once(name, range, len)?,
-        };
-        self.open(repository, segment, sealed)
+        let (name, range) = (ObjectName::Pack(segment.pack()), start..start + len);
+        if segment.kind() == ChunkKind::Data {
+            let sealed = repository.storage().read_once(name, Some(range), len)?;
+            return self.open(repository, segment, sealed);
+        }
+        // What lists and marks need, the next command needs, too.
+        if let Some(sealed) = repository.kept_object(name, Some(&range), len) {
+            return self.open(repository, segment, sealed);
+        }
+        let sealed = repository.storage().read(name, Some(range.clone()), len)?;
+        let copy = repository.keeps_objects().then(|| sealed.clone());
+        let open = self.open(repository, segment, sealed)?;
+        if let Some(sealed) = copy {
+            repository.keep_object(name, Some(&range), &sealed);
+        }
+        Ok(open)
     }
 
     /// Opens a segment whose sealed bytes are at hand.

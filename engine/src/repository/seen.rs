@@ -10,9 +10,12 @@ use std::sync::atomic::Ordering;
 
 use super::{Repository, SessionTable};
 use crate::crypto::hash;
+use crate::error::ErrorKind;
 use crate::id::SessionId;
+use crate::limits;
 use crate::monitor::{Monitor, Problem};
 use crate::os::{durable, lock};
+use crate::storage::ObjectName;
 
 const MAGIC: &[u8; 16] = b"repo registers1\n";
 const ID_BYTES: usize = 16;
@@ -27,7 +30,12 @@ impl Repository {
         let seen = durable::read_file(&self.seen_path(), None, MOST_BYTES).ok().and_then(|bytes| decode(&bytes));
         let seen = seen.unwrap_or_default();
         let there: HashSet<SessionId> = sessions.ended().collect();
-        let mut missing: Vec<SessionId> = seen.difference(&there).copied().collect();
+        // One that came after the list was made is in the file, and in the storage.
+        let is_gone = |id: &&SessionId| {
+            let read = self.storage().read(ObjectName::Register(**id), None, limits::SMALL_OBJECT_BYTES);
+            read.is_err_and(|error| error.kind() == ErrorKind::Missing)
+        };
+        let mut missing: Vec<SessionId> = seen.difference(&there).filter(is_gone).copied().collect();
         missing.sort();
         if missing.is_empty() && there.len() > seen.len() {
             // Without it the next command remembers less.

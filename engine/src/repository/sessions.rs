@@ -163,26 +163,29 @@ impl SessionTable {
 /// How a session ended; `None` if it has no register.
 fn read_register(repository: &Repository, session: SessionId) -> Result<Option<SessionState>> {
     let object = repository.storage().read(ObjectName::Register(session), None, limits::SMALL_OBJECT_BYTES);
-    state_in(repository, session, object)
+    if_there(object.and_then(|object| state_in(repository, session, &object)))
 }
 
 /// As [`read_register`], of one that is sure to last: what is kept of it is right for ever.
 fn read_lasting_register(repository: &Repository, session: SessionId) -> Result<Option<SessionState>> {
-    let object = repository.read_kept_object(ObjectName::Register(session), None, limits::SMALL_OBJECT_BYTES);
-    state_in(repository, session, object)
+    let open = |object: &[u8]| state_in(repository, session, object);
+    if_there(repository.read_kept_object(ObjectName::Register(session), limits::SMALL_OBJECT_BYTES, open))
 }
 
-fn state_in(repository: &Repository, session: SessionId, object: Result<Vec<u8>>) -> Result<Option<SessionState>> {
+fn if_there(state: Result<SessionState>) -> Result<Option<SessionState>> {
+    match state {
+        Err(error) if error.kind() == ErrorKind::Missing => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+fn state_in(repository: &Repository, session: SessionId, object: &[u8]) -> Result<SessionState> {
     let name = ObjectName::Register(session);
-    let object = match object {
-        Err(error) if error.kind() == ErrorKind::Missing => return Ok(None),
-        other => other?,
-    };
-    let register = format::decode_register(&object, repository.keys()).map_err(|error| object_error(name, error))?;
+    let register = format::decode_register(object, repository.keys()).map_err(|error| object_error(name, error))?;
     if register.session != session {
         return Err(EngineError::damaged(format!("object {name} belongs to another session")));
     }
-    Ok(Some(register.state))
+    Ok(register.state)
 }
 
 /// One writer's work, from intent to register.

@@ -67,8 +67,8 @@ pub fn read_snapshots(repository: &Repository, sessions: &SessionTable) -> Resul
     promised.sort();
     for id in &listed {
         let name = ObjectName::Snapshot(*id);
-        let object = repository.read_kept_object(name, None, limits::ENVELOPE_BYTES);
-        match object.and_then(|object| open_snapshot(repository, *id, &object)) {
+        let open = |object: &[u8]| open_snapshot(repository, *id, object);
+        match repository.read_kept_object(name, limits::ENVELOPE_BYTES, open) {
             Ok((session, snapshot)) if sessions.snapshot_of(session) == Some(*id) => {
                 set.snapshots.push((*id, snapshot))
             }
@@ -112,8 +112,8 @@ fn read_records(repository: &Repository, set: &mut SnapshotSet) -> Result<()> {
     listed.sort();
     for id in listed {
         // A record that a power cut took may have been put again, later. Whoever builds on its time asks the storage.
-        let object = repository.read_kept_object(ObjectName::Forgotten(id), None, limits::SMALL_OBJECT_BYTES);
-        match object.and_then(|object| open_record(repository, id, object)) {
+        let open = |object: &[u8]| open_record(repository, id, object);
+        match repository.read_kept_object(ObjectName::Forgotten(id), limits::SMALL_OBJECT_BYTES, open) {
             Ok(record) => drop(set.records.insert(id, record)),
             Err(error) if error.kind() == ErrorKind::Io => return Err(error),
             Err(error) => set.problems.push(Problem {
@@ -131,12 +131,12 @@ fn read_records(repository: &Repository, set: &mut SnapshotSet) -> Result<()> {
 /// `Missing`, `Damaged`, `Unsupported`, `Io`.
 pub(crate) fn read_record(repository: &Repository, id: SnapshotId) -> Result<ForgottenRecord> {
     let name = ObjectName::Forgotten(id);
-    open_record(repository, id, repository.storage().read(name, None, limits::SMALL_OBJECT_BYTES)?)
+    open_record(repository, id, &repository.storage().read(name, None, limits::SMALL_OBJECT_BYTES)?)
 }
 
-fn open_record(repository: &Repository, id: SnapshotId, object: Vec<u8>) -> Result<ForgottenRecord> {
+fn open_record(repository: &Repository, id: SnapshotId, object: &[u8]) -> Result<ForgottenRecord> {
     let name = ObjectName::Forgotten(id);
-    let record = format::decode_forgotten(&object, repository.keys()).map_err(|error| object_error(name, error))?;
+    let record = format::decode_forgotten(object, repository.keys()).map_err(|error| object_error(name, error))?;
     if record.snapshot != id {
         return Err(EngineError::damaged(format!("object {name} belongs to another snapshot")).about(name));
     }

@@ -50,8 +50,8 @@ mod tests {
     #[test]
     fn the_other_shell_sees_one_path_whatever_is_in_it() {
         let words = words(&remote("/srv/it's $(me); x", Some(22)), &Access::none()).expect("words");
-        assert_eq!(words[..5], ["ssh", "-p", "22", "me@host", "--"]);
-        let theirs = shell_words::split(&words[5]).expect("a line of the shell");
+        assert_eq!(words[..7], ["ssh", "-o", "ServerAliveInterval=30", "-p", "22", "me@host", "--"]);
+        let theirs = shell_words::split(&words[7]).expect("a line of the shell");
         assert_eq!(theirs, ["repo", "serve", "--stdio", "--path", "/srv/it's $(me); x"]);
     }
 
@@ -60,6 +60,18 @@ mod tests {
         let options = ["ssh.command=ssh -i 'a key'".to_owned(), "ssh.remote-command=sudo repo".to_owned()];
         let access = Access::new(&options, Arc::new(|_| None)).expect("options");
         let words = words(&remote("/r", None), &access).expect("words");
-        assert_eq!(words, ["ssh", "-i", "a key", "me@host", "--", "sudo repo serve --stdio --path /r"]);
+        assert_eq!(
+            words,
+            [
+                "ssh",
+                "-i",
+                "a key",
+                "-o",
+                "ServerAliveInterval=30",
+                "me@host",
+                "--",
+                "sudo repo serve --stdio --path /r"
+            ]
+        );
     }
 }

@@ -27,16 +27,17 @@ enum End {
 }
 
 impl S3Storage {
-    /// Writes a key unless it is there.
-    pub(super) fn put_new(&self, key: &str, subject: &str, body: Bytes) -> Result<Outcome> {
+    /// Writes a key unless it is there. With `is_told_apart`, nobody else writes the same bytes under it, unless it does not
+    /// matter who did: then bytes that are there and the same are those of an attempt whose answer was lost.
+    pub(super) fn put_new(&self, key: &str, subject: &str, body: Bytes, is_told_apart: bool) -> Result<Outcome> {
         if body.len() as u64 > self.part_bytes {
             self.put_parts(key, subject, &body)
         } else {
-            self.put_whole(key, subject, body)
+            self.put_whole(key, subject, body, is_told_apart)
         }
     }
 
-    fn put_whole(&self, key: &str, subject: &str, body: Bytes) -> Result<Outcome> {
+    fn put_whole(&self, key: &str, subject: &str, body: Bytes, is_told_apart: bool) -> Result<Outcome> {
         let mut call = Call::new("PUT", "s3:PutObject", key, subject.to_owned()).with_body(body.clone());
         call.expects = &[412];
         let mut may_be_mine = false;
@@ -50,7 +51,7 @@ impl S3Storage {
                 Ok(_) => Ok(Outcome::Written),
                 Err(failed) => {
                     let failed = self.without_what_is_refused(&call, failed);
-                    may_be_mine |= matches!(failed, Failed::Again(..));
+                    may_be_mine |= is_told_apart && matches!(failed, Failed::Again(..));
                     Err(failed)
                 }
             }
@@ -65,8 +66,7 @@ impl S3Storage {
         self.settled(key, subject, body, may_be_mine).map(Some)
     }
 
-    /// The key is there. It is this call's own if an earlier attempt may have been executed, and the bytes are the same:
-    /// two writers never write the same bytes under one name, unless it does not matter who did.
+    /// The key is there. It is this call's own if an earlier attempt may have been executed, and the bytes are the same.
     fn settled(&self, key: &str, subject: &str, body: &[u8], may_be_mine: bool) -> Result<Outcome, Failed> {
         if !may_be_mine {
             return Ok(Outcome::Existed);

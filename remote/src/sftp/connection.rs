@@ -1,10 +1,16 @@
 //! One process that speaks SFTP, and what it can do.
 
+use std::time::Duration;
+
 use engine::{EngineError, ErrorKind, Result};
 use openssh_sftp_client::{Sftp, SftpOptions};
 use tokio::process::Child;
+use tokio::time::timeout;
 
 use crate::ssh;
+
+/// How long a server may take to say hello; ssh may have to ask a person for a password.
+const HELLO: Duration = Duration::from_secs(180);
 
 /// A process and the conversation with it. Many requests may be under way at once.
 pub(super) struct Connection {
@@ -20,19 +26,23 @@ impl Connection {
     /// `Io` if it can't be run, or ends, or speaks something else. What ssh says itself is on standard error.
     pub(super) async fn start(words: &[String], place: &str) -> Result<Self> {
         let (process, input, output) = ssh::start(words)?;
-        let sftp = Sftp::new(input, output, SftpOptions::default()).await.map_err(|error| {
-            EngineError::with_source(
-                ErrorKind::Io,
-                format!("cannot reach {place} by SFTP ({})", words.join(" ")),
-                error,
-            )
-        })?;
+        let text = format!("cannot reach {place} by SFTP ({})", words.join(" "));
+        let sftp = match timeout(HELLO, Sftp::new(input, output, SftpOptions::default())).await {
+            Ok(Ok(sftp)) => sftp,
+            Ok(Err(error)) => return Err(EngineError::with_source(ErrorKind::Io, text, error)),
+            Err(_) => return Err(EngineError::new(ErrorKind::Io, format!("{text}: no answer within {HELLO:?}"))),
+        };
         Ok(Self { sftp, _process: process })
     }
 
     #[cfg(test)]
     pub(super) fn process_id(&self) -> Option<u32> {
         self._process.id()
+    }
+
+    /// Whether nothing but a rename that replaces what is there can give a file its name.
+    pub(super) fn would_replace(&self) -> bool {
+        !self.has_hard_links() && self.sftp.support_posix_rename()
     }
 
     /// Whether it can give a file a second name, if nothing has that name.

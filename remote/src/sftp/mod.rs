@@ -10,6 +10,7 @@ mod work;
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use engine::clock::Timestamp;
 use engine::storage::{Capabilities, ObjectFamily, ObjectName, Outcome, Storage};
@@ -17,6 +18,7 @@ use engine::{EngineError, ErrorKind, Result};
 use openssh_sftp_client::Error as SftpError;
 use openssh_sftp_client::error::SftpErrorKind;
 use tokio::runtime::Runtime;
+use tokio::time::timeout;
 
 use self::connection::Connection;
 use self::work::Read;
@@ -25,6 +27,9 @@ use crate::address::Remote;
 use crate::patience::{Failed, Patience};
 use crate::ssh;
 use crate::throttle::Throttle;
+
+/// How long one object, or one list, may take: the largest pack at 128 KiB a second.
+const SILENCE: Duration = Duration::from_secs(600);
 
 /// Objects as files below a directory of another machine.
 pub(crate) struct SftpStorage {
@@ -65,6 +70,10 @@ impl SftpStorage {
         let runtime = runtime.map_err(|error| EngineError::with_source(ErrorKind::Io, "cannot start SFTP", error))?;
         // What fails now would fail again: a wrong name, a key that is not known.
         let connection = runtime.block_on(Connection::start(&words, &place))?;
+        if connection.would_replace() {
+            let text = format!("{place}: its SFTP server has no hard links, and a rename that replaces what is there");
+            return Err(EngineError::new(ErrorKind::Unsupported, text));
+        }
         let storage = Self {
             has_hard_links: connection.has_hard_links(),
             root: root.trim_end_matches('/').to_owned(),
@@ -96,9 +105,16 @@ impl SftpStorage {
     ) -> Result<T> {
         self.patience.run(|attempt| {
             let connection = self.connection()?;
-            match self.runtime.block_on(work(Arc::clone(&connection), attempt)) {
-                Ok(value) => Ok(value),
-                Err(SftpError::SftpError(kind, told)) => {
+            let broken = |why: &dyn std::fmt::Display| {
+                self.forget(&connection);
+                let text = format!("cannot {operation} {path} on {}: the connection broke: {why}", self.place);
+                Err(Failed::Again(EngineError::new(ErrorKind::Io, text), None))
+            };
+            let answer = async { timeout(SILENCE, work(Arc::clone(&connection), attempt)).await };
+            match self.runtime.block_on(answer) {
+                Err(_) => broken(&format_args!("no end within {SILENCE:?}")),
+                Ok(Ok(value)) => Ok(value),
+                Ok(Err(SftpError::SftpError(kind, told))) => {
                     let why = match kind {
                         SftpErrorKind::NoSuchFile => "no such file or directory".to_owned(),
                         SftpErrorKind::PermDenied => "permission denied".to_owned(),
@@ -109,11 +125,7 @@ impl SftpStorage {
                     let text = format!("cannot {operation} {path} on {}: {why}", self.place);
                     Err(Failed::ForGood(EngineError::new(ErrorKind::Io, text)))
                 }
-                Err(error) => {
-                    self.forget(&connection);
-                    let text = format!("cannot {operation} {path} on {}: the connection broke", self.place);
-                    Err(Failed::Again(EngineError::with_source(ErrorKind::Io, text, error), None))
-                }
+                Ok(Err(error)) => broken(&error),
             }
         })
     }
@@ -179,8 +191,10 @@ impl Storage for SftpStorage {
         self.upload.pass(bytes.len());
         let was_there_before = self.run("write", &path, async |connection, attempt| {
             let outcome = work::put(&connection, directory.trim_end_matches('/'), &path, &bytes).await?;
-            // The answer to an earlier attempt was lost: what is there may be what it put.
-            let is_maybe_mine = outcome == Outcome::Existed && attempt > 0;
+            // The answer to an earlier attempt was lost: what is there may be what it put. But whoever ends a session writes
+            // the same register as anybody else who ends it, and may only go on if it was first.
+            let is_told_apart = !matches!(name, ObjectName::Register(_));
+            let is_maybe_mine = outcome == Outcome::Existed && attempt > 0 && is_told_apart;
             let len = bytes.len() as u64;
             let found = if is_maybe_mine { work::read(&connection, &path, None, len).await? } else { Read::Missing };
             Ok(outcome == Outcome::Existed && !matches!(found, Read::Bytes(found) if found == bytes))
@@ -193,7 +207,7 @@ impl Storage for SftpStorage {
         self.run("remove", &path, async |connection, _| work::remove(&connection, &path).await)
     }
 
-    /// Its bytes were synced before it got its name; the name can't be synced.
+    /// Its bytes were synced before it got its name, if the server can do that; the name can't be synced.
     fn persist(&self, _name: ObjectName) -> Result<()> {
         Ok(())
     }

@@ -195,7 +195,8 @@ async fn publish(
     let mut fs = connection.sftp.fs();
     let named = match connection.has_hard_links() {
         true => fs.hard_link(temporary, path).await,
-        // Version 3 says that it fails if there is such a file. Not all servers have read that.
+        // Version 3 says that it fails if there is such a file. Not all servers have read that. Where they have another
+        // rename, which replaces, the library takes that: `open` refuses these.
         false => fs.rename(temporary, path).await,
     };
     match named {

@@ -97,3 +97,29 @@ fn what_the_storage_has_no_more_is_not_listed_and_no_parent() {
     assert_eq!(session.read_kept(&bench.repository, id).expect_err("gone").kind(), ErrorKind::NotFound);
     assert_ne!(bench.latest().0, id);
 }
+
+#[test]
+fn what_was_damaged_when_it_was_read_is_not_kept() {
+    let bench = bench();
+    let _ = fs::remove_dir_all(bench.repository.cache_directory().join("objects"));
+    for family in [ObjectFamily::Snapshots, ObjectFamily::Packs, ObjectFamily::Sessions, ObjectFamily::Indexes] {
+        for name in bench.objects(family) {
+            let object = bench.storage.below.read(name, None, 1 << 20).expect("there");
+            let damaged: Vec<u8> = object.iter().map(|byte| byte ^ 1).collect();
+            bench.storage.below.remove(name).expect("removed");
+            bench.storage.below.write_new(name, &[&damaged]).expect("damaged");
+            let list = list_snapshots(&bench.repository, &SnapshotFilter::default());
+            let index = bench.repository.load_index(&Silent);
+            if let (Ok(list), Ok(index)) = (list, index) {
+                let _ = list.snapshots.iter().try_for_each(|(_, snapshot)| {
+                    ls(&bench.repository, &index, snapshot, b"", true, &mut |_: &[u8], _: &crate::model::Node| Ok(()))
+                });
+            }
+            bench.storage.below.remove(name).expect("removed");
+            bench.storage.below.write_new(name, &[&object]).expect("mended");
+        }
+    }
+    assert_eq!(list_snapshots(&bench.repository, &SnapshotFilter::default()).expect("list").snapshots.len(), 2);
+    list_latest(&bench);
+    assert!(bench.restores(&bench.latest().1));
+}
