@@ -24,6 +24,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use engine::clock::Timestamp;
 
 /// Examples come before the options: they are what most people look for.
 const HELP_TEMPLATE: &str = "{before-help}{about-with-newline}\n{usage-heading} {usage}{after-help}\n\n{all-args}";
@@ -82,6 +83,10 @@ pub(crate) struct Global {
     /// Set an option of the storage; one that doesn't exist is refused, and names those that do
     #[arg(short = 'o', long = "option", id = "storage_option", global = true, value_name = "NAME=VALUE")]
     pub(crate) options: Vec<String>,
+
+    /// Read the repository as it was at a time; in S3 buckets that keep versions. Nothing is written (docs/s3.md)
+    #[arg(long, global = true, value_name = "TIME", value_parser = values::time)]
+    pub(crate) as_of: Option<Timestamp>,
 
     /// Send at most so many bytes a second to the storage (8M, 500K)
     #[arg(long, global = true, value_name = "SIZE", value_parser = values::size)]

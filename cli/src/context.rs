@@ -59,10 +59,12 @@ impl Context {
 
     /// What storages need besides their addresses.
     pub(crate) fn access(&self) -> Result<Access, Failure> {
-        self.access_of(str::to_owned)
+        let mut access = self.access_of(str::to_owned)?;
+        access.as_of = self.global.as_of;
+        Ok(access)
     }
 
-    /// The same with variables of other names.
+    /// The same with variables of other names, and of the present: what is copied is written now.
     fn access_of(&self, rename: impl Fn(&str) -> String + Send + Sync + 'static) -> Result<Access, Failure> {
         let environment = self.environment.clone();
         let mut access = Access::new(&self.global.options, Arc::new(move |name| environment.get(&rename(name))))?;

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use engine::clock::Timestamp;
 use engine::{EngineError, ErrorKind, Result};
 
 /// Every option that some storage has, as `-o NAME=VALUE` sets it, and what it is for.
@@ -34,6 +35,8 @@ pub struct Access {
     pub upload_limit: Option<u64>,
     /// Bytes a second that may be received, of all requests together.
     pub download_limit: Option<u64>,
+    /// The moment that is to be read instead of the present.
+    pub as_of: Option<Timestamp>,
 }
 
 impl Access {
@@ -47,12 +50,18 @@ impl Access {
             None => Err(EngineError::new(ErrorKind::Invalid, format!("option {option}: NAME=VALUE is expected"))),
         };
         let options = options.iter().map(split).collect::<Result<_>>()?;
-        Ok(Self { options, lookup, upload_limit: None, download_limit: None })
+        Ok(Self { options, lookup, upload_limit: None, download_limit: None, as_of: None })
     }
 
     /// No options, no variables, no limits.
     pub fn none() -> Self {
-        Self { options: BTreeMap::new(), lookup: Arc::new(|_| None), upload_limit: None, download_limit: None }
+        Self {
+            options: BTreeMap::new(),
+            lookup: Arc::new(|_| None),
+            upload_limit: None,
+            download_limit: None,
+            as_of: None,
+        }
     }
 
     /// The value of an option.

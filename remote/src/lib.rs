@@ -19,16 +19,16 @@ mod throttle;
 
 use std::sync::Arc;
 
-use engine::Result;
 use engine::storage::{LocalStorage, Storage};
+use engine::{EngineError, ErrorKind, Result};
 
-use s3::S3Storage;
+use s3::{PastStorage, S3Storage};
 
 pub use access::{Access, Lookup, OPTIONS};
 pub use address::Address;
 pub use refusal::{Cause, Refusal};
 
-/// Opens the storage at `address`. With `create`, what can be made of it is made: a directory, not a bucket.
+/// Opens the storage at `address`, or what it was at the moment of [`Access::as_of`], to be read only. With `create`, what can be made of it is made: a directory, not a bucket.
 ///
 /// # Errors
 /// `Invalid` for what is no address, for options that the storage doesn't have, or if there are no credentials;
@@ -36,6 +36,18 @@ pub use refusal::{Cause, Refusal};
 pub fn open(address: &str, create: bool, access: &Access) -> Result<Arc<dyn Storage>> {
     let parsed = Address::parse(address)?;
     access.check_options()?;
+    if let Some(moment) = access.as_of {
+        return match parsed {
+            Address::S3 { .. } if create => Err(s3::only_read("cannot make a repository")),
+            Address::S3 { endpoint, bucket, prefix } => {
+                Ok(Arc::new(PastStorage::open(&endpoint, &bucket, &prefix, access, moment)?))
+            }
+            other => Err(EngineError::new(
+                ErrorKind::Invalid,
+                format!("{other} has no earlier states to read: only S3 buckets that keep versions have"),
+            )),
+        };
+    }
     match parsed {
         Address::Local(ref path) => Ok(Arc::new(LocalStorage::open(path, create)?)),
         Address::Sftp(ref remote) => sftp::open(remote, parsed.to_string(), create, access),
@@ -51,7 +63,7 @@ pub fn open(address: &str, create: bool, access: &Access) -> Result<Arc<dyn Stor
 /// As [`open`]; `Unsupported`, too, if the storage can't hold a repository.
 pub fn create(address: &str, access: &Access) -> Result<(Arc<dyn Storage>, Vec<String>)> {
     match Address::parse(address)? {
-        Address::S3 { endpoint, bucket, prefix } => {
+        Address::S3 { endpoint, bucket, prefix } if access.as_of.is_none() => {
             access.check_options()?;
             let (storage, found) = S3Storage::create(&endpoint, &bucket, &prefix, access)?;
             Ok((Arc::new(storage), found))

@@ -17,6 +17,8 @@ pub enum Cause {
     Region,
     /// The store keeps the object for a time that was set.
     Locked,
+    /// At the moment that was asked for there was nothing yet.
+    TooEarly,
     /// The store does not know how to do that.
     NotImplemented,
     /// The name of the host has no address.

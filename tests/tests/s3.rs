@@ -593,3 +593,22 @@ fn in_a_bucket_with_versions_and_locks_what_is_removed_is_absent() {
     );
     assert_eq!(counted.trim(), "True True", "old versions are still there for whoever has to go back");
 }
+
+/// A store without versions refuses to remove what it locks.
+#[test]
+fn an_object_that_is_locked_is_left_to_a_later_prune() {
+    let bucket = Bucket::new();
+    let first = bucket.snapshot("");
+    write(bucket.source.join("large"), noise(77, 3_000_000));
+    let second = bucket.snapshot("");
+    bucket.run(&format!("forget {first}")).ok();
+    bucket.s3.set_faults(&json!([
+        {"method": "DELETE", "match": "/packs/", "do": "status", "status": "403 Forbidden", "code": "ObjectLocked", "times": 2},
+    ]));
+    let run = bucket.run("prune --grace 0 --max-unused 0").ends(3).says("the object is locked");
+    run.says("2 objects could not be deleted; a later prune tries again");
+    bucket.s3.assert_all_failed();
+    bucket.assert_whole(&second);
+    bucket.run("prune --grace 0 --max-unused 0").ok().says("2 packs deleted");
+    bucket.assert_whole(&second);
+}

@@ -9,6 +9,7 @@ const EXAMPLES: &str = "Examples:
   repo copy latest --to /mnt/usb/backup --to-password-file /root/.usb-password
   repo copy --label app --tag keep --to /mnt/usb/backup --dry-run
   repo copy --to /mnt/usb/backup --to /srv/second --to-key-file usb.key --to-key-file second.key
+  repo copy --as-of 2026-11-28T22:00:00Z --to /srv/new       out of an S3 bucket that was destroyed
 
 With --to more than once, what several repositories lack is read once. One that fails does not keep the others from theirs.
 

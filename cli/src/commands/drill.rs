@@ -23,6 +23,10 @@ pub(super) fn run(context: &Context, arguments: &Drill) -> Result<Outcome, Failu
     let declared = load_all(context, &arguments.file)?;
     let progress = context.progress(true);
     let (repository, index) = context.open_indexed(&progress)?;
+    if !arguments.no_record {
+        // Before hours of work whose proof nobody can write.
+        repository.require_writable()?;
+    }
     let list = ops::list_snapshots(&repository, &SnapshotFilter::default())?;
     list.problems.iter().for_each(|problem| progress.problem(problem));
     let wanted = choose(list.snapshots, arguments, &declared)?;

@@ -5,7 +5,7 @@
 //! can't be updated; what it lacks then goes into a private database that is unlinked as soon as it is open, so that it
 //! ends with the process however that ends. What it has of index objects that are gone or replaced is hidden. A database
 //! that is not byte for byte what its last writer left (its hash is kept beside it), does not open, has another schema,
-//! or hides much is deleted and built again.
+//! or hides much is deleted and built again. For an earlier state of the repository it is neither asked nor touched.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -105,6 +105,11 @@ impl Repository {
         let own_bytes = own.iter().filter_map(|id| listed.0.remove(id)).sum();
         if let Some(problem) = self.cache_problem() {
             monitor.note(&format!("{problem}; going on without a cache"));
+        }
+        if self.is_past() {
+            // The database is of the present, and stays so.
+            self.import_all(&listed, &mut index, monitor)?;
+            return Ok(index);
         }
         match self.load_as_it_is(&listed, &mut index, monitor)? {
             AsItIs::Loaded => {}

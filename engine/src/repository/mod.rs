@@ -156,11 +156,19 @@ impl Repository {
         Ok(keys)
     }
 
-    /// Refuses to write if the repository needs a feature for that which this program lacks.
+    /// Whether this is the repository as it was once.
+    pub(crate) fn is_past(&self) -> bool {
+        self.storage.capabilities().is_past
+    }
+
+    /// Refuses to write if the repository needs a feature for that which this program lacks, or is one of the past.
     ///
     /// # Errors
-    /// `Unsupported`.
+    /// `Unsupported`; `Invalid` in an earlier state.
     pub fn require_writable(&self) -> Result<()> {
+        if self.is_past() {
+            return Err(EngineError::new(ErrorKind::Invalid, "cannot write: an earlier state can only be read"));
+        }
         match self.config.features_write.first() {
             None => Ok(()),
             Some(feature) => Err(EngineError::new(

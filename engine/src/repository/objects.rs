@@ -37,7 +37,11 @@ impl Drop for PastCache<'_> {
 
 impl Repository {
     /// Keeps objects in the cache directory, so many bytes at most: for a storage that is far away.
+    /// Not for an earlier state: under the same names the present may have other bytes, which somebody put there.
     pub fn keep_objects(&mut self, limit_bytes: u64) {
+        if self.is_past() {
+            return;
+        }
         let files = CachedFiles::new(self.cache_directory().join("objects"), limit_bytes);
         self.objects = Some(ObjectCache { files, bypassed: AtomicUsize::new(0) });
     }

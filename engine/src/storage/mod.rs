@@ -26,6 +26,8 @@ pub struct Capabilities {
     pub put_if_absent: bool,
     /// The directory of this machine that it is in: a snapshot leaves it out.
     pub local_directory: Option<std::path::PathBuf>,
+    /// It shows an earlier state: nothing is written, and what this machine knows of the present does not count for it.
+    pub is_past: bool,
 }
 
 /// What became of a request to write an object.

@@ -8,7 +8,7 @@ use super::xml::{self, Page, Uploads};
 use super::{Call, S3Storage};
 
 /// The most pages of a list: a hundred million objects. A store that goes on beyond that goes on for ever.
-const PAGES: usize = 100_000;
+pub(super) const PAGES: usize = 100_000;
 
 impl S3Storage {
     /// Calls `each` with the name below the prefix and the length of all keys that begin with `below`.
@@ -116,6 +116,6 @@ impl S3Storage {
     }
 }
 
-fn endless(subject: &str) -> engine::EngineError {
+pub(super) fn endless(subject: &str) -> engine::EngineError {
     engine::EngineError::new(engine::ErrorKind::Io, format!("{subject}: the list has no end"))
 }

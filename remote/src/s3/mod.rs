@@ -7,11 +7,14 @@
 //!
 //! A request whose answer was lost may have been executed: whoever tries it again and is told that the object is there
 //! reads it and compares.
+//!
+//! `past.rs` is another storage: a bucket with versions as it was at a moment.
 
 mod credentials;
 mod error;
 mod http;
 mod list;
+mod past;
 mod place;
 mod probe;
 mod sign;
@@ -34,6 +37,8 @@ use self::place::Place;
 use crate::Access;
 use crate::patience::{Failed, Patience};
 use crate::throttle::Throttle;
+
+pub(crate) use self::past::{PastStorage, only_read};
 
 /// How often a store is tried that has never answered: its address may be wrong.
 const FIRST_ATTEMPTS: u32 = 4;
@@ -245,7 +250,21 @@ impl S3Storage {
 
     /// Reads a key; nothing if it isn't there. At most `most` bytes: [`Answer::is_cut`] says that there are more.
     fn get(&self, key: &str, subject: &str, range: Option<&Range<u64>>, most: u64) -> Result<Option<Answer>> {
-        let mut call = Call::new("GET", "s3:GetObject", key, subject.to_owned());
+        self.get_version(key, None, subject, range, most)
+    }
+
+    /// The same of one version of a key.
+    fn get_version(
+        &self,
+        key: &str,
+        version: Option<&str>,
+        subject: &str,
+        range: Option<&Range<u64>>,
+        most: u64,
+    ) -> Result<Option<Answer>> {
+        let action = if version.is_some() { "s3:GetObjectVersion" } else { "s3:GetObject" };
+        let mut call = Call::new("GET", action, key, subject.to_owned());
+        call.query.extend(version.map(|version| ("versionId", version)));
         if let Some(range) = range {
             call.headers.push(("range", format!("bytes={}-{}", range.start, range.end - 1)));
         }
@@ -262,38 +281,19 @@ impl S3Storage {
             }
         })
     }
-}
 
-fn missing(name: ObjectName) -> EngineError {
-    EngineError::new(ErrorKind::Missing, format!("object {name} is missing")).about(name)
-}
-
-fn too_large(name: ObjectName) -> EngineError {
-    EngineError::damaged(format!("object {name} is too large")).about(name)
-}
-
-fn cut_short(name: ObjectName) -> EngineError {
-    EngineError::damaged(format!("object {name} is cut short")).about(name)
-}
-
-impl Storage for S3Storage {
-    fn list(&self, family: ObjectFamily, each: &mut dyn FnMut(ObjectName, u64)) -> Result<()> {
-        let below = match family {
-            ObjectFamily::Config => "config".to_owned(),
-            other => format!("{}/", other.directory()),
-        };
-        self.list_below(&below, &mut |name, length| {
-            if let Some(name) = ObjectName::parse(name).filter(|name| name.family() == family) {
-                each(name, length);
-            }
-        })
-    }
-
-    fn read(&self, name: ObjectName, range: Option<Range<u64>>, max: u64) -> Result<Vec<u8>> {
+    /// Reads an object, one version of it if that is named, or a range that is not empty.
+    fn read_version(
+        &self,
+        name: ObjectName,
+        version: Option<&str>,
+        range: Option<Range<u64>>,
+        max: u64,
+    ) -> Result<Vec<u8>> {
         let subject = format!("cannot read {name}");
         let key = self.place.key(name);
         let Some(range) = range else {
-            let answer = self.get(&key, &subject, None, max)?.ok_or_else(|| missing(name))?;
+            let answer = self.get_version(&key, version, &subject, None, max)?.ok_or_else(|| missing(name))?;
             return match answer.status {
                 416 => Err(cut_short(name)),
                 _ if answer.is_cut => Err(too_large(name)),
@@ -304,11 +304,7 @@ impl Storage for S3Storage {
         if wanted > max {
             return Err(too_large(name));
         }
-        if wanted == 0 {
-            let length = self.length_of(&key, &subject)?.ok_or_else(|| missing(name))?;
-            return if range.start <= length { Ok(Vec::new()) } else { Err(cut_short(name)) };
-        }
-        let answer = self.get(&key, &subject, Some(&range), wanted)?.ok_or_else(|| missing(name))?;
+        let answer = self.get_version(&key, version, &subject, Some(&range), wanted)?.ok_or_else(|| missing(name))?;
         let is_whole = answer.status == 200 && range.start == 0;
         match answer.status {
             416 => Err(cut_short(name)),
@@ -326,6 +322,49 @@ impl Storage for S3Storage {
                 );
                 Err(EngineError::new(ErrorKind::Unsupported, text).about(name))
             }
+        }
+    }
+}
+
+fn missing(name: ObjectName) -> EngineError {
+    EngineError::new(ErrorKind::Missing, format!("object {name} is missing")).about(name)
+}
+
+fn too_large(name: ObjectName) -> EngineError {
+    EngineError::damaged(format!("object {name} is too large")).about(name)
+}
+
+fn cut_short(name: ObjectName) -> EngineError {
+    EngineError::damaged(format!("object {name} is cut short")).about(name)
+}
+
+/// What the names of a family begin with.
+fn below(family: ObjectFamily) -> String {
+    match family {
+        ObjectFamily::Config => "config".to_owned(),
+        other => format!("{}/", other.directory()),
+    }
+}
+
+/// What reading no bytes at a place in an object of a length says.
+fn is_within(name: ObjectName, start: u64, length: Option<u64>) -> Result<Vec<u8>> {
+    let length = length.ok_or_else(|| missing(name))?;
+    if start <= length { Ok(Vec::new()) } else { Err(cut_short(name)) }
+}
+
+impl Storage for S3Storage {
+    fn list(&self, family: ObjectFamily, each: &mut dyn FnMut(ObjectName, u64)) -> Result<()> {
+        self.list_below(&below(family), &mut |name, length| {
+            if let Some(name) = ObjectName::parse(name).filter(|name| name.family() == family) {
+                each(name, length);
+            }
+        })
+    }
+
+    fn read(&self, name: ObjectName, range: Option<Range<u64>>, max: u64) -> Result<Vec<u8>> {
+        match range {
+            Some(range) if range.is_empty() => is_within(name, range.start, self.length(name)?),
+            range => self.read_version(name, None, range, max),
         }
     }
 
@@ -350,7 +389,11 @@ impl Storage for S3Storage {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { put_if_absent: self.conditional() == Conditional::Decides, local_directory: None }
+        Capabilities {
+            put_if_absent: self.conditional() == Conditional::Decides,
+            local_directory: None,
+            is_past: false,
+        }
     }
 }
 

@@ -57,6 +57,37 @@ pub(super) struct Unfinished {
     pub(super) initiated: String,
 }
 
+/// A page of a list of versions. Versions and markers come in one order, which two lists would lose.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Listing {
+    #[serde(rename = "$value")]
+    pub(super) items: Vec<Item>,
+}
+
+/// What is in such a page.
+#[derive(Debug, Deserialize)]
+pub(super) enum Item {
+    IsTruncated(bool),
+    NextKeyMarker(String),
+    NextVersionIdMarker(String),
+    EncodingType(String),
+    Version(ListedVersion),
+    DeleteMarker(ListedVersion),
+    #[serde(other)]
+    Other,
+}
+
+/// A version of an object in a list, or a marker that there is none any more.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct ListedVersion {
+    pub(super) key: String,
+    pub(super) version_id: String,
+    pub(super) last_modified: String,
+    pub(super) size: u64,
+}
+
 /// Whether a bucket keeps old versions.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]

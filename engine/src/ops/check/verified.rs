@@ -1,7 +1,7 @@
 //! What was read in full and found right, and when: so that a part a night becomes a full check a month.
 //!
 //! It is kept in the cache directory, beside the local index, and is no authority: lost or unreadable, it means that
-//! nothing was verified yet. A pack that was found damaged is forgotten here, so that it is read first from then on.
+//! nothing was verified yet. What an earlier state has is not the present's, and is not remembered. A pack that was found damaged is forgotten here, so that it is read first from then on.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -29,6 +29,9 @@ impl Verified {
     /// What is remembered of packs that are there. What was verified in the future was by a clock that was wrong: that
     /// is not believed.
     pub(super) fn load(repository: &Repository, there: impl Iterator<Item = PackId>, now: Timestamp) -> Self {
+        if repository.is_past() {
+            return Self { times: HashMap::new(), is_changed: false };
+        }
         let known = durable::read_file(&path(repository), None, MOST_BYTES).ok();
         let known = known.as_deref().and_then(decode).unwrap_or_default();
         let time = |id: PackId| Some((id, *known.get(&id).filter(|time| **time <= now.seconds)?));
@@ -63,6 +66,7 @@ impl Verified {
     /// Keeps it for the next check. That this fails costs nothing but order.
     pub(super) fn save(&self, repository: &Repository, monitor: &dyn Monitor) {
         if self.is_changed
+            && !repository.is_past()
             && let Err(error) = lock::replace_cached(&path(repository), &encode(&self.times))
         {
             monitor.note(&format!("what was verified can't be remembered: {error}"));
