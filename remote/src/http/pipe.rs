@@ -74,16 +74,23 @@ impl Pipe {
 
     fn connect(&self) -> Result<Connection> {
         self.runtime.block_on(async {
-            let (stream, child) = (self.dial)()?;
-            let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+            let (stream, mut child) = (self.dial)()?;
+            let begun = http2::Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())
                 .initial_stream_window_size(WINDOWS.0)
                 .initial_connection_window_size(WINDOWS.1)
                 .keep_alive_interval(SILENCE.0)
                 .keep_alive_timeout(SILENCE.1)
                 .handshake(TokioIo::new(stream))
-                .await
-                .map_err(|error| EngineError::with_source(ErrorKind::Io, "cannot begin to speak", error))?;
+                .await;
+            let (sender, connection) = match begun {
+                Ok(both) => both,
+                Err(error) => {
+                    // It may have ended before the first word.
+                    let why = ended(child.as_mut()).await.unwrap_or_else(|| "cannot begin to speak".to_owned());
+                    return Err(EngineError::with_source(ErrorKind::Io, why, error));
+                }
+            };
             tokio::spawn(async {
                 // What it ends with is the requests' matter.
                 let _ = connection.await;
@@ -136,13 +143,17 @@ impl Connection {
     /// How the process ended, if it did.
     fn end(&self, runtime: &Runtime) -> Option<String> {
         let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
-        let child = child.as_mut()?;
         if !self.sender.is_closed() {
             return None;
         }
-        let status = runtime.block_on(async { tokio::time::timeout(END, child.wait()).await }).ok()?.ok()?;
-        Some(format!("the connection broke: ssh ended with {status}"))
+        runtime.block_on(ended(child.as_mut()))
     }
+}
+
+/// How a process ended that has closed its pipe.
+async fn ended(child: Option<&mut Child>) -> Option<String> {
+    let status = tokio::time::timeout(END, child?.wait()).await.ok()?.ok()?;
+    Some(format!("the connection broke: ssh ended with {status}"))
 }
 
 async fn read(response: Response<Incoming>, max: u64) -> Result<Reply, hyper::Error> {

@@ -36,6 +36,16 @@ enum Who {
     CommonName(String),
 }
 
+impl Who {
+    fn client(&self) -> ClientId {
+        match self {
+            Self::Token(hash) => ClientId(*hash.as_bytes()),
+            Self::Certificate(hash) => ClientId(*hash),
+            Self::CommonName(name) => ClientId(*blake3::hash(name.as_bytes()).as_bytes()),
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 struct Entry {
     who: Who,
@@ -48,9 +58,19 @@ struct Entry {
 #[derive(Debug, Default)]
 pub(super) struct AccessList(Vec<Entry>);
 
+/// Which client this is, whatever it calls itself in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct ClientId(pub(super) [u8; 32]);
+
+impl ClientId {
+    /// Whoever comes where nobody is asked.
+    pub(super) const ANYBODY: Self = Self([0; 32]);
+}
+
 /// Who somebody is for the log, and what they may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Grant {
+    pub(super) client: ClientId,
     pub(super) label: String,
     pub(super) verbs: Verbs,
 }
@@ -81,7 +101,11 @@ impl AccessList {
             if !is_them {
                 continue;
             }
-            let grant = found.get_or_insert_with(|| Grant { label: entry.label.clone(), verbs: Verbs::NONE });
+            let grant = found.get_or_insert_with(|| Grant {
+                client: entry.who.client(),
+                label: entry.label.clone(),
+                verbs: Verbs::NONE,
+            });
             if matches(&entry.repositories, repository.as_str()) {
                 grant.verbs = grant.verbs.and(entry.verbs);
             }
@@ -189,8 +213,9 @@ impl Watched {
     /// # Errors
     /// `Io`, `Invalid`.
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let list = read(path)?;
-        Ok(Self { path: path.to_owned(), current: Mutex::new((stamp(path), Arc::new(list))) })
+        // Stamped first: what changes while it is read is read again.
+        let stamp = stamp(path);
+        Ok(Self { path: path.to_owned(), current: Mutex::new((stamp, Arc::new(read(path)?))) })
     }
 
     /// The lines as they are now. A file that can't be read is told once, and the lines before hold on.

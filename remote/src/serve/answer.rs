@@ -13,25 +13,32 @@ use hyper::header::{
     AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderMap, HeaderValue, RANGE, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use hyper::{Request, Response, StatusCode};
-use tokio::sync::Semaphore;
 
-use super::access::{Credentials, Grant, Watched, hash_of};
+use super::access::{ClientId, Credentials, Grant, Watched, hash_of};
+use super::activity::{Activity, watched};
 use super::body::{self, Answer, Channelled, full};
 use super::metrics::{Metrics, OneMore};
 use super::rules::{self, Verbs};
+use super::share::{Shared, keeping};
 use super::store::Repositories;
 use crate::protocol::{self, Capabilities, Code, Operation, Refusal, RepositoryName};
 
+// Of each of these, the second number is what one client may have.
+
 /// How much memory the bodies of all uploads take together, in MiB. A larger one has to be alone.
-const UPLOADS_MIB: u32 = 256;
+const UPLOADS_MIB: (u32, u32) = (256, 128);
 /// Bodies up to this length do not wait for larger ones: a commit must not wait for packs.
 const SMALL_BYTES: u64 = MIB;
 /// How many small bodies there may be at once.
-const SMALL_UPLOADS: usize = 64;
+const SMALL_UPLOADS: (u32, u32) = (64, 16);
 /// How many lists are made at once: each takes a thread.
-const LISTS: usize = 16;
+const LISTS: (u32, u32) = (16, 4);
+/// How much memory the pieces of all downloads take together, in units of [`UNIT_BYTES`].
+const DOWNLOADS: (u32, u32) = (4096, 1024);
+/// What the pieces of downloads are measured in.
+const UNIT_BYTES: u64 = 64 << 10;
 /// How much of an object is read at once, in bytes.
-const PIECE_BYTES: u64 = MIB;
+pub(super) const PIECE_BYTES: u64 = MIB;
 /// How old what an upload left must be at least before a client may have it removed, in seconds.
 const UNFINISHED_SECONDS: i64 = 24 * 60 * 60;
 
@@ -54,9 +61,10 @@ pub(super) struct Service {
     pub(super) log: Option<super::Log>,
     /// Takes what an administrator should know.
     pub(super) warn: super::Log,
-    uploads: Arc<Semaphore>,
-    small_uploads: Arc<Semaphore>,
-    lists: Arc<Semaphore>,
+    uploads: Shared,
+    small_uploads: Shared,
+    lists: Shared,
+    downloads: Shared,
 }
 
 /// What is known of the other end of a connection.
@@ -66,6 +74,8 @@ pub(super) struct Peer {
     pub(super) address: String,
     pub(super) certificate: Option<[u8; 32]>,
     pub(super) common_name: Option<String>,
+    /// What the connection is doing.
+    pub(super) activity: Arc<Activity>,
 }
 
 impl Service {
@@ -83,15 +93,16 @@ impl Service {
             metrics: Metrics::default(),
             log,
             warn,
-            uploads: Arc::new(Semaphore::new(UPLOADS_MIB as usize)),
-            small_uploads: Arc::new(Semaphore::new(SMALL_UPLOADS)),
-            lists: Arc::new(Semaphore::new(LISTS)),
+            uploads: Shared::new(UPLOADS_MIB.0, UPLOADS_MIB.1),
+            small_uploads: Shared::new(SMALL_UPLOADS.0, SMALL_UPLOADS.1),
+            lists: Shared::new(LISTS.0, LISTS.1),
+            downloads: Shared::new(DOWNLOADS.0, DOWNLOADS.1),
         }
     }
 
     fn grant(&self, peer: &Peer, headers: &HeaderMap, repository: &RepositoryName) -> Result<Grant, Refusal> {
         let Gate::File(file) = &self.gate else {
-            return Ok(Grant { label: "-".to_owned(), verbs: self.most });
+            return Ok(Grant { client: ClientId::ANYBODY, label: "-".to_owned(), verbs: self.most });
         };
         let credentials = Credentials {
             token: bearer(headers).map(hash_of),
@@ -119,8 +130,9 @@ pub(super) async fn answer(
 ) -> Result<Response<Answer>, Infallible> {
     let began = Instant::now();
     let _in_flight = OneMore::of(&service.metrics.in_flight);
+    let under_way = peer.activity.begin();
     if request.method() == "GET" && request.uri().path() == "/health" {
-        return Ok(with_headers(Response::new(full("ok\n"))));
+        return Ok(with_headers(Response::new(watched(full("ok\n"), under_way))));
     }
     let (line, word) = (format!("{} {}", request.method(), shown(request.uri().path())), word_of(&request));
     let mut label = String::from("-");
@@ -134,7 +146,7 @@ pub(super) async fn answer(
         let millis = began.elapsed().as_millis();
         log(&format!("{} {label} {line} {status} {millis} ms", peer.address));
     }
-    Ok(with_headers(response))
+    Ok(with_headers(response.map(|body| watched(body, under_way))))
 }
 
 /// A path for the log, which a stranger chose.
@@ -186,8 +198,9 @@ async fn work(
             return Err(refusal);
         }
     };
+    peer.activity.known();
     label.clone_from(&grant.label);
-    let at = At { service: Arc::clone(service), repository };
+    let at = At { service: Arc::clone(service), client: grant.client, repository };
     if service.repositories.verifies {
         let allowed = at.run(move |at| {
             let is_there = |name| at.service.repositories.has(&at.repository, name).map_err(|refusal| refusal.message);
@@ -224,6 +237,7 @@ fn done() -> Response<Answer> {
 #[derive(Clone)]
 struct At {
     service: Arc<Service>,
+    client: ClientId,
     repository: RepositoryName,
 }
 
@@ -261,7 +275,7 @@ impl At {
         }
         // The first piece is read before anything is answered: most are the only one, and its errors have a status.
         let first_end = end.min(start + PIECE_BYTES);
-        let first = self.run(move |at| at.service.repositories.read(&at.repository, name, start..first_end)).await?;
+        let first = self.piece(name, start..first_end).await?;
         self.service.metrics.sent_bytes.fetch_add(end - start, Ordering::Relaxed);
         let body = if first_end == end {
             full(first)
@@ -281,38 +295,47 @@ impl At {
         Ok(response)
     }
 
-    async fn send_pieces(self, name: ObjectName, first: Vec<u8>, rest: std::ops::Range<u64>, pieces: body::Pieces) {
+    /// A piece of an object, which has its room until it was sent or given up.
+    async fn piece(&self, name: ObjectName, range: std::ops::Range<u64>) -> Result<Bytes, Refusal> {
+        let units = u32::try_from((range.end - range.start).div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
+        let room = self.service.downloads.take(self.client, units.max(1)).await?;
+        let read = move |at: &Self| {
+            let bytes = at.service.repositories.read(&at.repository, name, range)?;
+            Ok(keeping(bytes, room))
+        };
+        self.run(read).await
+    }
+
+    async fn send_pieces(self, name: ObjectName, first: Bytes, rest: std::ops::Range<u64>, pieces: body::Pieces) {
         let mut next = rest.start;
         let mut piece = Ok(first);
         loop {
             let is_error = piece.is_err();
-            let sent = piece.map(Bytes::from).map_err(|refusal: Refusal| std::io::Error::other(refusal.message));
+            let sent = piece.map_err(|refusal: Refusal| std::io::Error::other(refusal.message));
             if !body::send(&pieces, sent).await || is_error || next >= rest.end {
                 return;
             }
             let end = rest.end.min(next + PIECE_BYTES);
-            let start = next;
-            piece = self.run(move |at| at.service.repositories.read(&at.repository, name, start..end)).await;
+            piece = self.piece(name, next..end).await;
             next = end;
         }
     }
 
     async fn list(&self, family: ObjectFamily) -> Result<Response<Answer>, Refusal> {
-        let turn = Arc::clone(&self.service.lists).acquire_owned().await;
-        let turn = turn.map_err(|_| Refusal::new(Code::Busy, "the server is stopping"))?;
+        // Until the last piece has gone: those that wait to be sent are memory, too.
+        let turn = Arc::new(self.service.lists.take(self.client, 1).await?);
         // What can't be listed at all has a status.
         self.run(|at| at.service.repositories.find(&at.repository)).await?;
         let (pieces, body) = Channelled::pair(None);
         let at = self.clone();
         let runtime = tokio::runtime::Handle::current();
         tokio::task::spawn_blocking(move || {
-            let _turn = turn;
             let mut text = String::new();
             let mut listens = true;
             let mut send = |text: &mut String| {
                 let piece = Bytes::from(std::mem::take(text));
                 at.service.metrics.sent_bytes.fetch_add(piece.len() as u64, Ordering::Relaxed);
-                listens = listens && runtime.block_on(body::send(&pieces, Ok(piece)));
+                listens = listens && runtime.block_on(body::send(&pieces, Ok(keeping(piece, Arc::clone(&turn)))));
             };
             let listed = at.service.repositories.list(&at.repository, family, &mut |name, len| {
                 text.push_str(&protocol::list_line(name, len));
@@ -354,13 +377,12 @@ impl At {
             }
         };
         let room = if len <= SMALL_BYTES {
-            Arc::clone(&self.service.small_uploads).acquire_owned().await
+            self.service.small_uploads.take(self.client, 1).await?
         } else {
-            let mib = u32::try_from(len.div_ceil(MIB)).unwrap_or(UPLOADS_MIB).min(UPLOADS_MIB);
-            Arc::clone(&self.service.uploads).acquire_many_owned(mib).await
+            let mib = u32::try_from(len.div_ceil(MIB)).unwrap_or(u32::MAX);
+            self.service.uploads.take(self.client, mib).await?
         };
-        let room = room.map_err(|_| Refusal::new(Code::Busy, "the server is stopping"))?;
-        let bytes = body::read(body, len).await?;
+        let bytes = body::read(body, len, body::PACE).await?;
         self.service.metrics.received_bytes.fetch_add(len, Ordering::Relaxed);
         let write = move |at: &Self| {
             // Here and not outside: the memory is taken until the thread is done, also if the client has gone.

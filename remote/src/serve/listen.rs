@@ -4,11 +4,14 @@ use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener as StdListener, ToSocketAddrs};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use engine::{EngineError, ErrorKind, Result};
+use futures_util::future::select;
 use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -19,8 +22,9 @@ use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 
-use super::answer::{Peer, Service, answer};
-use super::body::{Answer, full};
+use super::activity::{Activity, Limits};
+use super::answer::{PIECE_BYTES, Peer, Service, answer};
+use super::body::{Answer, PACE, full};
 use super::metrics::OneMore;
 use super::{ServeOptions, Stop, tls};
 
@@ -28,10 +32,15 @@ use super::{ServeOptions, Stop, tls};
 const GRACE: Duration = Duration::from_secs(30);
 /// How often it is asked whether to stop.
 const ASK: Duration = Duration::from_millis(100);
-/// How long a stranger may take for the first byte, a handshake or the head of a request.
+/// How long a stranger may take to become known, from the first byte over the handshake to a request that is granted; and
+/// anybody for the head of a request.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a connection of HTTP/2 may be silent before it is asked for a sign of life.
 const SILENCE: Duration = Duration::from_secs(30);
+/// How long connections may do nothing.
+const LIMITS: Limits = Limits { first: PATIENCE, idle: Duration::from_secs(120), stall: PACE.time(PIECE_BYTES) };
+/// How many connections for metrics there may be at once, beside the others.
+const METRICS_CONNECTIONS: usize = 16;
 /// How many connections there may be at once.
 const CONNECTIONS: usize = 1024;
 /// How many requests one connection of HTTP/2 may have at once.
@@ -52,10 +61,12 @@ pub(super) fn run(service: Arc<Service>, options: &ServeOptions, stop: &Stop) ->
     let result = runtime.block_on(async {
         if options.stdio {
             let io = tokio::io::join(tokio::io::stdin(), tokio::io::stdout());
-            let served = tokio::spawn(serve_pipe(service, io));
+            let graceful = GracefulShutdown::new();
+            let served = tokio::spawn(serve_pipe(service, io, graceful.watcher()));
             while !stop() && !served.is_finished() {
                 tokio::time::sleep(ASK).await;
             }
+            finish(graceful, options).await;
             return Ok(());
         }
         listen(service, options, stop).await
@@ -63,6 +74,13 @@ pub(super) fn run(service: Arc<Service>, options: &ServeOptions, stop: &Stop) ->
     // A read of the standard input may never end.
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
+}
+
+/// Lets requests that were begun end.
+async fn finish(graceful: GracefulShutdown, options: &ServeOptions) {
+    if tokio::time::timeout(GRACE, graceful.shutdown()).await.is_err() {
+        (options.warn)("some requests did not end in time");
+    }
 }
 
 async fn asked(stop: &Stop) {
@@ -85,16 +103,19 @@ async fn listen(service: Arc<Service>, options: &ServeOptions, stop: &Stop) -> R
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     let mut tasks = tokio::task::JoinSet::new();
     for door in doors {
-        tasks.spawn(accept(Arc::clone(&service), door, Arc::clone(&graceful), Arc::clone(&room)));
+        let room = match door {
+            // Whoever watches must get in when all others do not.
+            Door::Metrics(_) => Arc::new(Semaphore::new(METRICS_CONNECTIONS)),
+            Door::Tcp(..) | Door::Socket(_) => Arc::clone(&room),
+        };
+        tasks.spawn(accept(Arc::clone(&service), door, Arc::clone(&graceful), room));
     }
     asked(stop).await;
     // Those who come now are refused by the system; those who are here are answered.
     tasks.abort_all();
     while tasks.join_next().await.is_some() {}
-    if let Some(graceful) = Arc::into_inner(graceful)
-        && tokio::time::timeout(GRACE, graceful.shutdown()).await.is_err()
-    {
-        (options.warn)("some requests did not end in time");
+    if let Some(graceful) = Arc::into_inner(graceful) {
+        finish(graceful, options).await;
     }
     if let Some(socket) = &options.socket {
         let _ = std::fs::remove_file(socket);
@@ -185,9 +206,11 @@ async fn accept_one(
         Door::Tcp(listener, acceptor) => {
             let (stream, address) = listener.accept().await?;
             let (acceptor, watcher) = (acceptor.clone(), graceful.watcher());
+            let peer = Peer { address: address.to_string(), ..Peer::default() };
             tokio::spawn(async move {
                 let _permit = permit;
-                serve_tcp(service, stream, address, acceptor, watcher).await;
+                let activity = Arc::clone(&peer.activity);
+                while_active(&activity, &LIMITS, serve_tcp(service, stream, peer, acceptor, watcher)).await;
             });
         }
         Door::Socket(listener) => {
@@ -196,7 +219,8 @@ async fn accept_one(
             let peer = Peer { address: "socket".to_owned(), ..Peer::default() };
             tokio::spawn(async move {
                 let _permit = permit;
-                serve_stream(service, stream, peer, watcher).await;
+                let activity = Arc::clone(&peer.activity);
+                while_active(&activity, &LIMITS, serve_stream(service, stream, peer, watcher)).await;
             });
         }
         Door::Metrics(listener) => {
@@ -205,27 +229,31 @@ async fn accept_one(
             tokio::spawn(async move {
                 let _permit = permit;
                 let tell = service_fn(move |request| tell_metrics(Arc::clone(&service), request));
-                let _ = watcher.watch(builder().serve_connection(TokioIo::new(stream), tell).into_owned()).await;
+                let mut builder = http1::Builder::new();
+                builder.timer(TokioTimer::new()).keep_alive(false);
+                let connection = watcher.watch(builder.serve_connection(TokioIo::new(stream), tell));
+                let _ = tokio::time::timeout(PATIENCE, connection).await;
             });
         }
     }
     Ok(())
 }
 
+/// Serves a connection until it ends, or has done nothing for too long.
+async fn while_active(activity: &Activity, limits: &Limits, serve: impl Future<Output = ()>) {
+    select(pin!(serve), pin!(activity.over(limits))).await;
+}
+
 async fn serve_tcp(
     service: Arc<Service>,
     stream: TcpStream,
-    address: SocketAddr,
+    mut peer: Peer,
     acceptor: Option<TlsAcceptor>,
     watcher: Watcher,
 ) {
     let _ = stream.set_nodelay(true);
-    let mut peer = Peer { address: address.to_string(), ..Peer::default() };
-    if !matches!(tokio::time::timeout(PATIENCE, stream.readable()).await, Ok(Ok(()))) {
-        return;
-    }
     let Some(acceptor) = acceptor else { return serve_stream(service, stream, peer, watcher).await };
-    let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await else { return };
+    let Ok(stream) = acceptor.accept(stream).await else { return };
     if let Some([certificate, ..]) = stream.get_ref().1.peer_certificates() {
         peer.certificate = Some(tls::fingerprint(certificate));
         peer.common_name = tls::common_name(certificate);
@@ -259,20 +287,20 @@ where
 }
 
 /// Serves one client, whom ssh has asked who it is, in HTTP/2 alone.
-async fn serve_pipe<S>(service: Arc<Service>, stream: S)
+async fn serve_pipe<S>(service: Arc<Service>, stream: S, watcher: Watcher)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let peer = Arc::new(Peer { address: "pipe".to_owned(), ..Peer::default() });
     let answer = service_fn(move |request| answer(Arc::clone(&service), Arc::clone(&peer), request));
-    let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+    let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
         .keep_alive_interval(SILENCE)
         .max_concurrent_streams(STREAMS)
         .initial_stream_window_size(WINDOWS.0)
         .initial_connection_window_size(WINDOWS.1);
-    let _ = builder.serve_connection(TokioIo::new(stream), answer).await;
+    let _ = watcher.watch(builder.serve_connection(TokioIo::new(stream), answer)).await;
 }
 
 async fn tell_metrics(
@@ -293,8 +321,10 @@ async fn tell_metrics(
 #[cfg(test)]
 pub(crate) mod testing {
     use std::path::Path;
+    use std::sync::atomic::Ordering;
 
     use super::super::answer::Gate;
+    use super::super::body::{Channelled, send};
     use super::super::rules::Verbs;
     use super::super::store::Repositories;
     use super::*;
@@ -332,6 +362,55 @@ pub(crate) mod testing {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        serve_pipe(service(root, true), stream).await;
+        serve_pipe(service(root, true), stream, GracefulShutdown::new().watcher()).await;
+    }
+
+    /// Bug: through a pipe, requests that were begun were cut when the server was asked to end.
+    #[test]
+    fn a_pipe_that_is_asked_to_end_finishes_what_was_begun() {
+        let scratch = tempfile::tempdir().expect("scratch");
+        let service = service(scratch.path(), true);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let (theirs, ours) = tokio::io::duplex(64 << 10);
+            let graceful = GracefulShutdown::new();
+            tokio::spawn(serve_pipe(Arc::clone(&service), ours, graceful.watcher()));
+            let client = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(theirs)).await;
+            let (mut sender, connection) = client.expect("a connection");
+            tokio::spawn(connection);
+            let (pieces, body) = Channelled::pair(Some(4));
+            let request = Request::put("http://pipe/repository/config").body(body).expect("a request");
+            let answer = tokio::spawn(sender.send_request(request));
+            while service.metrics.in_flight.load(Ordering::Relaxed) == 0 {
+                tokio::task::yield_now().await;
+            }
+            let ended = tokio::spawn(graceful.shutdown());
+            assert!(send(&pieces, Ok("four".into())).await);
+            drop(pieces);
+            assert_eq!(answer.await.expect("no panic").expect("an answer").status(), 201);
+            ended.await.expect("it ends");
+        });
+        assert_eq!(std::fs::read(scratch.path().join("config")).expect("it is there"), b"four");
+    }
+
+    /// Bug: a connection that said nothing, or only the beginning of HTTP/2, stayed for ever. The client never closes here,
+    /// so that the server ends it or the test does not end.
+    #[test]
+    fn a_connection_without_a_request_ends() {
+        let scratch = tempfile::tempdir().expect("scratch");
+        let service = service(scratch.path(), false);
+        let hour = Duration::from_secs(3600);
+        let limits = Limits { first: Duration::from_millis(1), idle: hour, stall: hour };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            for said in ["", "PRI * HT", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "GET /health HTTP/1.1\r\n\r\n"] {
+                let (mut theirs, ours) = tokio::io::duplex(4096);
+                tokio::io::AsyncWriteExt::write_all(&mut theirs, said.as_bytes()).await.expect("room");
+                let (peer, graceful) = (Peer::default(), GracefulShutdown::new());
+                let activity = Arc::clone(&peer.activity);
+                let serve = serve_stream(Arc::clone(&service), ours, peer, graceful.watcher());
+                while_active(&activity, &limits, serve).await;
+            }
+        });
     }
 }

@@ -5,11 +5,13 @@
 //! `store.rs`, on threads that may block.
 
 mod access;
+mod activity;
 mod answer;
 mod body;
 mod listen;
 mod metrics;
 mod rules;
+mod share;
 mod store;
 mod tls;
 

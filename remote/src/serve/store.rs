@@ -17,6 +17,8 @@ use crate::protocol::{Code, Refusal, RepositoryName};
 
 /// How long what was counted is believed before a client is refused because of it.
 const COUNT_AGAIN: Duration = Duration::from_secs(10);
+/// What an object takes of a quota at least, in bytes: a file takes a block, however little is in it.
+const LEAST_BYTES: u64 = 4 << 10;
 
 /// All repositories of a server.
 #[derive(Debug)]
@@ -27,28 +29,38 @@ pub(super) struct Repositories {
     quota: Option<u64>,
     /// Whether bytes must be what their name promises. Only tests of the storage alone do without.
     pub(super) verifies: bool,
-    usage: Mutex<HashMap<RepositoryName, Arc<Mutex<Usage>>>>,
+    accounts: Mutex<HashMap<RepositoryName, Arc<Account>>>,
 }
 
-#[derive(Debug)]
+/// What a repository has of its quota.
+#[derive(Debug, Default)]
+struct Account {
+    /// Held while an object goes and is taken off, and while all are counted: whoever takes off what another has taken off,
+    /// or what was not counted, gains room. Taken before `usage`.
+    removal: Mutex<()>,
+    usage: Mutex<Usage>,
+}
+
+#[derive(Debug, Default)]
 struct Usage {
     bytes: u64,
     /// What is being written.
     pending: u64,
-    counted: Instant,
+    /// When all objects were counted.
+    counted: Option<Instant>,
 }
 
 /// Bytes that an upload may take; given back when it is dropped, unless they were used.
 #[derive(Debug, Default)]
 pub(super) struct Reservation {
-    usage: Option<Arc<Mutex<Usage>>>,
+    account: Option<Arc<Account>>,
     bytes: u64,
 }
 
 impl Reservation {
     fn used(mut self) {
-        if let Some(usage) = self.usage.take() {
-            let mut usage = lock(&usage);
+        if let Some(account) = self.account.take() {
+            let mut usage = lock(&account.usage);
             usage.pending = usage.pending.saturating_sub(self.bytes);
             usage.bytes = usage.bytes.saturating_add(self.bytes);
         }
@@ -57,8 +69,8 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        if let Some(usage) = &self.usage {
-            let mut usage = lock(usage);
+        if let Some(account) = &self.account {
+            let mut usage = lock(&account.usage);
             usage.pending = usage.pending.saturating_sub(self.bytes);
         }
     }
@@ -71,7 +83,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 impl Repositories {
     /// Those below `root`, or the one that `root` is. Quota in bytes for each.
     pub(super) fn new(root: &Path, is_only: bool, quota: Option<u64>) -> Self {
-        Self { root: root.to_owned(), is_only, quota, verifies: true, usage: Mutex::default() }
+        Self { root: root.to_owned(), is_only, quota, verifies: true, accounts: Mutex::default() }
     }
 
     /// The directory of a repository, unless a part of it is a link or no directory; whether it is there.
@@ -174,13 +186,21 @@ impl Repositories {
     /// Removes an object; one that isn't there is removed already.
     pub(super) fn remove(&self, repository: &RepositoryName, name: ObjectName) -> Result<(), Refusal> {
         let Some(storage) = self.find(repository)? else { return Ok(()) };
-        let len = self.len(repository, name).unwrap_or(0);
+        let Some(account) = self.account(repository) else {
+            return storage.remove(name).map_err(|error| failed(&error));
+        };
+        let _alone = lock(&account.removal);
+        let charge = self.len(repository, name).map_or(0, charge);
         storage.remove(name).map_err(|error| failed(&error))?;
-        if let Some(usage) = lock(&self.usage).get(repository).cloned() {
-            let mut usage = lock(&usage);
-            usage.bytes = usage.bytes.saturating_sub(len);
-        }
+        let mut usage = lock(&account.usage);
+        usage.bytes = usage.bytes.saturating_sub(charge);
         Ok(())
+    }
+
+    /// What is known of a repository's quota, if there is one.
+    fn account(&self, repository: &RepositoryName) -> Option<Arc<Account>> {
+        self.quota?;
+        Some(Arc::clone(lock(&self.accounts).entry(repository.clone()).or_default()))
     }
 
     /// Makes an object last.
@@ -202,21 +222,25 @@ impl Repositories {
     /// # Errors
     /// `Quota`. Others may have made room in the directory itself, so it is counted again before that is said.
     pub(super) fn reserve(&self, repository: &RepositoryName, bytes: u64) -> Result<Reservation, Refusal> {
-        let Some(quota) = self.quota else { return Ok(Reservation::default()) };
-        let known = lock(&self.usage).get(repository).cloned();
-        let shared = match known {
-            Some(shared) => shared,
-            None => {
-                let counted = Usage { bytes: self.count(repository)?, pending: 0, counted: Instant::now() };
-                let mut all = lock(&self.usage);
-                Arc::clone(all.entry(repository.clone()).or_insert_with(|| Arc::new(Mutex::new(counted))))
-            }
+        let (Some(quota), Some(account)) = (self.quota, self.account(repository)) else {
+            return Ok(Reservation::default());
         };
-        let mut usage = lock(&shared);
+        let bytes = charge(bytes);
         let is_too_much = |usage: &Usage| usage.bytes.saturating_add(usage.pending).saturating_add(bytes) > quota;
-        if is_too_much(&usage) && usage.counted.elapsed() >= COUNT_AGAIN {
-            usage.bytes = self.count(repository)?;
-            usage.counted = Instant::now();
+        let is_old = |usage: &Usage| match usage.counted {
+            None => true,
+            Some(counted) => is_too_much(usage) && counted.elapsed() >= COUNT_AGAIN,
+        };
+        let mut usage = lock(&account.usage);
+        if is_old(&usage) {
+            drop(usage);
+            let _alone = lock(&account.removal);
+            usage = lock(&account.usage);
+            // Another may have counted in between.
+            if is_old(&usage) {
+                usage.bytes = self.count(repository)?;
+                usage.counted = Some(Instant::now());
+            }
         }
         if is_too_much(&usage) {
             let text = format!("the quota of the repository is {quota} bytes, of which {} are in use", usage.bytes);
@@ -224,16 +248,21 @@ impl Repositories {
         }
         usage.pending += bytes;
         drop(usage);
-        Ok(Reservation { usage: Some(shared), bytes })
+        Ok(Reservation { account: Some(account), bytes })
     }
 
     fn count(&self, repository: &RepositoryName) -> Result<u64, Refusal> {
         let mut bytes = 0_u64;
         for family in ObjectFamily::ALL {
-            self.list(repository, family, &mut |_, len| bytes = bytes.saturating_add(len))?;
+            self.list(repository, family, &mut |_, len| bytes = bytes.saturating_add(charge(len)))?;
         }
         Ok(bytes)
     }
+}
+
+/// What an object of that length takes of a quota, in bytes.
+fn charge(len: u64) -> u64 {
+    len.max(LEAST_BYTES)
 }
 
 /// Whether bytes are what a name promises, as far as one can see without a key (FORMAT.md, chapter 2).
@@ -320,16 +349,56 @@ mod tests {
     #[test]
     fn room_that_is_not_used_is_given_back() {
         let scratch = tempfile::tempdir().expect("scratch");
-        let mut repositories = Repositories::new(scratch.path(), false, Some(10));
+        let mut repositories = Repositories::new(scratch.path(), false, Some(10_000));
         repositories.verifies = false;
         let name = RepositoryName::parse("a").expect("a name");
-        let first = repositories.reserve(&name, 8).expect("room");
-        assert_eq!(repositories.reserve(&name, 3).expect_err("no room").code, Code::Quota);
+        let first = repositories.reserve(&name, 8_000).expect("room");
+        assert_eq!(repositories.reserve(&name, 3_000).expect_err("no room").code, Code::Quota);
         drop(first);
-        let second = repositories.reserve(&name, 8).expect("room");
-        repositories.put(&name, ObjectName::Config, b"01234567", second).expect("written");
-        assert!(repositories.reserve(&name, 3).is_err());
+        let second = repositories.reserve(&name, 8_000).expect("room");
+        repositories.put(&name, ObjectName::Config, &[7; 8_000], second).expect("written");
+        assert!(repositories.reserve(&name, 3_000).is_err());
         repositories.remove(&name, ObjectName::Config).expect("removed");
-        assert!(repositories.reserve(&name, 10).is_ok());
+        assert!(repositories.reserve(&name, 10_000).is_ok());
+    }
+
+    /// Bug: an object that many removed at once was taken off the quota by each. Cause: its length was read by all before
+    /// the first had removed it. Fix: one after the other, and what is not there takes nothing off.
+    #[test]
+    fn an_object_is_taken_off_once() {
+        let scratch = tempfile::tempdir().expect("scratch");
+        let mut repositories = Repositories::new(scratch.path(), false, Some(40_000));
+        repositories.verifies = false;
+        let name = RepositoryName::parse("a").expect("a name");
+        let put = |object: ObjectName| {
+            let reservation = repositories.reserve(&name, 10_000).expect("room");
+            repositories.put(&name, object, &[7; 10_000], reservation).expect("written");
+        };
+        put(ObjectName::Config);
+        put(ObjectName::PruneReserve);
+        for session in 0..32 {
+            let object = ObjectName::Intent(SessionId::new([session; 16]));
+            put(object);
+            let together = std::sync::Barrier::new(8);
+            std::thread::scope(|scope| {
+                for _ in 0..8 {
+                    scope.spawn(|| {
+                        together.wait();
+                        repositories.remove(&name, object).expect("removed");
+                    });
+                }
+            });
+            assert_eq!(lock(&repositories.account(&name).expect("an account").usage).bytes, 20_000);
+        }
+    }
+
+    /// Bug: any number of objects without bytes fitted into a quota, and each took an inode and a block.
+    #[test]
+    fn small_objects_take_a_block_each() {
+        let scratch = tempfile::tempdir().expect("scratch");
+        let repositories = Repositories::new(scratch.path(), false, Some(3 * LEAST_BYTES));
+        let name = RepositoryName::parse("a").expect("a name");
+        let _held = [1, 2, 3].map(|bytes| repositories.reserve(&name, bytes).expect("room"));
+        assert_eq!(repositories.reserve(&name, 0).expect_err("no room").code, Code::Quota);
     }
 }
