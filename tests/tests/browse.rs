@@ -147,7 +147,7 @@ fn dump_writes_files_and_archives() {
     let what = format!("latest:{}", source.display());
     let large = fs::read(source.join("sparse/odd-size")).expect("read");
     assert!(scratch.run(&format!("dump {what}/sparse/odd-size")).ok().stdout == large);
-    scratch.run_words(words!["dump", "-o", scratch.file("out.tar"), what]).ok();
+    scratch.run_words(words!["dump", "--output", scratch.file("out.tar"), what]).ok();
     assert!(scratch.run_words(["dump", &what]).ok().stdout == fs::read(scratch.file("out.tar")).expect("read"));
     let target = scratch.tree("target");
     let options = ["--xattrs", "--xattrs-include=*", "-p", "--numeric-owner", "-xf"].map(OsString::from);
@@ -168,7 +168,7 @@ fn dump_writes_files_and_archives() {
     assert_eq!(files_below(&one).len(), 1);
     assert!(fs::read(&files_below(&one)[0]).expect("read") == noise(1, 4096));
     // Nothing appears under the name before it is complete.
-    scratch.run_words(words!["dump", "-o", scratch.file("never"), "latest:/nope"]).ends(1);
+    scratch.run_words(words!["dump", "--output", scratch.file("never"), "latest:/nope"]).ends(1);
     assert!(!scratch.file("never").exists());
 }
 
