@@ -47,8 +47,7 @@ const CONFINED: [(&str, &[&str]); 9] = [
     ("uzers", &["os/"]),
     ("getrandom", &["crypto/random.rs"]),
     // `init` measures which cipher is faster, a restore which way of writing; a lock is waited for; what a cache
-    // has not used for long makes room. What is done does not
-    // depend on it, and nothing else may know that time passes.
+    // has not used for long makes room. What is done does not depend on it, and nothing else may know that time passes.
     ("std::time", &["crypto/segment.rs", "ops/restore/ways.rs", "os/cached.rs", "os/lock.rs"]),
     (
         "redb",
