@@ -70,7 +70,8 @@ const CHECK_EXAMPLES: &str = "Examples:
 The last snapshot of each host is its head, and stands for all before it. Heads that are written down elsewhere prove to a
 new machine that nobody shows it an earlier state: `repo check --head ID` fails unless the repository has come at least as
 far as when the whole ID was written down. A machine that has used the repository before knows by itself: it
-says so if sessions that it has seen are gone, until `repo cache clear` makes it forget them.
+says so if sessions that it has seen are gone, until `repo repair snapshots` has made the best of it or
+`repo cache clear` makes it forget them.
 
 Says of every damaged object which snapshots and paths it costs; damage makes the exit code 5. What was read in full and
 found right is remembered in the cache directory: a part is made of the packs that were read longest ago, new ones first.

@@ -48,6 +48,12 @@ impl Repository {
         missing
     }
 
+    /// From now on what is there is all that there was: whoever has repaired a repository has been told what is missing.
+    pub(crate) fn accept_registers(&self) {
+        // If it stays, it is said again.
+        let _ = lock::remove_cached(&self.seen_path());
+    }
+
     /// Tells a person if the storage shows an earlier state than this machine has seen.
     pub(super) fn tell_of_an_earlier_state(&self, sessions: &SessionTable, monitor: &dyn Monitor) {
         let missing = self.unseen_registers(sessions);

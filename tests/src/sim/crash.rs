@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use engine::storage::ObjectName;
-use engine::{ErrorKind, Result};
+use engine::{EngineError, ErrorKind, Result};
 
 use super::campaign::{Campaign, copy_cache, in_parallel, pools, restart, tear_cache};
 use super::client::{Ledger, Machine, Repair, Verb, drop_cache};
@@ -270,7 +270,11 @@ fn begin(campaign: &Campaign, situation: &Situation) -> std::result::Result<Begi
 /// Finds the last put of a kind by doing the verb in a copy, then does it and dies there.
 fn die_putting(world: &Arc<World>, machine: &Machine<'_>, verb: &Verb, which: Which, fate: Fate) -> Result<()> {
     let copy = World::new(1, world.disk());
-    Machine { world: Arc::clone(&copy), ledger: Arc::default(), cache: machine.cache.clone(), ..*machine }.run(verb)?;
+    // With a cache of its own: what a machine has seen must not be of a world that never was.
+    let cache = machine.cache.with_extension("copy");
+    copy_cache(&machine.cache, &cache).map_err(|error| EngineError::io("copy", &machine.cache, error))?;
+    Machine { world: Arc::clone(&copy), ledger: Arc::default(), cache: cache.clone(), ..*machine }.run(verb)?;
+    drop_cache(&cache);
     let is_it = |step: &super::world::Step| step.request == Request::Put && which(step.name);
     let record = copy.record();
     // A session that takes over puts registers and index objects before: it is the last put that counts.

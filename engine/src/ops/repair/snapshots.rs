@@ -94,6 +94,7 @@ pub fn repair_snapshots(
         for repair in report.snapshots.iter_mut().filter(|repair| !repair.is_hopeless) {
             repair.new = repeat(repository, repair.id, &taken_out, options, clock, monitor)?;
         }
+        repository.accept_registers();
     }
     Ok(report)
 }
