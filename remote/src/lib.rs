@@ -28,7 +28,8 @@ pub use access::{Access, Lookup, OPTIONS};
 pub use address::Address;
 pub use refusal::{Cause, Refusal};
 
-/// Opens the storage at `address`, or what it was at the moment of [`Access::as_of`], to be read only. With `create`, what can be made of it is made: a directory, not a bucket.
+/// Opens the storage at `address`, or what it was at the moment of [`Access::as_of`], to be read only. With `create`, what
+/// can be made of it is made: a directory, not a bucket.
 ///
 /// # Errors
 /// `Invalid` for what is no address, for options that the storage doesn't have, or if there are no credentials;

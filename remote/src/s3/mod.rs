@@ -201,7 +201,7 @@ impl S3Storage {
         let keys = self.credentials.keys(now).map_err(Failed::ForGood)?;
         let url = self.place.url(call.key, &call.query);
         let mut request = Request { method: call.method, url, headers: call.headers.clone(), body: call.body.clone() };
-        sign::sign(&mut request, &sign::hex(&call.digest), &keys, &self.place.region, now);
+        sign::sign(&mut request, &engine::id::hex(&call.digest), &keys, &self.place.region, now);
         let answer = self.http.send(&request, call.most).map_err(|broken| self.unanswered(call, broken))?;
         self.was_answered.store(true, Ordering::Relaxed);
         if answer.is_success() || call.expects.contains(&answer.status) {

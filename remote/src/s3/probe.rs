@@ -11,7 +11,7 @@ use engine::{EngineError, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
 use super::xml::{self, ObjectLock, Versioning};
-use super::{Call, Conditional, S3Storage, sign};
+use super::{Call, Conditional, S3Storage};
 use crate::patience::Failed;
 use crate::refusal::{Cause, Refusal};
 
@@ -117,7 +117,7 @@ impl S3Storage {
         let mut random = [0; 8];
         getrandom::fill(&mut random)
             .map_err(|error| EngineError::with_source(ErrorKind::Io, "no randomness", error))?;
-        let below = format!("probe-{}/", sign::hex(&random));
+        let below = format!("probe-{}/", engine::id::hex(&random));
         let tried = self.try_all(&below);
         // Also after an error: nothing of it is to stay.
         let tidied = self.tidy(&below);

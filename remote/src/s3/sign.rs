@@ -4,6 +4,7 @@
 //! stored. (Signatures in addresses, as for links that are given away, don't cover the body, and end up in logs.)
 
 use aws_lc_rs::{digest, hmac};
+use engine::id::hex;
 use jiff::Timestamp;
 use url::Url;
 
@@ -33,11 +34,6 @@ pub(super) fn query(pairs: &[(&str, &str)]) -> String {
     let mut encoded: Vec<_> = pairs.iter().map(|(name, value)| (encode(name, false), encode(value, false))).collect();
     encoded.sort();
     encoded.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
-}
-
-/// Bytes as hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// SHA-256.

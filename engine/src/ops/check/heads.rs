@@ -31,7 +31,7 @@ impl Check<'_> {
             *head = (*head).max((snapshot.sequence, *id));
         }
         let head = |(host, (sequence, snapshot)): (&str, _)| Head { host: host.to_owned(), sequence, snapshot };
-        self.report.heads = heads.into_iter().map(|(host, last)| head((host, last))).collect();
+        self.report.heads = heads.into_iter().map(head).collect();
     }
 
     /// Heads that somebody wrote down, and what this machine has seen: all of it has a register still.

@@ -1,7 +1,8 @@
 //! What was read in full and found right, and when: so that a part a night becomes a full check a month.
 //!
 //! It is kept in the cache directory, beside the local index, and is no authority: lost or unreadable, it means that
-//! nothing was verified yet. What an earlier state has is not the present's, and is not remembered. A pack that was found damaged is forgotten here, so that it is read first from then on.
+//! nothing was verified yet. What an earlier state has is not the present's, and is not remembered. A pack that was found
+//! damaged is forgotten here, so that it is read first from then on.
 
 use std::collections::HashMap;
 use std::path::PathBuf;

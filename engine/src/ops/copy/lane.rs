@@ -24,7 +24,7 @@ pub(super) struct Lane<'a> {
 /// A session for one snapshot.
 pub(super) struct Begun {
     pub(super) index: Index,
-    existing: SnapshotSet,
+    pub(super) existing: SnapshotSet,
 }
 
 impl<'a> Lane<'a> {
@@ -134,12 +134,6 @@ impl<'a> Lane<'a> {
         self.memo.copied(id);
         self.copies.known.insert(origin, id);
         Ok(id)
-    }
-}
-
-impl Begun {
-    pub(super) fn existing(&self) -> &SnapshotSet {
-        &self.existing
     }
 }
 

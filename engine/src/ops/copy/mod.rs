@@ -195,7 +195,7 @@ fn copy_one(
     match roots {
         Ok(roots) => {
             for ((lane, writer, begun), root) in ended.into_iter().zip(roots) {
-                let end = lane.end(context, (id, snapshot), root, writer, begun.existing());
+                let end = lane.end(context, (id, snapshot), root, writer, &begun.existing);
                 end.unwrap_or_else(|error| lane.fail(error));
             }
             Ok(())
