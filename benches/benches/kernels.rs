@@ -16,7 +16,7 @@ const SEGMENT_BYTES: usize = MIB;
 const NONCE_BYTES: usize = 24;
 
 fn chunk_ids(c: &mut Criterion) {
-    let domain = keys().domain(DomainId::SHARED);
+    let domain = keys().domain(DomainId::SHARED).expect("a full client");
     let data = random_bytes(1, MIB);
     let mut group = c.benchmark_group("chunk id");
     for kib in [4, 16, 64, 1024] {
@@ -36,7 +36,7 @@ fn profile(size: u32) -> ChunkerParameters {
 }
 
 fn chunker(c: &mut Criterion) {
-    let domain = keys().domain(DomainId::SHARED);
+    let domain = keys().domain(DomainId::SHARED).expect("a full client");
     let mut group = c.benchmark_group("chunker");
     for (name, data) in [("random", random_bytes(2, 16 * MIB)), ("text", text(2, 16 * MIB))] {
         for kib in [16, 64] {

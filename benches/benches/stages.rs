@@ -90,8 +90,9 @@ fn index_object(session: &Session, repository: &Repository) -> Vec<u8> {
             .collect(),
     });
     let packs = vec![PackRow { id: PackId::new([9; 32]), len: 128 << 20, segments: segments.collect() }];
-    let object = IndexObject { sessions: vec![record], packs, ..IndexObject::empty(session.id()) };
-    encode_index(&object, repository.domain(), 0)
+    let object =
+        IndexObject { sessions: vec![record], packs, ..IndexObject::empty(session.id(), repository.domain().domain()) };
+    encode_index(&object, repository.keys(), repository.domain())
 }
 
 fn index(c: &mut Criterion) {

@@ -90,8 +90,15 @@ impl Context {
         }
     }
 
-    /// Opens the repository, which may ask for the password.
+    /// Opens the repository, which may ask for the password. A key that can only add is refused.
     pub(crate) fn open(&self) -> Result<Repository, Failure> {
+        let repository = self.open_to_add()?;
+        repository.require_full_key()?;
+        Ok(repository)
+    }
+
+    /// The same for commands that need not read what is stored.
+    pub(crate) fn open_to_add(&self) -> Result<Repository, Failure> {
         self.open_at(&self.address()?, &Source::choose(&self.global, &self.environment), &self.access()?)
     }
 
@@ -115,7 +122,9 @@ impl Context {
                 }
                 (other, _) => other.to_owned(),
             })?;
-            self.open_at(&address, &source, &access).map(|repository| (address, repository))
+            let repository = self.open_at(&address, &source, &access)?;
+            repository.require_full_key()?;
+            Ok((address, repository))
         };
         addresses.into_iter().enumerate().map(open).collect()
     }

@@ -112,6 +112,7 @@ fn code_of(kind: ErrorKind) -> u8 {
         | ErrorKind::Ambiguous
         | ErrorKind::Invalid
         | ErrorKind::Forgotten
+        | ErrorKind::OnlyAdds
         | ErrorKind::Refused
         | ErrorKind::CommandFailed
         | ErrorKind::Io => FAILED,
@@ -147,6 +148,9 @@ fn hint_of(error: &EngineError, verb: &str) -> Option<&'static str> {
         }
         (ErrorKind::Ambiguous, _) => Some("give more digits of the id"),
         (ErrorKind::Forgotten, _) => Some("bring it back first: repo undelete SNAPSHOT"),
+        (ErrorKind::OnlyAdds, _) => Some(
+            "a write-only key makes snapshots; do the rest where there is a key that can read: repo key list shows which",
+        ),
         (ErrorKind::Refused, "repair") => {
             Some("see what is missing with repo check; the order is: repair index, repair packs, repair snapshots")
         }
@@ -326,6 +330,7 @@ mod tests {
             ErrorKind::Ambiguous,
             ErrorKind::Invalid,
             ErrorKind::Forgotten,
+            ErrorKind::OnlyAdds,
             ErrorKind::Refused,
             ErrorKind::InUse,
             ErrorKind::SessionRevoked,
@@ -345,6 +350,7 @@ mod tests {
                 | ErrorKind::Ambiguous
                 | ErrorKind::Invalid
                 | ErrorKind::Forgotten
+                | ErrorKind::OnlyAdds
                 | ErrorKind::Refused
                 | ErrorKind::InUse
                 | ErrorKind::SessionRevoked
@@ -359,7 +365,7 @@ mod tests {
     #[test]
     fn every_kind_has_the_code_that_is_promised() {
         let codes: Vec<u8> = every_kind().into_iter().map(code_of).collect();
-        assert_eq!(codes, [10, 1, 12, 1, 5, 5, 1, 1, 1, 1, 1, 11, 4, 130, 1, 1]);
+        assert_eq!(codes, [10, 1, 12, 1, 5, 5, 1, 1, 1, 1, 1, 1, 11, 4, 130, 1, 1]);
         assert_eq!(failure_code(&Failure::Usage(String::new())), 2);
         assert_eq!([Outcome::Done, Outcome::Problems, Outcome::Damage].map(Outcome::code), [0, 3, 5]);
     }

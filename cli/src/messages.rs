@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use engine::clock::Timestamp;
 use engine::id::{SnapshotId, hex};
-use engine::model::{Node, NodeKind, Snapshot};
+use engine::model::{Node, NodeKind, Signer, Snapshot};
 use engine::monitor::ItemAction;
 
 use crate::text;
@@ -136,6 +136,9 @@ pub(crate) enum Message<'a> {
         label: &'a str,
         created: String,
         current: bool,
+        write_only: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        host: Option<&'a str>,
         #[serde(skip_serializing_if = "Option::is_none")]
         kdf: Option<KdfFields>,
     },
@@ -145,6 +148,8 @@ pub(crate) enum Message<'a> {
     SessionChange { action: &'static str, id: String },
     /// A key slot was added, removed or replaced.
     KeyChange { action: &'static str, id: String },
+    /// What a rotation of the root secret did.
+    KeyRotation { epoch: u32, id: Option<String>, removed: Vec<String> },
     /// A recovery code, shown this once.
     RecoveryCode { id: String, words: &'a str },
     /// The cache of a repository.
@@ -470,6 +475,8 @@ pub(crate) struct SnapshotFields {
     #[serde(skip_serializing_if = "Option::is_none")]
     finished: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     forgotten: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     copied_from: Option<copy::CopiedFrom>,
@@ -497,6 +504,10 @@ impl SnapshotFields {
             program_version: snapshot.program.clone(),
             started: snapshot.started.map(text::rfc3339),
             finished: snapshot.finished.map(text::rfc3339),
+            client: match snapshot.signer {
+                Signer::Full => None,
+                Signer::Client(id) => Some(id.to_hex()),
+            },
             forgotten: None,
             copied_from: snapshot.copied_from.map(copy::CopiedFrom::new),
             summary: Counts::from(&snapshot.statistics),

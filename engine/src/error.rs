@@ -35,6 +35,8 @@ pub enum ErrorKind {
     Refused,
     /// Another process holds what is needed.
     InUse,
+    /// The key can only add snapshots, and this needs one that can read.
+    OnlyAdds,
     /// Prune ended this session; what it stored does not count.
     SessionRevoked,
     /// The person or the system asked to stop.

@@ -4,7 +4,7 @@
 //! passed for another.
 
 use std::fmt;
-use std::num::NonZeroU64;
+use std::num::{NonZeroU32, NonZeroU64};
 
 /// Why a text is not an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -101,9 +101,45 @@ id_type!(
     SlotId, 16
 );
 id_type!(
+    /// Names a client that may add snapshots and read none.
+    ClientId, 16
+);
+id_type!(
     /// Names a deduplication domain.
     DomainId, 16
 );
+
+/// Numbers the root secrets that took the place of another one, from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EpochId(NonZeroU32);
+
+impl EpochId {
+    /// That of a number; the first root secret has 0, and took nobody's place.
+    pub fn new(number: u32) -> Option<Self> {
+        NonZeroU32::new(number).map(Self)
+    }
+
+    /// Its number.
+    pub const fn number(self) -> u32 {
+        self.0.get()
+    }
+
+    /// Reads what [`fmt::Display`] writes: eight lower-case hexadecimal digits.
+    ///
+    /// # Errors
+    /// If `text` has another length or other characters, or is zero.
+    pub fn from_hex(text: &str) -> Result<Self, ParseIdError> {
+        let mut bytes = [0; 4];
+        let number = unhex(text, &mut bytes).and_then(|()| Self::new(u32::from_be_bytes(bytes)));
+        number.ok_or(ParseIdError { expected_digits: 8 })
+    }
+}
+
+impl fmt::Display for EpochId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", self.0)
+    }
+}
 
 /// Numbers the plans of prune, from 1: at any time only the one with the largest number may be open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -6,6 +6,8 @@ pub const MIB: u64 = 1 << 20;
 
 /// Length in bytes of the largest config, register, record of a forgotten snapshot, or key slot.
 pub const SMALL_OBJECT_BYTES: u64 = 64 << 10;
+/// How often a root secret can be replaced: each time is one more object to read, and one more key in a credential.
+pub const EPOCHS: u32 = 1 << 10;
 /// Length in bytes of the largest snapshot or intent.
 pub const ENVELOPE_BYTES: u64 = 16 * MIB;
 /// Length in bytes of the largest index object or pack footer.

@@ -40,6 +40,8 @@ fn candidates() -> impl Strategy<Value = Vec<Candidate>> {
                 label: None,
                 tags: tags.into_iter().map(|tag| TAGS[tag].to_owned()).collect(),
                 stack: None,
+                domain: engine::id::DomainId::SHARED,
+                signer: engine::model::Signer::Full,
             })
             .collect()
     })

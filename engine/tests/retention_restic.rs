@@ -38,6 +38,8 @@ fn candidate(number: usize, snapshot: &Value) -> Candidate {
         label: None,
         tags: texts(&snapshot["tags"]),
         stack: None,
+        domain: engine::id::DomainId::SHARED,
+        signer: engine::model::Signer::Full,
     }
 }
 

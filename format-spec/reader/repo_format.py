@@ -1,217 +1,18 @@
 """Decoding of every object of FORMAT.md: bytes in, checked values out. Nothing here touches a storage.
 
-Section numbers (§) are those of FORMAT.md. Every function raises `Refused` on anything that the format forbids.
+Section numbers (§) are those of FORMAT.md. Every function raises `Refused` on anything that the format forbids. What
+may be signed by a write-only client is returned with its signer: None for full clients, or a `Client`.
 """
 
 import struct
 from collections import namedtuple
 
 import zstandard
-from argon2.exceptions import HashingError
-from argon2.low_level import Type, hash_secret_raw
-from blake3 import blake3
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_decrypt as xchacha_open
-from nacl.exceptions import CryptoError
 
 import strict_cbor
-from strict_cbor import Refused
-
-KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
-CONFIG, SLOT, PACK, INDEX, SNAPSHOT, INTENT, REGISTER = 1, 2, 3, 4, 5, 6, 7
-PLAN, STATE, DONE, FORGOTTEN = 8, 9, 10, 11
-PROOF = 13
-DATA, TREE = 1, 2
-FILE, DIRECTORY, SYMLINK, BLOCK, CHARACTER, FIFO, SOCKET = 1, 2, 3, 4, 5, 6, 7
-COMMITTED, REVOKED = 1, 2
-SWEEP, CANCELLED = 1, 2
-
-# §11, by object kind
-OBJECT_LIMIT = {CONFIG: 64 * KIB, REGISTER: 64 * KIB, FORGOTTEN: 64 * KIB, SLOT: 64 * KIB, SNAPSHOT: 16 * MIB,
-                INTENT: 16 * MIB, PROOF: 16 * MIB, INDEX: 64 * MIB, PLAN: 64 * MIB, STATE: 64 * MIB, DONE: 64 * MIB, PACK: GIB}
-FOOTER_LIMIT, PLAINTEXT_LIMIT, CHUNK_LIMIT, NODE_LIMIT = 64 * MIB, 16 * MIB, 8 * MIB, 4 * MIB
-SEALED_LIMIT = 16 * MIB + 64 * KIB + 40
-FEATURES_LIMIT, NODE_ARRAY_LIMIT, RECORDS_LIMIT, ARRAY_LIMIT = 256, 1 << 16, 1 << 16, 1 << 20
-CONTENT_DEPTH_LIMIT, DIRECTORY_DEPTH_LIMIT = 4, 4096
-TAIL_LENGTH, RECORD_LENGTH, SEAL_OVERHEAD, AUTH_LENGTH = 28, 117, 40, 33
-
-
-def need(condition, message):
-    if not condition:
-        raise Refused(message)
-
-
-def u32(number):
-    return struct.pack("<I", number)
-
-
-# §1 ------------------------------------------------------------------------------------------------------------------
-
-
-def hash_(data):
-    return blake3(data).digest()
-
-
-def keyed(key, data):
-    return blake3(data, key=key).digest()
-
-
-def derive(context, material, length=32):
-    return blake3(material, derive_key_context=context).digest(length)
-
-
-def unseal(key, aad, sealed, what):
-    need(len(sealed) >= SEAL_OVERHEAD, f"{what}: too short")
-    try:
-        return xchacha_open(bytes(sealed[24:]), aad, bytes(sealed[:24]), key)
-    except CryptoError:
-        raise Refused(f"{what}: does not decrypt (damaged, forged or another key)") from None
-
-
-def header(kind):
-    return b"repo" + bytes([kind, 1, 0, 0])
-
-
-def check_header(data, kind, what):
-    need(len(data) >= 8 and data[:4] == b"repo", f"{what}: not an object of a repository")
-    need(data[5] == 1, f"{what}: format version {data[5]} is not known to this reader")
-    need(data[4] == kind, f"{what}: object kind {data[4]} instead of {kind}")
-    need(data[6:8] == b"\0\0", f"{what}: header bytes 6 and 7 are not zero")
-
-
-# Typed access to decoded CBOR: `get(map, key, type)`. A type is a function that returns the value or refuses it.
-
-
-def uint(low=0, high=(1 << 64) - 1):
-    def check(value):
-        need(type(value) is int and low <= value <= high, f"not an integer from {low} to {high}")
-        return value
-    return check
-
-
-def blob(length=None):
-    def check(value):
-        need(type(value) is bytes, "not a byte string")
-        need(length is None or len(value) == length, f"not {length} bytes")
-        return value
-    return check
-
-
-def text(value):
-    need(type(value) is str, "not text")
-    return value
-
-
-def mapping(value):
-    need(type(value) is dict, "not a map")
-    return value
-
-
-def array(of, limit=None):
-    def check(value):
-        need(type(value) is list, "not an array")
-        need(limit is None or len(value) <= limit, f"an array of more than {limit}")
-        return [of(element) for element in value]
-    return check
-
-
-def tuple_(*types):
-    """An array with these elements; §1: more elements are ignored."""
-    def check(value):
-        need(type(value) is list and len(value) >= len(types), f"not an array of {len(types)}")
-        return tuple(of(element) for of, element in zip(types, value))
-    return check
-
-
-def time(value):
-    return tuple_(uint(-(1 << 63), (1 << 63) - 1), uint(0, 10**9 - 1))(value)
-
-
-def get(map_, key, of, what, optional=False):
-    if key not in map_:
-        need(optional, f"{what}: key {key} is missing")
-        return None
-    try:
-        return of(map_[key])
-    except Refused as error:
-        raise Refused(f"{what}: key {key}: {error}") from None
-
-
-def decode_map(data, what):
-    try:
-        return mapping(strict_cbor.decode(data))
-    except Refused as error:
-        raise Refused(f"{what}: {error}") from None
-
-
-# §3 ------------------------------------------------------------------------------------------------------------------
-
-
-class DomainKeys:
-    def __init__(self, material, domain):
-        self.domain = domain
-        self.data_id, self.tree_id, self.tree_chunker, self.index = (
-            derive("repo 2026 v1 domain " + name, material + domain)
-            for name in ("data id", "tree id", "tree chunker", "index"))
-        self.gear_table = derive("repo 2026 v1 domain data chunker", material + domain, 2048)
-
-    def chunk_id(self, kind, plain):
-        return keyed(self.data_id if kind == DATA else self.tree_id, plain)
-
-
-class RootKeys:
-    def __init__(self, root, repository_id):
-        self.repository_id = repository_id
-        self.material = root + repository_id
-        self.control = derive("repo 2026 v1 control", self.material)
-        self.recipient_secret = derive("repo 2026 v1 recipient x25519", self.material)
-        self.recipient_public = x25519_public(self.recipient_secret)
-        self.label = derive("repo 2026 v1 slot label", self.material)
-        self.domains = {}
-
-    def domain(self, domain):
-        if domain not in self.domains:
-            self.domains[domain] = DomainKeys(self.material, domain)
-        return self.domains[domain]
-
-
-class SessionKeys:
-    def __init__(self, dek, session_id):
-        self.session_id = session_id
-        self.segment, self.nonce, self.object = (
-            derive("repo 2026 v1 session " + name, dek + session_id) for name in ("segment", "nonce", "object"))
-
-
-def x25519_public(secret):
-    return X25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw()
-
-
-Record = namedtuple("Record", "session_id domain epoch seal_kind ephemeral wrapped raw")
-
-
-def parse_record(raw, what="session key record"):
-    need(len(raw) == RECORD_LENGTH, f"{what}: not {RECORD_LENGTH} bytes")
-    raw = bytes(raw)
-    record = Record(raw[:16], raw[16:32], int.from_bytes(raw[32:36], "little"), raw[36], raw[37:69], raw[69:], raw)
-    need(record.epoch == 0, f"{what}: epoch {record.epoch} is not known")
-    need(record.seal_kind == 1, f"{what}: seal kind {record.seal_kind} is not known")
-    return record
-
-
-def open_record(record, root_keys):
-    """The session data key (DEK)."""
-    try:
-        shared = X25519PrivateKey.from_private_bytes(root_keys.recipient_secret).exchange(
-            X25519PublicKey.from_public_bytes(record.ephemeral))
-    except ValueError:  # the library refuses an all-zero result by itself
-        shared = bytes(32)
-    need(shared != bytes(32), "session key record: the shared secret is zero")
-    key = derive("repo 2026 v1 seal x25519", shared + record.ephemeral + root_keys.recipient_public)
-    aad = b"repo v1 session key" + root_keys.repository_id + record.raw[:37]
-    return unseal(key, aad, bytes(24) + record.wrapped, "session key record")
-
+from repo_keys import *
 
 # §4 ------------------------------------------------------------------------------------------------------------------
 
@@ -239,11 +40,11 @@ def check_pages_profile(map_):
 
 
 def parse_config(data):
-    """Everything but the MAC, which needs a key slot first: `check_config_mac`."""
+    """Everything but the MAC, which needs a key slot first: `check_config_auth`."""
     need(len(data) <= OBJECT_LIMIT[CONFIG], "config: too long")
     check_header(data, CONFIG, "config")
-    need(len(data) >= 8 + 32, "config: too short")
-    m = decode_map(data[8:-32], "config")
+    body, _ = without_auth(data, PUBLIC_KINDS, "config")
+    m = decode_map(body[8:], "config")
     files, dumps, pages = get(m, 5, tuple_(mapping, mapping, mapping), "config")
     config = Config(
         get(m, 0, blob(16), "config"), get(m, 1, time, "config"), get(m, 2, uint(1, 2), "config"),
@@ -254,81 +55,8 @@ def parse_config(data):
     return config
 
 
-def check_config_mac(data, root_keys):
-    need(keyed(root_keys.control, data[:-32]) == data[-32:], "config: the MAC is wrong")
-
-
-# §5 ------------------------------------------------------------------------------------------------------------------
-
-PASSWORD, KEY_FILE, RECOVERY = 1, 2, 3
-Slot = namedtuple("Slot", "slot_id kind kdf memory passes lanes created salt commitment raw")
-
-
-def parse_slot(raw):
-    need(len(raw) <= OBJECT_LIMIT[SLOT], "key slot: too long")
-    check_header(raw, SLOT, "key slot")
-    need(len(raw) == 344, "key slot: not 344 bytes")
-    slot_id, kind, kdf, zero, epoch, memory, passes, lanes, created, salt, commitment = struct.unpack_from(
-        "<16sBBHIIIIq32s32s", raw, 8)
-    need(kind in (PASSWORD, KEY_FILE, RECOVERY), f"key slot: kind {kind} is not known")
-    need(kdf in (0, 1), f"key slot: KDF {kdf} is not known")
-    need(zero == 0, "key slot: bytes 26 and 27 are not zero")
-    need(epoch == 0, f"key slot: epoch {epoch} is not known")
-    if kdf == 0:
-        need(kind != PASSWORD, "key slot: a password without a KDF")
-        need(memory == passes == lanes == 0, "key slot: Argon2id parameters without a KDF")
-    else:
-        need(64 * KIB <= memory <= 4 * MIB, f"key slot: Argon2id memory of {memory} KiB is outside the limits")
-        need(1 <= passes <= 16, f"key slot: {passes} Argon2id passes are outside the limits")
-        need(1 <= lanes <= 16, f"key slot: {lanes} Argon2id lanes are outside the limits")
-        need(memory * passes <= 16 * MIB, "key slot: Argon2id memory times passes is outside the limits")
-    return Slot(slot_id, kind, kdf, memory, passes, lanes, created, salt, commitment, bytes(raw))
-
-
-def open_slot(slot, repository_id, secret):
-    """(root secret, label), or None if the secret is not that of this slot."""
-    if slot.kdf == 0:
-        need(len(secret) == 32, "key slot: the secret is not 32 bytes")
-        okm = secret
-    else:
-        try:
-            okm = hash_secret_raw(secret, slot.salt, time_cost=slot.passes, memory_cost=slot.memory,
-                                  parallelism=slot.lanes, hash_len=32, type=Type.ID, version=0x13)
-        except HashingError as error:
-            raise Refused(f"key slot: Argon2id: {error}") from None
-    material = okm + repository_id + slot.slot_id
-    if derive("repo 2026 v1 slot commitment", material) != slot.commitment:
-        return None
-    kek = derive("repo 2026 v1 slot kek", material)
-    root = unseal(kek, repository_id + slot.raw[:116], slot.raw[116:188], "key slot")
-    label_key = RootKeys(root, repository_id).label
-    label = unseal(label_key, repository_id + slot.raw[:188], slot.raw[188:], "key slot label")
-    need(label[0] <= 115 and not any(label[1 + label[0] :]), "key slot label: malformed")
-    try:
-        return root, label[1 : 1 + label[0]].decode("utf-8")
-    except UnicodeDecodeError:
-        raise Refused("key slot label: not UTF-8") from None
-
-
-def parse_key_file(raw):
-    line = raw.strip(b"\t\n\f\r ")
-    digits = line[len(b"repo-key-1 "):]
-    need(line.startswith(b"repo-key-1 ") and len(digits) == 64 and all(d in b"0123456789abcdef" for d in digits),
-         "not a key file")
-    return bytes.fromhex(digits.decode())
-
-
-def parse_recovery_code(code):
-    try:
-        from mnemonic import Mnemonic
-    except ImportError:
-        raise Refused("recovery codes need the Python package `mnemonic`") from None
-    words = code.lower().split()
-    need(len(words) == 24, "a recovery code has 24 words")
-    try:
-        return bytes(Mnemonic("english").to_entropy(words))
-    except (ValueError, LookupError):
-        raise Refused("not a recovery code (a word or the checksum is wrong)") from None
+def check_config_auth(data, root_keys):
+    check_auth(data, root_keys, PUBLIC_KINDS, "config")
 
 
 # §6 ------------------------------------------------------------------------------------------------------------------
@@ -337,38 +65,46 @@ Intent = namedtuple("Intent", "started host process boot program")
 Register = namedtuple("Register", "session_id state snapshot")
 
 
-def check_auth(data, root_keys, what):
-    need(len(data) >= AUTH_LENGTH, f"{what}: too short")
-    need(data[-AUTH_LENGTH] == 1, f"{what}: auth kind {data[-AUTH_LENGTH]} is not known")
-    need(keyed(root_keys.control, data[:-32]) == data[-32:], f"{what}: the authentication is wrong")
-
-
-def open_envelope(data, kind, root_keys, what):
-    """(session key record, decoded map) of an intent or a snapshot."""
+def open_envelope(data, kind, root_keys, what, kinds=PRIVATE_KINDS):
+    """(session key record, decoded map, signer) of a session envelope."""
     need(len(data) <= OBJECT_LIMIT[kind], f"{what}: too long")
     check_header(data, kind, what)
+    data, client = check_auth(data, root_keys, kinds, what)
     body = 8 + RECORD_LENGTH
-    need(len(data) >= body + SEAL_OVERHEAD + AUTH_LENGTH, f"{what}: too short")
-    check_auth(data, root_keys, what)
+    need(len(data) >= body + SEAL_OVERHEAD, f"{what}: too short")
     record = parse_record(data[8:body], what)
+    check_domain(client, record.domain, what)
     keys = SessionKeys(open_record(record, root_keys), record.session_id)
     aad = data[:8] + root_keys.repository_id + record.raw
-    return record, decode_map(unseal(keys.object, aad, data[body:-AUTH_LENGTH], what), what)
+    return record, decode_map(unseal(keys.object, aad, data[body:], what), what), client
 
 
 def open_intent(data, root_keys):
-    record, m = open_envelope(data, INTENT, root_keys, "intent")
+    """(session key record, intent, signer)"""
+    record, m, client = open_envelope(data, INTENT, root_keys, "intent", CLIENT_KINDS)
     return record, Intent(get(m, 0, time, "intent"), get(m, 1, text, "intent"), get(m, 2, uint(), "intent"),
-                          get(m, 3, text, "intent"), get(m, 4, text, "intent"))
+                          get(m, 3, text, "intent"), get(m, 4, text, "intent")), client
+
+
+def parse_register(body):
+    m = decode_map(body[8:], "register")
+    state, snapshot = get(m, 1, uint(1, 2), "register"), get(m, 2, blob(32), "register", optional=True)
+    return Register(get(m, 0, blob(16), "register"), state, snapshot if state == COMMITTED else None)
 
 
 def open_register(data, root_keys):
+    """(register, signer)"""
     need(len(data) <= OBJECT_LIMIT[REGISTER], "register: too long")
     check_header(data, REGISTER, "register")
-    check_auth(data, root_keys, "register")
-    m = decode_map(data[8:-AUTH_LENGTH], "register")
-    state, snapshot = get(m, 1, uint(1, 2), "register"), get(m, 2, blob(32), "register", optional=True)
-    return Register(get(m, 0, blob(16), "register"), state, snapshot if state == COMMITTED else None)
+    body, client = check_auth(data, root_keys, REGISTER_KINDS, "register")
+    return parse_register(body), client
+
+
+def open_register_as_client(data, signature_publics, client):
+    """What a write-only client takes for a register: one of full clients, or of its own."""
+    need(len(data) <= OBJECT_LIMIT[REGISTER], "register: too long")
+    check_header(data, REGISTER, "register")
+    return parse_register(check_auth_as_client(data, signature_publics, client, "register"))
 
 
 # §7, §8 --------------------------------------------------------------------------------------------------------------
@@ -480,8 +216,8 @@ def segment_aad(row, repository_id):
             + u32(row.plain_length) + hash_(row.lengths + row.ids))
 
 
-def open_segment(row, sealed, session_keys, domain_keys, repository_id):
-    """The plaintext of a segment, with all its chunks checked against their ids."""
+def open_segment_unchecked(row, sealed, session_keys, repository_id):
+    """The plaintext of a segment, whose chunks may be others than their ids say."""
     need(len(sealed) == row.sealed_length, "segment: truncated")
     nonce, aad = bytes(sealed[:24]), segment_aad(row, repository_id)
     if row.suite == 1:
@@ -494,6 +230,12 @@ def open_segment(row, sealed, session_keys, domain_keys, repository_id):
     if row.compression:
         plain = unzstd(plain, row.plain_length)
     need(len(plain) == row.plain_length, "segment: wrong length")
+    return plain
+
+
+def open_segment(row, sealed, session_keys, domain_keys, repository_id):
+    """The plaintext of a segment, with all its chunks checked against their ids."""
+    plain = open_segment_unchecked(row, sealed, session_keys, repository_id)
     for chunk_id, offset, length in row_chunks(row):
         need(domain_keys.chunk_id(row.kind, plain[offset : offset + length]) == chunk_id,
              f"segment: a chunk does not match its id {chunk_id.hex()}")
@@ -501,11 +243,14 @@ def open_segment(row, sealed, session_keys, domain_keys, repository_id):
 
 
 def open_index(data, root_keys):
+    """(index object, signer)"""
     need(len(data) <= OBJECT_LIMIT[INDEX], "index: too long")
     check_header(data, INDEX, "index")
+    data, client = check_auth(data, root_keys, CLIENT_KINDS, "index")
     need(len(data) >= 28 + SEAL_OVERHEAD, "index: too short")
     domain, epoch = bytes(data[8:24]), int.from_bytes(data[24:28], "little")
     need(epoch == 0, f"index: epoch {epoch} is not known")
+    check_domain(client, domain, "index")
     aad = data[:8] + root_keys.repository_id + data[8:28]
     m = open_frame(root_keys.domain(domain).index, aad, data[28:], "index")
     records = parse_records(get(m, 1, array(blob(RECORD_LENGTH), RECORDS_LIMIT), "index"), domain, "index")
@@ -515,7 +260,9 @@ def open_index(data, root_keys):
         packs.append((pack_id, length, parse_rows(values, records, length - TAIL_LENGTH, "index")))
     replaces = get(m, 3, array(blob(32), ARRAY_LIMIT), "index")
     lost, taken_out = (ids(get(m, key, blob(), "index", optional=True) or b"") for key in (4, 5))
-    return IndexObject(domain, get(m, 0, blob(16), "index"), packs, replaces, lost, taken_out)
+    if client:  # these take something away, which a write-only client can't
+        replaces, lost, taken_out = [], [], []
+    return IndexObject(domain, get(m, 0, blob(16), "index"), packs, replaces, lost, taken_out), client
 
 
 def ids(column):
@@ -653,8 +400,8 @@ def parse_stack(value):
 
 
 def open_snapshot(data, root_keys):
-    """(session key record, snapshot)"""
-    record, m = open_envelope(data, SNAPSHOT, root_keys, "snapshot")
+    """(session key record, snapshot, signer)"""
+    record, m, client = open_envelope(data, SNAPSHOT, root_keys, "snapshot", CLIENT_KINDS)
     names = array(tuple_(uint(0, 0xFFFFFFFF), blob()), ARRAY_LIMIT)
     def value(key, of, optional=False):
         return get(m, key, of, "snapshot", optional)
@@ -672,7 +419,9 @@ def open_snapshot(data, root_keys):
     need(all(a < b for a, b in zip(tags, tags[1:])), "snapshot: tags are not in ascending order")
     for numbers in ([n for n, _ in s.users], [n for n, _ in s.groups]):
         need(all(a < b for a, b in zip(numbers, numbers[1:])), "snapshot: user or group names are not in ascending order")
-    return record, s
+    if client:
+        s = s._replace(host=client.host, replaces=None, first=None, copied_from=None)
+    return record, s, client
 
 
 Forgotten = namedtuple("Forgotten", "snapshot time why host program")
@@ -681,8 +430,8 @@ Forgotten = namedtuple("Forgotten", "snapshot time why host program")
 def open_forgotten(data, root_keys):
     need(len(data) <= OBJECT_LIMIT[FORGOTTEN], "record: too long")
     check_header(data, FORGOTTEN, "record")
-    check_auth(data, root_keys, "record")
-    m = decode_map(data[8:-AUTH_LENGTH], "record")
+    body, _ = check_auth(data, root_keys, PRIVATE_KINDS, "record")
+    m = decode_map(body[8:], "record")
     return Forgotten(get(m, 0, blob(32), "record"), get(m, 1, time, "record"), get(m, 2, uint(1, 2), "record"),
                      get(m, 3, text, "record", optional=True), get(m, 4, text, "record", optional=True))
 
@@ -699,10 +448,12 @@ def ascend(ids):
     return ids
 
 
-def joined_ids(value):
-    blob()(value)
-    need(len(value) % 32 == 0, "not ids of 32 bytes")
-    return ascend([value[at:at + 32] for at in range(0, len(value), 32)])
+def joined_ids(length):
+    def check(value):
+        blob()(value)
+        need(len(value) % length == 0, f"not ids of {length} bytes")
+        return ascend([value[at:at + length] for at in range(0, len(value), length)])
+    return check
 
 
 def noticed(length):
@@ -717,21 +468,21 @@ def open_prune(data, kind, root_keys, what):
     """The decoded map of an object of prune, and the number of its plan."""
     need(len(data) <= OBJECT_LIMIT[kind], f"{what}: too long")
     check_header(data, kind, what)
-    check_auth(data, root_keys, what)
-    m = decode_map(data[8:-AUTH_LENGTH], what)
+    body, _ = check_auth(data, root_keys, PUBLIC_KINDS, what)
+    m = decode_map(body[8:], what)
     return m, get(m, 0, uint(1), what)
 
 
 def open_plan(data, root_keys):
     m, number = open_prune(data, PLAN, root_keys, "plan")
-    return Plan(number, get(m, 1, time, "plan"), get(m, 2, text, "plan"), get(m, 3, joined_ids, "plan"),
-                get(m, 4, joined_ids, "plan"))
+    return Plan(number, get(m, 1, time, "plan"), get(m, 2, text, "plan"), get(m, 3, joined_ids(32), "plan"),
+                get(m, 4, joined_ids(32), "plan"))
 
 
 def open_state(data, root_keys):
     m, number = open_prune(data, STATE, root_keys, "state")
     state = get(m, 1, uint(1, 2), "state")
-    return State(number, state, get(m, 2, joined_ids, "state") if state == SWEEP else None)
+    return State(number, state, get(m, 2, joined_ids(32), "state") if state == SWEEP else None)
 
 
 def open_done(data, root_keys):
@@ -747,7 +498,7 @@ Proof = namedtuple("Proof", "snapshot root started finished host program result 
 
 def open_proof(data, root_keys):
     """(session key record, proof)"""
-    record, m = open_envelope(data, PROOF, root_keys, "proof")
+    record, m, _ = open_envelope(data, PROOF, root_keys, "proof")
     def value(key, of):
         return get(m, key, of, "proof")
     proof = Proof(value(0, blob(32)), value(1, parse_content), value(2, time), value(3, time), value(4, text), value(5, text),
@@ -755,3 +506,27 @@ def open_proof(data, root_keys):
                   value(9, array(tuple_(text, uint(1, 3)), ARRAY_LIMIT)), value(10, array(tuple_(blob(), text))))
     need(len(proof.problems) <= 1000, "proof: more than 1000 problems")
     return record, proof
+
+
+# §16 -----------------------------------------------------------------------------------------------------------------
+
+ClientEnd = namedtuple("ClientEnd", "client_id time sessions indexes")
+
+
+def open_client(data, root_keys):
+    """(session key record, client)"""
+    record, m, _ = open_envelope(data, CLIENT, root_keys, "client")
+    def value(key, of):
+        return get(m, key, of, "client")
+    client = Client(value(0, blob(16)), value(1, blob(16)), value(2, blob(32)), value(3, text), value(4, time), value(5, text))
+    need(client.domain != bytes(16), "client: its domain is that of the full clients")
+    need(client.host, "client: its host is empty")
+    return record, client
+
+
+def open_client_end(data, root_keys):
+    """(session key record, end of a client)"""
+    record, m, _ = open_envelope(data, CLIENT_END, root_keys, "end of a client")
+    def value(key, of):
+        return get(m, key, of, "end of a client")
+    return record, ClientEnd(value(0, blob(16)), value(1, time), value(2, joined_ids(16)), value(3, joined_ids(32)))

@@ -8,54 +8,13 @@ import argparse
 import datetime
 import json
 import os
-import re
 import stat
 import sys
 
 import repo_format as f
 from repo_format import Refused, need
-
-HEX16, HEX32, HEX64 = re.compile("[0-9a-f]{16}"), re.compile("[0-9a-f]{32}"), re.compile("[0-9a-f]{64}")
-
-
-def warn(message):
-    print(f"repo_reader: warning: {message}", file=sys.stderr)
-
-
-class Storage:
-    """The objects of a repository in a local directory."""
-
-    def __init__(self, root):
-        self.root = root
-
-    def open(self, name, limit):
-        """(file, size) of an object that is not longer than `limit`."""
-        try:
-            file = open(os.path.join(self.root, name), "rb", opener=lambda p, fl: os.open(p, fl | os.O_NONBLOCK))
-        except FileNotFoundError:
-            raise Refused(f"{name}: missing") from None
-        info = os.fstat(file.fileno())
-        need(stat.S_ISREG(info.st_mode), f"{name}: not a file")
-        need(info.st_size <= limit, f"{name}: longer than {limit} bytes")
-        return file, info.st_size
-
-    def read(self, name, limit):
-        file, size = self.open(name, limit)
-        with file:
-            data = file.read(size)
-        need(len(data) == size, f"{name}: changed while it was read")
-        return data
-
-    def names(self, directory, pattern):
-        """Other names are not part of the repository (§2)."""
-        try:
-            return sorted(name for name in os.listdir(os.path.join(self.root, directory)) if pattern.fullmatch(name))
-        except FileNotFoundError:
-            return []
-
-    def packs(self):
-        return [f"packs/{xx}/{name}" for xx in self.names("packs", re.compile("[0-9a-f]{2}"))
-                for name in self.names(f"packs/{xx}", HEX64) if name.startswith(xx)]
+from storage import HEX8, HEX32, HEX64, Storage, warn
+from verify import Verify
 
 
 class Repository:
@@ -64,12 +23,18 @@ class Repository:
         self.problems = []
         raw = self.storage.read("config", f.OBJECT_LIMIT[f.CONFIG])
         self.config = f.parse_config(raw)
-        self.keys = f.RootKeys(self.unlock(secret_kind, secret), self.config.repository_id)
-        f.check_config_mac(raw, self.keys)
-        self.session_keys, self.plains, self.where = {}, {}, None
-        self.registers = {}
+        self.keys = self.unlock(secret_kind, secret)
+        f.check_config_auth(raw, self.keys)
+        self.session_keys, self.plains, self.bad_places, self.where, self.unlisted = {}, {}, set(), None, None
+        self.footers_only = set()  # packs of `unlisted` of which nothing was needed so far
+        self.ends = {}  # client id -> `ClientEnd`
+        for client in self.storage.names("clients", HEX32):
+            self.attempt(f"clients/{client}/record", self.read_client, client)
+            if self.storage.exists(f"clients/{client}/end"):
+                self.attempt(f"clients/{client}/end", self.read_client_end, client)
+        self.registers = {}  # session id -> (`Register`, signer)
         for session in self.storage.names("sessions", HEX32):
-            if os.path.lexists(os.path.join(path, "sessions", session, "register")):
+            if self.storage.exists(f"sessions/{session}/register"):
                 self.attempt(f"sessions/{session}/register", self.read_register, session)
 
     def attempt(self, what, function, *args):
@@ -82,25 +47,63 @@ class Repository:
             return None
 
     def unlock(self, kind, secret):
+        slots = []
         for name in self.storage.names("keys", HEX32):
             try:
                 slot = f.parse_slot(self.storage.read(f"keys/{name}", f.OBJECT_LIMIT[f.SLOT]))
                 need(slot.slot_id.hex() == name, "the slot's id is not its name")
-                opened = f.open_slot(slot, self.config.repository_id, secret) if slot.kind == kind else None
-            except Refused as error:
+                slots += [slot] * (slot.kind == kind)
+            except (Refused, OSError) as error:
                 warn(f"keys/{name}: {error}")
-                continue
-            if opened:
-                return opened[0]
+        # Of those that open, the one of the largest epoch counts, and none with a credential beside one with a root.
+        credential = None
+        for slot in sorted(slots, key=lambda slot: (slot.holds, -slot.epoch)):
+            try:
+                opened = f.open_slot(slot, self.config.repository_id, secret)
+                if opened and opened.root:
+                    return self.keys_from(slot.epoch, opened.root)
+                credential = credential or (opened and opened.credential)
+            except (Refused, OSError) as error:
+                warn(f"keys/{slot.slot_id.hex()}: {error}")
+        need(not credential, "this key can only add snapshots, and read none: it holds the credential of write-only client "
+             + (credential.client_id.hex() if credential else ""))
         raise Refused("no key slot opens with this secret")
 
-    def read_register(self, session):
-        register = f.open_register(self.storage.read(f"sessions/{session}/register", f.OBJECT_LIMIT[f.REGISTER]), self.keys)
-        need(register.session_id.hex() == session, "names another session")
-        self.registers[register.session_id] = register
+    def keys_from(self, epoch, root):
+        """The keys of an epoch and, from `roots/`, of those before it."""
+        roots = [root]
+        for number in range(epoch, 0, -1):
+            data = self.storage.read(f"roots/{number:08x}", f.OBJECT_LIMIT[f.ROOT])
+            roots.append(f.open_root(data, number, roots[-1], self.config.repository_id))
+        later = [name for name in self.storage.names("roots", HEX8) if int(name, 16) > epoch]
+        if later:
+            warn(f"this key is of epoch {epoch}; what was written with later ones ({', '.join(later)}) can't be read")
+        return f.RootKeys(root, self.config.repository_id, roots[:0:-1])
 
-    def committed(self, session_id):
-        return session_id in self.registers and self.registers[session_id].state == f.COMMITTED
+    def read_client(self, name):
+        _, client = f.open_client(self.storage.read(f"clients/{name}/record", f.OBJECT_LIMIT[f.CLIENT]), self.keys)
+        need(client.client_id.hex() == name, "is of another client")
+        self.keys.clients[client.client_id] = client
+
+    def read_client_end(self, name):
+        _, end = f.open_client_end(self.storage.read(f"clients/{name}/end", f.OBJECT_LIMIT[f.CLIENT_END]), self.keys)
+        need(end.client_id.hex() == name, "is of another client")
+        self.ends[end.client_id] = end
+
+    def read_register(self, session):
+        data = self.storage.read(f"sessions/{session}/register", f.OBJECT_LIMIT[f.REGISTER])
+        register, client = f.open_register(data, self.keys)
+        need(register.session_id.hex() == session, "names another session")
+        end = self.ends.get(client and client.client_id)
+        if end and register.session_id not in end.sessions:
+            register = register._replace(state=f.REVOKED, snapshot=None)
+        self.registers[register.session_id] = register, client
+
+    def register_of(self, session_id, signer):
+        """The register of a committed session, if the signer of what counts by it signed that, too; or None."""
+        register, client = self.registers.get(session_id, (None, None))
+        same = (client and client.client_id) == (signer and signer.client_id)
+        return register if register and register.state == f.COMMITTED and same else None
 
     def read_named_by_hash(self, directory, name, kind):
         data = self.storage.read(f"{directory}/{name}", f.OBJECT_LIMIT[kind])
@@ -110,10 +113,13 @@ class Repository:
     # Indexes and chunks
 
     def load_indexes(self):
-        """All index objects that count; fills `where`: (domain, chunk id) -> (pack, row, offset, length)."""
+        """All index objects that count; fills `where`: (domain, chunk id) -> [(pack, row, offset, length)], all places."""
         def load(name):
-            index = f.open_index(self.read_named_by_hash("index", name, f.INDEX), self.keys)
-            return index if self.committed(index.session_id) else None
+            index, client = f.open_index(self.read_named_by_hash("index", name, f.INDEX), self.keys)
+            end = self.ends.get(client and client.client_id)
+            if end and bytes.fromhex(name) not in end.indexes:
+                return None
+            return index if self.register_of(index.session_id, client) else None
         indexes = {}
         for name in self.storage.names("index", HEX64):
             index = self.attempt(f"index/{name}", load, name)
@@ -124,38 +130,85 @@ class Repository:
         self.where = {}
         for index in self.indexes.values():
             for pack_id, _, rows in index.packs:
-                for row in rows:
-                    for chunk_id, offset, length in f.row_chunks(row):
-                        self.where.setdefault((index.domain, chunk_id), (pack_id, row, offset, length))
+                self.add_places(self.where, index.domain, pack_id, rows)
 
-    def open_row(self, row, sealed):
+    def load_footers(self):
+        """Fills `unlisted`, as `where`, from the footers of packs that no counting index object lists."""
+        listed = {pack_id for index in self.indexes.values() for pack_id, _, _ in index.packs}
+        self.unlisted = {}
+        for name in self.storage.packs():
+            pack_id = bytes.fromhex(name[-64:])
+            if pack_id in listed:
+                continue
+            try:
+                domain, rows = f.open_pack(self.storage.read(name, f.OBJECT_LIMIT[f.PACK]), self.keys)
+                self.add_places(self.unlisted, domain, pack_id, rows)
+                self.footers_only.add(pack_id)
+            except (Refused, OSError) as error:
+                warn(f"{name}: {error}")  # no damage: nothing that counts needs this pack, as far as index objects say
+
+    @staticmethod
+    def add_places(where, domain, pack_id, rows):
+        for row in rows:
+            for chunk_id, offset, length in f.row_chunks(row):
+                where.setdefault((domain, chunk_id), []).append((pack_id, row, offset, length))
+
+    def keys_of_row(self, row):
         record = row.record
         if record.raw not in self.session_keys:
             self.session_keys[record.raw] = f.SessionKeys(f.open_record(record, self.keys), record.session_id)
-        return f.open_segment(row, sealed, self.session_keys[record.raw], self.keys.domain(record.domain),
-                              self.config.repository_id)
+        return self.session_keys[record.raw]
 
     def find(self, domain, kind, chunk_id, length):
+        """All places where the chunk may be: a place can hold something else than its index object, or its footer, says.
+        Footers are read only for who goes on after the places that index objects name."""
+        def fitting(where):
+            return [place for place in where.get((domain, chunk_id), []) if place[1].kind == kind and place[3] == length]
         if self.where is None:
             self.load_indexes()
-        need((domain, chunk_id) in self.where, f"chunk {chunk_id.hex()}: in no index")
-        found = self.where[domain, chunk_id]
-        need(found[1].kind == kind and found[3] == length, f"chunk {chunk_id.hex()}: kind or length differ from the index")
-        return found
+        yield from fitting(self.where)
+        if self.unlisted is None:
+            self.load_footers()
+        yield from fitting(self.unlisted)
 
     def fetch(self, domain, kind, chunk_id, length):
-        pack_id, row, offset, _ = self.find(domain, kind, chunk_id, length)
-        key = pack_id, row.offset
+        error = Refused("in no index object, with this kind and length, and in no other pack")
+        for pack_id, row, offset, _ in self.find(domain, kind, chunk_id, length):
+            try:
+                data = self.segment(pack_id, row)[offset : offset + length]
+            except (Refused, OSError) as problem:
+                error = problem
+                continue
+            if self.keys.domain(domain).chunk_id(kind, data) == chunk_id:
+                self.note_unlisted(pack_id)
+                return data
+            error = Refused(f"pack {pack_id.hex()}: holds something else than chunk {chunk_id.hex()}")
+        raise Refused(f"chunk {chunk_id.hex()}: {error}")
+
+    def note_unlisted(self, pack_id):
+        """What was found through a footer is there, but an index object is missing."""
+        if pack_id in self.footers_only:
+            self.footers_only.remove(pack_id)
+            self.problems.append(f"pack {pack_id.hex()}: is in no index object, and holds what a snapshot needs")
+            warn(self.problems[-1])
+
+    def segment(self, pack_id, row):
+        """The plaintext of a segment; its chunks are not checked."""
+        key = pack_id, row
+        need(key not in self.bad_places, f"pack {pack_id.hex()}: a segment can't be read")
         if key not in self.plains:
             pack = pack_id.hex()
+            self.bad_places.add(key)
             file, _ = self.storage.open(f"packs/{pack[:2]}/{pack}", f.OBJECT_LIMIT[f.PACK])
             with file:
                 file.seek(row.offset)
                 sealed = file.read(row.sealed_length)
+            plain = f.open_segment_unchecked(row, sealed, self.keys_of_row(row), self.config.repository_id)
             while len(self.plains) >= 8:  # a few segments of at most 16 MiB
                 del self.plains[next(iter(self.plains))]
-            self.plains[key] = self.open_row(row, sealed)
-        return self.plains[key][offset : offset + length]
+            self.plains[key] = plain
+            self.bad_places.remove(key)
+        return self.plains[key]
 
     # Snapshots
 
@@ -168,15 +221,16 @@ class Repository:
         return {self.attempt(f"forgotten/{name}", load, name) for name in self.storage.names("forgotten", HEX64)}
 
     def snapshots(self, all_of_them=False):
-        """[(id, domain, snapshot)] of those that exist, oldest first; without the replaced and the forgotten ones, unless
-        all are wanted."""
+        """[(id, domain, snapshot, signer)] of those that exist, oldest first; without the replaced and the forgotten ones,
+        unless all are wanted."""
         def load(name):
-            record, snapshot = f.open_snapshot(self.read_named_by_hash("snapshots", name, f.SNAPSHOT), self.keys)
-            exists = self.committed(record.session_id) and self.registers[record.session_id].snapshot == bytes.fromhex(name)
-            return (name, record.domain, snapshot) if exists else None
+            record, snapshot, client = f.open_snapshot(self.read_named_by_hash("snapshots", name, f.SNAPSHOT), self.keys)
+            register = self.register_of(record.session_id, client)
+            exists = register and register.snapshot == bytes.fromhex(name)
+            return (name, record.domain, snapshot, client) if exists else None
         found = [self.attempt(f"snapshots/{name}", load, name) for name in self.storage.names("snapshots", HEX64)]
         found = [entry for entry in found if entry]
-        hidden = set() if all_of_them else self.load_forgotten() | {s.replaces.hex() for _, _, s in found if s.replaces}
+        hidden = set() if all_of_them else self.load_forgotten() | {s.replaces.hex() for _, _, s, _ in found if s.replaces}
         return sorted((e for e in found if e[0] not in hidden), key=lambda e: (e[2].time, e[0]))
 
     def snapshot(self, wanted):
@@ -336,8 +390,8 @@ def printable(string):
 
 def snapshots_command(repository, args):
     out = []
-    for name, domain, s in repository.snapshots():
-        out.append({"id": name, "domain": domain.hex(), "time": s.time, "host": s.host, "number": s.number,
+    for name, domain, s, client in repository.snapshots():
+        out.append({"id": name, "domain": domain.hex(), "client": client and client.client_id.hex(), "time": s.time, "host": s.host, "number": s.number,
                     "paths": [os.fsdecode(path) for path in s.paths], "tags": s.tags, "label": s.label,
                     "program": s.program, "statistics": s.statistics, "stack": s.stack and s.stack.name,
                     "problems": [[os.fsdecode(path), text] for path, text in s.problems],
@@ -357,7 +411,7 @@ KIND_NAMES = {f.FILE: "file", f.DIRECTORY: "directory", f.SYMLINK: "symlink", f.
 
 
 def ls_command(repository, args):
-    _, domain, snapshot = repository.snapshot(args.snapshot)
+    _, domain, snapshot, _ = repository.snapshot(args.snapshot)
     rows = []
     for path, node in repository.walk(domain, snapshot.root):
         if node is None:
@@ -377,83 +431,16 @@ def ls_command(repository, args):
 
 
 def restore_command(repository, args):
-    name, domain, snapshot = repository.snapshot(args.snapshot)
+    name, domain, snapshot, _ = repository.snapshot(args.snapshot)
     restore = Restore(repository, domain, args.target)
     restore.run(snapshot.root)
     print(f"restored {restore.count} entries of snapshot {name[:16]}")
 
 
 def verify_command(repository, args):
-    counts = {"packs": 0, "segments": 0, "chunks": 0, "index objects": 0, "snapshots": 0, "nodes": 0}
-    footers = {}
-
-    def verify_pack(name):
-        data = repository.storage.read(name, f.OBJECT_LIMIT[f.PACK])
-        need(f.hash_(data).hex() == name[-64:], "the content does not match the name")
-        domain, rows = f.open_pack(data, repository.keys)
-        footers[bytes.fromhex(name[-64:])] = (domain, len(data), rows)
-        counts["packs"] += 1
-        for row in rows:
-            repository.open_row(row, data[row.offset : row.offset + row.sealed_length])
-            counts["segments"] += 1
-            counts["chunks"] += len(row.ids) // 32
-
-    def verify_index(index):
-        counts["index objects"] += 1
-        for pack_id, length, rows in index.packs:
-            need(pack_id in footers, f"pack {pack_id.hex()} is missing or damaged")
-            need(footers[pack_id] == (index.domain, length, rows), f"pack {pack_id.hex()} has another footer")
-
-    def verify_intent(session):
-        data = repository.storage.read(f"sessions/{session}/intent", f.OBJECT_LIMIT[f.INTENT])
-        record, _ = f.open_intent(data, repository.keys)
-        need(record.session_id.hex() == session, "names another session")
-
-    def verify_prune(name, number, kind, opened):
-        found = opened(repository.storage.read(name, f.OBJECT_LIMIT[kind]), repository.keys)
-        need(found.number == int(number, 16), "has another number")
-
-    def verify_proof(name):
-        data = repository.storage.read(f"proofs/{name}", f.OBJECT_LIMIT[f.PROOF])
-        need(f.hash_(data).hex() == name, "is not what its name says")
-        f.open_proof(data, repository.keys)
-
-    def verify_snapshot(domain, root):
-        counts["snapshots"] += 1
-        for _, node in repository.walk(domain, root):
-            counts["nodes"] += node is not None
-            if node is None or node.kind != f.FILE:
-                continue
-            # The chunks themselves were checked with their packs; here, that they are there and fit the file.
-            if node.content.form == 0:
-                length = len(node.content.value)
-            else:
-                length = 0
-                for reference in f.references_of(node.content, lambda *a: repository.fetch(domain, *a)):
-                    repository.find(domain, f.DATA, *reference)
-                    length += reference[1]
-            wanted = node.size if node.extents is None else sum(length for _, length in node.extents)
-            need(length == wanted, f"file {node.name[:64]!r}: the content's length is not that of the node")
-
-    for name in repository.storage.packs():
-        repository.attempt(name, verify_pack, name)
-    repository.load_indexes()
-    for name, index in repository.indexes.items():
-        repository.attempt(f"index/{name.hex()}", verify_index, index)
-    for session in repository.storage.names("sessions", HEX32):
-        if os.path.lexists(os.path.join(repository.storage.root, "sessions", session, "intent")):
-            repository.attempt(f"sessions/{session}/intent", verify_intent, session)
-    for number in repository.storage.names("prune", HEX16):
-        for what, kind, opened in (("plan", f.PLAN, f.open_plan), ("state", f.STATE, f.open_state), ("done", f.DONE, f.open_done)):
-            name = f"prune/{number}/{what}"
-            if os.path.lexists(os.path.join(repository.storage.root, name)):
-                repository.attempt(name, verify_prune, name, number, kind, opened)
-    repository.load_forgotten()
-    for name in repository.storage.names("proofs", HEX64):
-        repository.attempt(f"proofs/{name}", verify_proof, name)
-    for name, domain, snapshot in repository.snapshots(all_of_them=True):
-        repository.attempt(f"snapshots/{name}", verify_snapshot, domain, snapshot.root)
-    print(", ".join(f"{count} {what}" for what, count in counts.items()))
+    verify = Verify(repository)
+    verify.run()
+    print(", ".join(f"{count} {what}" for what, count in verify.counts.items()))
     need(not repository.problems, f"{len(repository.problems)} problems")
     print("no problems")
 

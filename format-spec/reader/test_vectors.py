@@ -16,7 +16,7 @@ sys.path.insert(0, VECTORS)
 
 import cutting
 import encode
-import generate
+import make_trees
 import repo_format as f
 import strict_cbor
 from repo_format import Refused, need
@@ -41,7 +41,23 @@ def same(got, expected):
 
 
 def root_keys(i):
-    return f.RootKeys(h(i["root"]), h(i["repository_id"]))
+    """The keys of a full client that knows the client of the inputs, if there is one, and no other."""
+    keys = f.RootKeys(h(i["root"]), h(i["repository_id"]), [h(i["former"])] if "former" in i else [])
+    if "client" in i:
+        client = client_of(i)
+        keys.clients[client.client_id] = client
+    return keys
+
+
+def client_of(i):
+    c = i["client"]
+    return f.Client(h(c["id"]), h(c["domain"]), f.ed25519_public(h(c["seed"])), c["host"], (0, 0), "")
+
+
+def same_signer(i, data, got):
+    """What the inputs name a client for is signed by it, all else by full clients."""
+    signed = data[-1] == f.BY_CLIENT
+    same(got, root_keys(i).clients[data[-81:-65]] if signed else None)
 
 
 def domain_keys(i):
@@ -72,15 +88,16 @@ def fields(named):
 @operation("root_keys")
 def _(i, e, _):
     k = root_keys(i)
-    same([k.control.hex(), k.recipient_secret.hex(), k.recipient_public.hex(), k.label.hex()],
-         [e["control_key"], e["recipient_secret"], e["recipient_public"], e["label_key"]])
+    same({"control_key": k.now.control.hex(), "recipient_secret": k.now.recipient_secret.hex(),
+          "recipient_public": k.now.recipient_public.hex(), "signature_public": k.now.signature_public.hex(),
+          "label_key": k.now.label.hex(), "former_root_key": k.now.former_root.hex()}, e)
 
 
 @operation("domain_keys")
 def _(i, e, _):
     k = domain_keys(i)
     gear = struct.unpack("<256Q", k.gear_table)
-    same({"data_id_key": k.data_id.hex(), "tree_id_key": k.tree_id.hex(), "tree_chunker_key": k.tree_chunker.hex(),
+    same({"domain_secret": k.secret.hex(), "data_id_key": k.data_id.hex(), "tree_id_key": k.tree_id.hex(), "tree_chunker_key": k.tree_chunker.hex(),
           "index_key": k.index.hex(), "gear_first": gear[0], "gear_last": gear[255],
           "gear_table_hash": f.hash_(k.gear_table).hex()}, e)
 
@@ -115,11 +132,18 @@ def _(i, e, _):
 @operation("slot")
 def _(i, e, _):
     slot = f.parse_slot(h(e["slot"]))
-    for name in ("slot_id", "kind", "kdf", "memory", "passes", "lanes", "created", "salt"):
+    for name in ("slot_id", "kind", "kdf", "holds", "epoch", "memory", "passes", "lanes", "created", "salt"):
         same(jsonable(getattr(slot, name)), i[name])
-    same([slot.raw[116:140].hex(), slot.raw[188:212].hex()], [i["root_nonce"], i["label_nonce"]])
-    root, label = f.open_slot(slot, h(i["repository_id"]), h(i["secret"]))
-    same([root.hex(), label], [i["root"], i["label"]])
+    end = f.held_end(slot)
+    same([slot.raw[116:140].hex(), slot.raw[end : end + 24].hex()], [i["root_nonce"], i["label_nonce"]])
+    opened = f.open_slot(slot, h(i["repository_id"]), h(i["secret"]))
+    if i["holds"]:
+        label = f.open_label(slot, f.EpochKeys(h(i["root"]), h(i["repository_id"])), h(i["repository_id"]))
+        *fields_, publics = opened.credential
+        same([b"".join(fields_ + publics).hex(), label, opened.root, opened.label], [i["credential"], i["label"], None, None])
+        same([opened.credential.client_id.hex(), len(publics)], [i["slot_id"], i["epoch"] + 1])
+    else:
+        same([opened.root.hex(), opened.label, opened.credential], [i["root"], i["label"], i["credential"]])
 
 
 @operation("open_slot")
@@ -156,9 +180,21 @@ def _(i, e, _):
     f.open_record(f.parse_record(h(i["record"])), root_keys(i))
 
 
+@operation("root")
+def _(i, e, _):
+    data = h(e["object"])
+    same(f.open_root(data, i["epoch"], h(i["root"]), h(i["repository_id"])).hex(), i["former"])
+    same([int.from_bytes(data[8:12], "little"), data[12:36].hex()], [i["epoch"], i["nonce"]])
+
+
+@operation("read_root")
+def _(i, e, _):
+    f.open_root(h(i["object"]), i["epoch"], h(i["root"]), h(i["repository_id"]))
+
+
 def read_config(i, data):
     config = f.parse_config(data)
-    f.check_config_mac(data, root_keys(i))
+    f.check_config_auth(data, root_keys(i))
     return config
 
 
@@ -175,36 +211,67 @@ def _(i, e, _):
     same({key: got[key] for key in e}, e)
 
 
-ENVELOPES = {"intent": f.open_intent, "snapshot": f.open_snapshot, "proof": f.open_proof}
+def open_client_end(data, keys):
+    return *f.open_client_end(data, keys), None
 
 
-@operation("intent", "snapshot", "proof")
+def open_client(data, keys):
+    return *f.open_client(data, keys), None
+
+
+def open_proof(data, keys):
+    return *f.open_proof(data, keys), None
+
+
+ENVELOPES = {"intent": f.open_intent, "snapshot": f.open_snapshot, "proof": open_proof, "client": open_client,
+             "client_end": open_client_end}
+
+
+@operation(*ENVELOPES)
 def _(i, e, op):
     data = h(e["object"])
-    record, value = ENVELOPES[op](data, root_keys(i))
+    record, value, client = ENVELOPES[op](data, root_keys(i))
     same([record.raw.hex(), fields(value)], [e["record"], e["fields"]])
     same(f.open_record(record, root_keys(i)).hex(), i["dek"])
-    _, map_ = f.open_envelope(data, data[4], root_keys(i), op)
+    same_signer(i, data, client)
+    same(client is not None, "client" in i)
+    _, map_, _ = f.open_envelope(data, data[4], root_keys(i), op, f.CLIENT_KINDS)
     same([encode.cbor(map_).hex(), data[125:149].hex()], [i["cbor"], i["nonce"]])
-    if op != "intent":
+    if op in ("snapshot", "proof"):
         same(f.hash_(data).hex(), e["name"])
 
 
-@operation("read_intent", "read_snapshot", "read_proof")
+@operation(*(f"read_{op}" for op in ENVELOPES))
 def _(i, e, op):
-    _, value = ENVELOPES[op.removeprefix("read_")](h(i["object"]), root_keys(i))
+    data = h(i["object"])
+    _, value, client = ENVELOPES[op.removeprefix("read_")](data, root_keys(i))
     if e is not None:
         same(fields(value), e["fields"])
+        same_signer(i, data, client)
 
 
 @operation("register")
 def _(i, e, _):
-    same(fields(f.open_register(h(e["register"]), root_keys(i))), {key: i[key] for key in ("session_id", "state", "snapshot")})
+    data = h(e["register"])
+    register, client = f.open_register(data, root_keys(i))
+    same(fields(register), {key: i[key] for key in ("session_id", "state", "snapshot")})
+    same_signer(i, data, client)
+    same(data[-1], f.BY_CLIENT if "client" in i else f.BY_BOTH)
 
 
 @operation("read_register")
 def _(i, e, _):
-    got = fields(f.open_register(h(i["register"]), root_keys(i)))
+    data = h(i["register"])
+    register, client = f.open_register(data, root_keys(i))
+    if e is not None:
+        same(fields(register), e)
+        same_signer(i, data, client)
+
+
+@operation("read_register_as_client")
+def _(i, e, _):
+    publics = [h(i["signature_public"][at : at + 64]) for at in range(0, len(i["signature_public"]), 64)]
+    got = fields(f.open_register_as_client(h(i["register"]), publics, client_of(i)))
     if e is not None:
         same(got, e)
 
@@ -325,14 +392,28 @@ def _(i, e, _):
     open_pack_fully(i, data[: -28 - old] + footer + data[-28:])
 
 
+def same_index(index, e):
+    same({"domain": index.domain.hex(), "session_id": index.session_id.hex(), "replaces": jsonable(index.replaces),
+          "packs": [{"id": pack_id.hex(), "length": length, "rows": shown_rows(rows)} for pack_id, length, rows in index.packs],
+          "lost": b"".join(index.lost).hex(), "taken_out": b"".join(index.taken_out).hex()},
+         {key: value for key, value in e.items() if key not in ("object", "name", "records")})
+
+
 @operation("index")
 def _(i, e, _):
     data = h(e["object"])
-    index = f.open_index(data, root_keys(i))
-    same([f.hash_(data).hex(), data[28:52].hex(), index.domain.hex(), index.session_id.hex(), jsonable(index.replaces)],
-         [e["name"], i["nonce"], i["domain"], e["session_id"], e["replaces"]])
-    same([{"id": pack_id.hex(), "length": length, "rows": shown_rows(rows)} for pack_id, length, rows in index.packs], e["packs"])
-    same([b"".join(index.lost).hex(), b"".join(index.taken_out).hex()], [e["lost"], e["taken_out"]])
+    index, client = f.open_index(data, root_keys(i))
+    same([f.hash_(data).hex(), data[28:52].hex(), index.domain.hex()], [e["name"], i["nonce"], i["domain"]])
+    same_index(index, e)
+    same_signer(i, data, client)
+    same(client is not None, "client" in i)
+
+
+@operation("read_index")
+def _(i, e, _):
+    index, _ = f.open_index(h(i["object"]), root_keys(i))
+    if e is not None:
+        same_index(index, e)
 
 
 @operation("open_index_edited")
@@ -342,10 +423,7 @@ def _(i, e, _):
 
 @operation("open_index_resealed")
 def _(i, e, _):
-    start = f.header(f.INDEX)
-    place = h(i["domain"]) + f.u32(i["epoch"])
-    sealed = encode.seal(domain_keys(i).index, start + h(i["repository_id"]) + place, frame_of(i), h(i["nonce"]))
-    f.open_index(start + place + sealed, root_keys(i))
+    f.open_index(encode.index(root_keys(i), h(i["domain"]), frame_of(i), h(i["nonce"]), epoch=i["epoch"]), root_keys(i))
 
 
 # trees
@@ -409,7 +487,7 @@ def _(i, e, _):
 
 @operation("cut")
 def _(i, e, _):
-    data = generate.make_data(i["data"])
+    data = make_trees.make_data(i["data"])
     same(cutting.cut_data(data, f.Profile(**i["profile"]), domain_keys(i).gear_table), e["lengths"])
 
 
@@ -420,12 +498,12 @@ def _(i, e, _):
 
 @operation("cut_nodes")
 def _(i, e, _):
-    same(cutting.cut_nodes(generate.make_nodes(i["nodes"]), domain_keys(i).tree_chunker), e["counts"])
+    same(cutting.cut_nodes(make_trees.make_nodes(i["nodes"]), domain_keys(i).tree_chunker), e["counts"])
 
 
 @operation("cut_references")
 def _(i, e, _):
-    content, chunks, levels = cutting.content_of_references(generate.make_references(i["ids"], i["count"]), domain_keys(i).tree_id)
+    content, chunks, levels = cutting.content_of_references(make_trees.make_references(i["ids"], i["count"]), domain_keys(i).tree_id)
     raw = encode.cbor(content)
     same({"pieces": levels, "chunks_hash": f.hash_(b"".join(chunks)).hex(), "content_hash": f.hash_(raw).hex()},
          {key: e[key] for key in ("pieces", "chunks_hash", "content_hash")})
@@ -434,7 +512,7 @@ def _(i, e, _):
     by_id = {f.keyed(domain_keys(i).tree_id, chunk): chunk for chunk in chunks}
     read = f.references_of(f.parse_content(strict_cbor.decode(raw)), lambda kind, chunk_id, length: by_id[chunk_id])
     same(b"".join(chunk_id + encode.u24(length) for chunk_id, length in read),
-         b"".join(generate.make_references(i["ids"], i["count"])))
+         b"".join(make_trees.make_references(i["ids"], i["count"])))
 
 
 @operation("value")

@@ -12,11 +12,12 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 from argon2.low_level import Type, hash_secret_raw
 from blake3 import blake3
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_encrypt as xchacha_seal
 
-from repo_format import RootKeys, SessionKeys, derive, hash_, keyed, padme, u32, x25519_public
+from repo_format import EpochKeys, SessionKeys, derive, hash_, keyed, padme, u32, x25519_public
 
 
 def cbor(value):
@@ -65,63 +66,80 @@ def u24(number):
     return struct.pack("<I", number)[:3]
 
 
-def record(root_keys, session_id, domain, dek, ephemeral_secret, epoch=0, seal_kind=1, ephemeral_public=None):
-    """A session key record (§3). With `ephemeral_public` the shared secret is taken to be zero."""
+def record(root_keys, session_id, domain, dek, ephemeral_secret, epoch=0, seal_kind=1, ephemeral_public=None, recipient=None):
+    """A session key record (§3). With `ephemeral_public` the shared secret is taken to be zero. `recipient`: the keys of
+    the epoch that it is sealed for, if that is not `epoch`."""
     start = session_id + domain + u32(epoch) + bytes([seal_kind])
+    recipient = (recipient or root_keys.epochs[epoch]).recipient_public
     if ephemeral_public is None:
         ephemeral_public = x25519_public(ephemeral_secret)
-        shared = X25519PrivateKey.from_private_bytes(ephemeral_secret).exchange(
-            X25519PublicKey.from_public_bytes(root_keys.recipient_public))
+        shared = X25519PrivateKey.from_private_bytes(ephemeral_secret).exchange(X25519PublicKey.from_public_bytes(recipient))
     else:
         shared = bytes(32)
-    key = derive("repo 2026 v1 seal x25519", shared + ephemeral_public + root_keys.recipient_public)
+    key = derive("repo 2026 v1 seal x25519", shared + ephemeral_public + recipient)
     aad = b"repo v1 session key" + root_keys.repository_id + start
     return start + ephemeral_public + seal(key, aad, dek, bytes(24))[24:]
 
 
-def config(root_keys, map_, version=1):
-    data = header(1, version) + cbor(map_)
-    return data + keyed(root_keys.control, data)
+def root(repository_id, root, former, epoch, nonce, version=1, kind=16):
+    """`roots/EPOCH`: the root secret before that of `epoch`."""
+    start = header(kind, version)
+    aad = start + repository_id + u32(epoch)
+    return start + u32(epoch) + seal(EpochKeys(root, repository_id).former_root, aad, former, nonce)
 
 
 def slot(repository_id, root, slot_id, kind, kdf, secret, salt, root_nonce, label_nonce, label, memory=0, passes=0,
-         lanes=0, created=0, version=1, epoch=0, zero=0, kind_byte=None):
-    label_key = RootKeys(root, repository_id).label
+         lanes=0, created=0, version=1, epoch=0, holds=0, credential=None, zero=0):
+    label_key = EpochKeys(root, repository_id).label
     if kdf:
         okm = hash_secret_raw(secret, salt, time_cost=passes, memory_cost=memory, parallelism=lanes, hash_len=32,
                               type=Type.ID, version=0x13)
     else:
         okm = secret
     material = okm + repository_id + slot_id
-    data = header(2, version) + slot_id + bytes([kind, kdf]) + struct.pack("<HIIIIq", zero, epoch, memory, passes, lanes, created)
+    data = header(2, version) + slot_id + bytes([kind, kdf, holds, zero]) + struct.pack("<IIIIq", epoch, memory, passes, lanes, created)
     data += salt + derive("repo 2026 v1 slot commitment", material)
-    data += seal(derive("repo 2026 v1 slot kek", material), repository_id + data, root, root_nonce)
+    data += seal(derive("repo 2026 v1 slot kek", material), repository_id + data, credential or root, root_nonce)
     padded = bytes([len(label.encode())]) + label.encode() + bytes(115 - len(label.encode()))
     return data + seal(label_key, repository_id + data, padded, label_nonce)
 
 
-def auth(root_keys, data, kind=1):
-    data += bytes([kind])
-    return data + keyed(root_keys.control, data)
+def sign(seed, message):
+    return Ed25519PrivateKey.from_private_bytes(seed).sign(message)
 
 
-def envelope(root_keys, kind, session_record, dek, nonce, plain, version=1, auth_kind=1):
+def auth(root_keys, data, kind=1, client=None):
+    """The object with its auth (§6); other kinds than 1, 2 and 3 are made as 1 is."""
+    end = bytes([kind])
+    if kind == 2:
+        data += client.id
+        return data + sign(client.seed, data + end) + end
+    if kind == 3:
+        data += sign(root_keys.now.signature_seed, data + end)
+    return with_mac(root_keys, data, kind)
+
+
+def with_mac(root_keys, data, kind):
+    end = bytes([kind])
+    return data + keyed(root_keys.now.control, data + end) + end
+
+
+def envelope(root_keys, kind, session_record, dek, nonce, plain, version=1, auth_kind=1, client=None):
     start = header(kind, version)
     aad = start + root_keys.repository_id + session_record
     sealed = seal(SessionKeys(dek, session_record[:16]).object, aad, plain, nonce)
-    return auth(root_keys, start + session_record + sealed, auth_kind)
+    return auth(root_keys, start + session_record + sealed, auth_kind, client)
 
 
-def register(root_keys, map_, version=1, auth_kind=1):
-    return auth(root_keys, header(7, version) + (map_ if isinstance(map_, bytes) else cbor(map_)), auth_kind)
+def plain_object(kind, auth_kind):
+    """A builder of objects that are `header ‖ CBOR map ‖ auth`."""
+    def build(root_keys, map_, version=1, auth_kind=auth_kind, client=None):
+        return auth(root_keys, header(kind, version) + (map_ if isinstance(map_, bytes) else cbor(map_)), auth_kind, client)
+    return build
 
 
-def forgotten(root_keys, map_, version=1, auth_kind=1):
-    return auth(root_keys, header(11, version) + (map_ if isinstance(map_, bytes) else cbor(map_)), auth_kind)
-
-
-def prune(kind, root_keys, map_, version=1, auth_kind=1):
-    return auth(root_keys, header(kind, version) + (map_ if isinstance(map_, bytes) else cbor(map_)), auth_kind)
+config, register, forgotten = plain_object(1, 3), plain_object(7, 3), plain_object(11, 1)
+plan, state, done = plain_object(8, 3), plain_object(9, 3), plain_object(10, 3)
 
 
 def frame(plain):
@@ -160,10 +178,12 @@ def pack(segments, sealed_footer, domain, padding_of, epoch=0):
     return data + padding + sealed_footer + domain + u32(epoch) + u32(len(sealed_footer)) + b"pend", padding
 
 
-def index(root_keys, domain, map_, nonce, version=1, epoch=0):
+def index(root_keys, domain, map_, nonce, version=1, epoch=0, auth_kind=1, client=None):
     start = header(4, version)
     aad = start + root_keys.repository_id + domain + u32(epoch)
-    return start + domain + u32(epoch) + seal(root_keys.domain(domain).index, aad, frame(cbor(map_)), nonce)
+    framed = map_ if isinstance(map_, bytes) else frame(cbor(map_))
+    sealed = seal(root_keys.domain(domain).index, aad, framed, nonce)
+    return auth(root_keys, start + domain + u32(epoch) + sealed, auth_kind, client)
 
 
 def raw_zstd(blocks, content_size=None):

@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock};
 
 use engine::clock::{FixedClock, Timestamp};
 use engine::compress::Decompressor;
-use engine::crypto::{Keys, Secret, SessionKeyRecord, SessionKeys, SlotKind, open_slot};
+use engine::crypto::{Keys, Secret, SessionKeyRecord, SessionKeys, SlotKind, Unlocked, open_slot};
 use engine::format::{self, ObjectKind, TAIL_BYTES};
 use engine::id::{DomainId, RepositoryId};
 use engine::limits;
@@ -56,8 +56,9 @@ const RECORD: &[u8] = include_bytes!("../fixed/session-record");
 static KEYS: LazyLock<Keys> = LazyLock::new(|| {
     let repository = RepositoryId::new(*REPOSITORY);
     let (view, _) = format::decode_slot(SLOT).expect("a slot");
-    let root = open_slot(&view, repository, &Secret::KeyFile(*KEY_FILE)).expect("a whole slot");
-    Keys::new(root.expect("the key file of that slot"), repository)
+    let unlocked = open_slot(&view, repository, &Secret::KeyFile(*KEY_FILE)).expect("a whole slot");
+    let Some(Unlocked::Root(root)) = unlocked else { panic!("the key file of that slot") };
+    Keys::new(root, repository)
 });
 
 static SESSION: LazyLock<SessionKeys> = LazyLock::new(|| {
@@ -66,7 +67,9 @@ static SESSION: LazyLock<SessionKeys> = LazyLock::new(|| {
 });
 
 fn config(data: &[u8]) {
-    for object in [data.to_vec(), [&ObjectKind::Config.header(), data, &[0; 32]].concat()] {
+    let mut proven = [&ObjectKind::Config.header(), data].concat();
+    KEYS.append_auth_for_all(&mut proven);
+    for object in [data.to_vec(), proven] {
         if let Ok(config) = format::decode_config(&object) {
             let _ = format::verify_config(&object, &KEYS);
             let again = format::encode_config(&config, &KEYS);
@@ -94,9 +97,9 @@ fn register(data: &[u8]) {
     let mut proven = [&ObjectKind::Register.header(), data].concat();
     KEYS.append_auth(&mut proven);
     for object in [data, &proven] {
-        if let Ok(register) = format::decode_register(object, &KEYS) {
+        if let Ok((register, signer)) = format::decode_register(object, &KEYS) {
             let again = format::encode_register(&register, &KEYS);
-            assert_eq!(format::decode_register(&again, &KEYS), Ok(register));
+            assert_eq!(format::decode_register(&again, &KEYS), Ok((register, signer)));
         }
     }
 }
@@ -152,6 +155,18 @@ fn envelope(data: &[u8]) {
             assert_eq!(decoded, snapshot, "of session {id}");
         }
     }
+    for object in [data, &enveloped(ObjectKind::Client, data)] {
+        if let Ok(client) = format::decode_client(object, &KEYS) {
+            let again = format::encode_client(&client, &KEYS, &SESSION);
+            assert_eq!(format::decode_client(&again, &KEYS), Ok(client));
+        }
+    }
+    for object in [data, &enveloped(ObjectKind::ClientEnd, data)] {
+        if let Ok((id, time, end)) = format::decode_client_end(object, &KEYS) {
+            let again = format::encode_client_end(id, time, &end, &KEYS, &SESSION);
+            assert_eq!(format::decode_client_end(&again, &KEYS), Ok((id, time, end)));
+        }
+    }
     for object in [data, &enveloped(ObjectKind::Proof, data)] {
         if let Ok(proof) = format::decode_proof(object, &KEYS) {
             let again = format::encode_proof(&proof, &KEYS, &SESSION);
@@ -178,7 +193,7 @@ fn tail(data: &[u8]) {
 }
 
 fn footer(data: &[u8]) {
-    let domain = KEYS.domain(DomainId::SHARED);
+    let domain = KEYS.domain(DomainId::SHARED).expect("a full client");
     let read = |sealed: &[u8]| format::decode_footer(sealed, &domain, 0, limits::PACK_BYTES);
     for sealed in [data.to_vec(), domain.seal_footer(0, data), domain.seal_footer(0, &framed(data))] {
         if let Ok(footer) = read(&sealed) {
@@ -189,15 +204,18 @@ fn footer(data: &[u8]) {
 }
 
 fn index(data: &[u8]) {
-    let domain = KEYS.domain(DomainId::SHARED);
+    let domain = KEYS.domain(DomainId::SHARED).expect("a full client");
     let header = ObjectKind::Index.header();
     let place = [&header[..], DomainId::SHARED.as_bytes(), &0u32.to_le_bytes()].concat();
-    let seal = |frame: &[u8]| [&place[..], &domain.seal_index(&header, 0, frame)].concat();
+    let seal = |frame: &[u8]| {
+        let mut object = [&place[..], &domain.seal_index(&header, 0, frame)].concat();
+        KEYS.append_auth(&mut object);
+        object
+    };
     for object in [data.to_vec(), seal(data), seal(&framed(data))] {
-        if let Ok((of, index)) = format::decode_index(&object, &KEYS) {
-            let again = format::encode_index(&index, &domain, 0);
-            let (_, decoded) = format::decode_index(&again, &KEYS).expect("just encoded");
-            assert_eq!(decoded, index, "of domain {of}");
+        if let Ok(index) = format::decode_index(&object, &KEYS) {
+            let again = format::encode_index(&index, &KEYS, &domain);
+            assert_eq!(format::decode_index(&again, &KEYS), Ok(index));
         }
     }
 }

@@ -179,10 +179,16 @@ fn of_object(method: &str, name: ObjectName, query: Option<&str>) -> Result<Oper
 /// Length in bytes of the largest object of that name.
 pub(crate) fn largest(name: ObjectName) -> u64 {
     match name {
-        ObjectName::Config | ObjectName::Key(_) | ObjectName::Register(_) | ObjectName::Forgotten(_) => {
-            limits::SMALL_OBJECT_BYTES
-        }
-        ObjectName::Snapshot(_) | ObjectName::Intent(_) | ObjectName::Proof(_) => limits::ENVELOPE_BYTES,
+        ObjectName::Config
+        | ObjectName::Key(_)
+        | ObjectName::Register(_)
+        | ObjectName::Forgotten(_)
+        | ObjectName::Root(_) => limits::SMALL_OBJECT_BYTES,
+        ObjectName::Snapshot(_)
+        | ObjectName::Intent(_)
+        | ObjectName::Proof(_)
+        | ObjectName::Client(_)
+        | ObjectName::ClientEnd(_) => limits::ENVELOPE_BYTES,
         ObjectName::Index(_) => limits::INDEX_BYTES,
         ObjectName::Pack(_) => limits::PACK_BYTES,
         ObjectName::PrunePlan(_) | ObjectName::PruneState(_) | ObjectName::PruneDone(_) | ObjectName::PruneReserve => {

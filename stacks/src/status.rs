@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use engine::clock::Timestamp;
-use engine::id::SnapshotId;
+use engine::id::{DomainId, SnapshotId};
 use engine::model::Snapshot;
 use engine::repository::Proofs;
 
@@ -76,16 +76,19 @@ pub fn status(
     options: &StatusOptions,
     now: Timestamp,
 ) -> Vec<StackStatus> {
-    let mut stacks: BTreeMap<&str, Vec<&(SnapshotId, Snapshot)>> = BTreeMap::new();
+    // Of a write-only client's domain apart: what it adds must not make another's look fresh.
+    let mut stacks: BTreeMap<(&str, DomainId), Vec<&(SnapshotId, Snapshot)>> = BTreeMap::new();
     for manifest in declared {
-        stacks.entry(&manifest.stack).or_default();
+        if !snapshots.iter().any(|(_, of)| of.stack.as_ref().is_some_and(|stack| stack.name == manifest.stack)) {
+            stacks.entry((&manifest.stack, DomainId::SHARED)).or_default();
+        }
     }
     for entry in snapshots {
         if let Some(stack) = &entry.1.stack {
-            stacks.entry(&stack.name).or_default().push(entry);
+            stacks.entry((&stack.name, entry.1.domain)).or_default().push(entry);
         }
     }
-    let of = |(name, snapshots): (&str, Vec<&(SnapshotId, Snapshot)>)| {
+    let of = |((name, _), snapshots): ((&str, DomainId), Vec<&(SnapshotId, Snapshot)>)| {
         let declared = declared.iter().find(|manifest| manifest.stack == name).copied();
         one(name, &snapshots, proofs, declared, options, now)
     };
@@ -232,6 +235,8 @@ mod tests {
         let snapshot = Snapshot {
             time: Timestamp::new(hour * HOUR, 0),
             host: "host".into(),
+            domain: DomainId::SHARED,
+            signer: engine::model::Signer::Full,
             paths: Vec::new(),
             root: Content::Inline(hour.to_le_bytes().to_vec()),
             tags: Vec::new(),

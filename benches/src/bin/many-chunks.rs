@@ -17,9 +17,9 @@ use std::sync::Arc;
 use engine::clock::{Clock, Timestamp};
 use engine::crypto::{SessionKeyRecord, hash};
 use engine::format::{IndexObject, encode_index};
-use engine::id::{IndexId, PackId};
+use engine::id::{DomainId, IndexId, PackId};
 use engine::model::{
-    ChunkKind, ChunkRef, Compression, Content, Metadata, Node, NodeKind, PackRow, SegmentRow, Snapshot,
+    ChunkKind, ChunkRef, Compression, Content, Metadata, Node, NodeKind, PackRow, SegmentRow, Signer, Snapshot,
     SnapshotStatistics, Suite,
 };
 use engine::monitor::Silent;
@@ -87,8 +87,12 @@ fn write_indexes(repository: &Repository, place: &Path, count: u64) -> Result<(u
             std::fs::create_dir_all(path.parent().expect("packs are in directories"))?;
             File::create(path)?.set_len(row.len)?;
         }
-        let object = IndexObject { sessions: vec![record.clone()], packs: rows, ..IndexObject::empty(session.id()) };
-        let bytes = encode_index(&object, repository.domain(), 0);
+        let object = IndexObject {
+            sessions: vec![record.clone()],
+            packs: rows,
+            ..IndexObject::empty(session.id(), DomainId::SHARED)
+        };
+        let bytes = encode_index(&object, repository.keys(), repository.domain());
         repository.storage().write_new(ObjectName::Index(IndexId::new(hash(&bytes))), &[&bytes])?;
         indexes += 1;
     }
@@ -131,6 +135,8 @@ fn write_snapshot(repository: &Repository, count: u64, in_file: u64) -> Result<S
     let id = writer.write_snapshot(&Snapshot {
         time: clock().now(),
         host: "many-chunks".into(),
+        domain: DomainId::SHARED,
+        signer: Signer::Full,
         paths: vec![b"/many".to_vec()],
         root,
         tags: Vec::new(),
@@ -156,7 +162,7 @@ fn write_snapshot(repository: &Repository, count: u64, in_file: u64) -> Result<S
 }
 
 fn write_trees(writer: &SessionWriter<'_>, count: u64, in_file: u64) -> engine::Result<Content> {
-    let keys = writer.repository().domain();
+    let keys = writer.domain();
     let mut trees = writer.tree_builder();
     let metadata = Metadata { mode: 0o755, mtime: Timestamp::new(1_700_000_000, 0), ..Metadata::default() };
     let mut root = DirectoryWriter::default();

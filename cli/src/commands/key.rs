@@ -1,12 +1,12 @@
 //! `key`: manages passwords, key files and recovery codes.
 
 use engine::monitor::Monitor;
-use engine::ops::{self, KeySlotInfo};
+use engine::ops::{self, ClientInfo, KeySlotInfo, NewClient, RepairOptions};
 use engine::repository::Secret;
 
-use crate::args::keys::{Add, Key, KeyAction, Passwd, Remove};
+use crate::args::keys::{Add, Key, KeyAction, Passwd, Remove, Rotate};
 use crate::args::upkeep::Kdf;
-use crate::context::{Context, SystemClock};
+use crate::context::{Context, PROGRAM, SystemClock};
 use crate::exit::{Failure, Outcome, invalid};
 use crate::messages::{KdfFields, Message};
 use crate::secret::{new_key_file, new_password};
@@ -20,12 +20,16 @@ pub(super) fn run(context: &Context, arguments: &Key) -> Result<Outcome, Failure
         KeyAction::Remove(arguments) => remove(context, arguments),
         KeyAction::Passwd(arguments) => passwd(context, arguments),
         KeyAction::Recovery => recovery(context),
+        KeyAction::Rotate(arguments) => rotate(context, arguments),
     }
 }
 
 fn list(context: &Context) -> Result<Outcome, Failure> {
     let repository = context.open()?;
-    let (slots, problems) = ops::list_keys(&repository)?;
+    let (slots, mut problems) = ops::list_keys(&repository)?;
+    let (clients, unreadable) = ops::list_clients(&repository)?;
+    problems.extend(unreadable);
+    let of_slot = |slot: &KeySlotInfo| clients.iter().find(|client| ops::slot_of_client(client.id) == slot.id);
     let progress = context.progress(false);
     for problem in &problems {
         progress.problem(problem);
@@ -40,6 +44,8 @@ fn list(context: &Context) -> Result<Outcome, Failure> {
                 label: &slot.label,
                 created: text::rfc3339(slot.created),
                 current: slot.current,
+                write_only: slot.only_adds,
+                host: of_slot(slot).map(|client| client.host.as_str()),
                 kdf: slot.kdf.map(|(memory_kib, passes, lanes)| KdfFields { memory_kib, passes, lanes }),
             })?;
         }
@@ -48,11 +54,12 @@ fn list(context: &Context) -> Result<Outcome, Failure> {
             ("", Align::Left),
             ("ID", Align::Left),
             ("Kind", Align::Left),
+            ("May", Align::Left),
             ("Created", Align::Left),
             ("Cost", Align::Left),
             ("Label", Align::Left),
         ];
-        for line in text::table(&header, &slots.iter().map(row).collect::<Vec<_>>()) {
+        for line in text::table(&header, &slots.iter().map(|slot| row(slot, of_slot(slot))).collect::<Vec<_>>()) {
             output.line(&line)?;
         }
         output.summary("* opened the repository just now")?;
@@ -60,7 +67,7 @@ fn list(context: &Context) -> Result<Outcome, Failure> {
     Ok(Outcome::of_problems(problems.len() as u64))
 }
 
-fn row(slot: &KeySlotInfo) -> Vec<String> {
+fn row(slot: &KeySlotInfo, client: Option<&ClientInfo>) -> Vec<String> {
     let cost = match slot.kdf {
         Some((memory_kib, passes, lanes)) => {
             format!("{} x {passes}, {lanes} lanes", text::size(u64::from(memory_kib) << 10))
@@ -71,6 +78,11 @@ fn row(slot: &KeySlotInfo) -> Vec<String> {
         if slot.current { "*" } else { "" }.to_owned(),
         slot.id.to_hex().chars().take(8).collect(),
         slot.kind.to_owned(),
+        match client {
+            Some(client) => format!("add for {}", text::plain(&client.host)),
+            None if slot.only_adds => "add".to_owned(),
+            None => "all".to_owned(),
+        },
         text::local_time(slot.created),
         cost,
         text::plain(&slot.label),
@@ -86,7 +98,15 @@ fn add(context: &Context, arguments: &Add) -> Result<Outcome, Failure> {
         Some(path) => new_key_file(path)?,
         None => new_password(arguments.new_password_file.as_deref(), &context.cancel)?,
     };
-    let added = ops::add_key(&repository, &secret, label, strong, &SystemClock);
+    let added = match &arguments.for_host {
+        Some(host) if arguments.write_only => {
+            let label = arguments.label.as_deref().unwrap_or(host).to_owned();
+            let by = RepairOptions { dry_run: false, host: context.host(), program: PROGRAM.to_owned() };
+            let new = NewClient { host: host.clone(), label, like: arguments.like.clone(), strong_kdf: strong, by };
+            ops::add_client(&repository, &secret, &new, &SystemClock).map(|client| ops::slot_of_client(client.id))
+        }
+        _ => ops::add_key(&repository, &secret, label, strong, &SystemClock),
+    };
     if let (Err(_), Some(path)) = (&added, &arguments.new_key_file) {
         // A key file that opens nothing would only mislead; if it can't be removed, the error is still the other one.
         let _ = std::fs::remove_file(path);
@@ -96,8 +116,54 @@ fn add(context: &Context, arguments: &Add) -> Result<Outcome, Failure> {
 
 fn remove(context: &Context, arguments: &Remove) -> Result<Outcome, Failure> {
     let repository = context.open()?;
-    let id = ops::remove_key(&repository, &arguments.id, arguments.force)?;
-    changed(context, "removed", &id.to_hex())
+    let removed = ops::remove_key(&repository, &arguments.id, arguments.force, &SystemClock)?;
+    let outcome = changed(context, "removed", &removed.slot.to_hex())?;
+    if let Some(ended) = removed.ended.filter(|_| !context.output.is_json()) {
+        let host = text::plain(&ended.host);
+        let count = text::count(ended.sessions, "session", "sessions");
+        context.output.summary(&format!("{count} of {host} with it stay; nothing that it may still put counts"))?;
+        if ended.left_out > 0 {
+            let count = text::count(ended.left_out, "session", "sessions");
+            context.output.warn(&format!("{count} of {host} named snapshots that are not there, and no longer count"));
+        }
+    }
+    Ok(outcome)
+}
+
+fn rotate(context: &Context, arguments: &Rotate) -> Result<Outcome, Failure> {
+    let repository = context.open()?;
+    let secret = match &arguments.new_key_file {
+        Some(path) => new_key_file(path)?,
+        None => new_password(arguments.new_password_file.as_deref(), &context.cancel)?,
+    };
+    let rotated = ops::rotate(&repository, &secret, arguments.kdf == Kdf::Strong, &SystemClock);
+    let is_unused = rotated.as_ref().map_or(true, |rotation| rotation.slot.is_none());
+    if let (true, Some(path)) = (is_unused, &arguments.new_key_file) {
+        // A key file that opens nothing would only mislead.
+        let _ = std::fs::remove_file(path);
+    }
+    let rotation = rotated?;
+    let output = &context.output;
+    if output.is_json() {
+        let removed = rotation.removed.iter().map(|slot| slot.id.to_hex()).collect();
+        let id = rotation.slot.map(|slot| slot.to_hex());
+        output.message(&Message::KeyRotation { epoch: rotation.epoch, id, removed })?;
+        return Ok(Outcome::Done);
+    }
+    match rotation.slot {
+        Some(slot) => {
+            let id: String = slot.to_hex().chars().take(8).collect();
+            output.summary(&format!("secret {} holds from now on; its only key is {id}", rotation.epoch))?;
+        }
+        None => output.summary("brought an interrupted rotation to its end; run it again for a new secret")?,
+    }
+    for slot in &rotation.removed {
+        let id: String = slot.id.to_hex().chars().take(8).collect();
+        let what = if slot.only_adds { "write-only key" } else { "key" };
+        output.line(&format!("removed {what} {id} {} ({})", text::plain(&slot.label), slot.kind))?;
+    }
+    output.note("Whoever used one of these needs a new one: repo key add, and --like for those that can only add.");
+    Ok(Outcome::Done)
 }
 
 fn passwd(context: &Context, arguments: &Passwd) -> Result<Outcome, Failure> {

@@ -21,7 +21,7 @@ use crate::text;
 pub(super) fn run(context: &Context, arguments: &Snapshot) -> Result<Outcome, Failure> {
     memory::give_back_early();
     let progress = context.progress(true);
-    let repository = context.open()?;
+    let repository = context.open_to_add()?;
     let options = options(context, arguments, &repository)?;
     let take = |input| ops::snapshot(&repository, input, &options, &SystemClock, &progress);
     let report = if let Some(name) = &arguments.stdin_from_command {

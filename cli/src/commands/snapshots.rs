@@ -19,7 +19,7 @@ pub(super) fn run(context: &Context, arguments: &Snapshots) -> Result<Outcome, F
         return run_forgotten(context, arguments);
     }
     let progress = context.progress(false);
-    let repository = context.open()?;
+    let repository = context.open_to_add()?;
     let (mut snapshots, problems) = select(&repository, &arguments.snapshots, &arguments.filter, &progress)?;
     drop(progress);
     if let Some(last) = arguments.last {
@@ -43,7 +43,7 @@ pub(super) fn run(context: &Context, arguments: &Snapshots) -> Result<Outcome, F
 
 fn run_forgotten(context: &Context, arguments: &Snapshots) -> Result<Outcome, Failure> {
     let progress = context.progress(false);
-    let repository = context.open()?;
+    let repository = context.open_to_add()?;
     let list = ops::list_forgotten(&repository, &arguments.filter.to_engine())?;
     for problem in &list.problems {
         progress.problem(problem);

@@ -1,17 +1,18 @@
-//! The root secret and what derives from it. Spec chapter 3.
+//! The root secrets, what derives from them, and what a client has that holds none. Spec chapters 3 and 16.
+
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock};
 
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use super::{CryptoError, Key, aead, random_bytes};
-use crate::id::{ChunkId, DomainId, RepositoryId};
-use crate::model::ChunkKind;
+use super::client::{Credential, KnownClient};
+use super::domain::DomainSecret;
+use super::signature::SigningKey;
+use super::{CryptoError, DomainKeys, Key, aead, random_bytes};
+use crate::id::{ClientId, DomainId, RepositoryId};
 
-/// Length in bytes of `auth`: its kind and the proof.
-const AUTH_BYTES: usize = 33;
-const AUTH_CONTROL: u8 = 1;
-
-/// The secret that every key of a repository comes from. Exists in memory, and wrapped in key slots.
+/// The secret that every key of a repository comes from. Exists in memory, and wrapped in key slots and roots.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct RootSecret(pub(super) [u8; 32]);
 
@@ -22,25 +23,70 @@ impl RootSecret {
     }
 }
 
-/// The keys of a repository that a full client holds.
-pub struct Keys {
-    pub(super) repository: RepositoryId,
-    root: RootSecret,
+/// A root secret and what derives from it alone.
+pub(super) struct Root {
+    secret: RootSecret,
     pub(super) control: Key,
     pub(super) recipient: StaticSecret,
     pub(super) recipient_public: PublicKey,
     pub(super) label: Key,
+    pub(super) former: Key,
+    pub(super) signing: SigningKey,
+}
+
+impl Root {
+    fn new(secret: RootSecret, repository: RepositoryId) -> Self {
+        let material: [&[u8]; 2] = [&secret.0, repository.as_bytes()];
+        let recipient = StaticSecret::from(Key::derive("repo 2026 v1 recipient x25519", &material).0);
+        Self {
+            control: Key::derive("repo 2026 v1 control", &material),
+            recipient_public: PublicKey::from(&recipient),
+            recipient,
+            label: Key::derive("repo 2026 v1 slot label", &material),
+            former: Key::derive("repo 2026 v1 former root", &material),
+            signing: SigningKey::from_seed(Key::derive("repo 2026 v1 signature ed25519", &material)),
+            secret,
+        }
+    }
+}
+
+/// Who holds keys.
+pub(super) enum Role {
+    /// Root secrets, by their epochs; there is one at least.
+    Full(Vec<Root>),
+    /// What may only add.
+    WriteOnly(Credential),
+}
+
+/// The keys of a repository that a client holds.
+pub struct Keys {
+    pub(super) repository: RepositoryId,
+    /// The largest that it knows.
+    pub(super) epoch: u32,
+    pub(super) role: Role,
+    /// The write-only clients that a full one knows.
+    pub(super) clients: RwLock<HashMap<ClientId, Arc<KnownClient>>>,
 }
 
 impl Keys {
-    /// Derives the keys of repository `repository`.
+    /// Derives the keys of repository `repository`, whose root secret was never replaced.
     pub fn new(root: RootSecret, repository: RepositoryId) -> Self {
-        let material: [&[u8]; 2] = [&root.0, repository.as_bytes()];
-        let control = Key::derive("repo 2026 v1 control", &material);
-        let recipient = StaticSecret::from(Key::derive("repo 2026 v1 recipient x25519", &material).0);
-        let label = Key::derive("repo 2026 v1 slot label", &material);
-        let recipient_public = PublicKey::from(&recipient);
-        Self { repository, root, control, recipient, recipient_public, label }
+        Self::of_epochs(vec![root], repository)
+    }
+
+    /// Derives the keys of a repository from its root secrets, in the order of their epochs.
+    ///
+    /// # Panics
+    /// If there are none.
+    pub fn of_epochs(roots: Vec<RootSecret>, repository: RepositoryId) -> Self {
+        let epoch = u32::try_from(roots.len()).expect("few rotations").checked_sub(1).expect("a root secret");
+        let roots = roots.into_iter().map(|root| Root::new(root, repository)).collect();
+        Self { repository, epoch, role: Role::Full(roots), clients: RwLock::default() }
+    }
+
+    /// The keys of a client that may only add: its credential is of `epoch`.
+    pub fn of_client(credential: Credential, repository: RepositoryId, epoch: u32) -> Self {
+        Self { repository, epoch, role: Role::WriteOnly(credential), clients: RwLock::default() }
     }
 
     /// The repository they belong to.
@@ -48,150 +94,114 @@ impl Keys {
         self.repository
     }
 
+    /// Which root secret new objects are made with.
+    pub fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// The client that these are of, if it may only add.
+    pub fn client(&self) -> Option<ClientId> {
+        match &self.role {
+            Role::Full(_) => None,
+            Role::WriteOnly(credential) => Some(credential.client),
+        }
+    }
+
+    /// The domain that these write into.
+    pub fn own_domain(&self) -> DomainId {
+        match &self.role {
+            Role::Full(_) => DomainId::SHARED,
+            Role::WriteOnly(credential) => credential.domain,
+        }
+    }
+
+    /// Root secrets, by their epochs.
+    ///
+    /// # Errors
+    /// If these may only add.
+    pub(super) fn roots(&self) -> Result<&[Root], CryptoError> {
+        match &self.role {
+            Role::Full(roots) => Ok(roots),
+            Role::WriteOnly(_) => Err(CryptoError::OnlyAdds),
+        }
+    }
+
+    /// The root of the largest epoch.
+    pub(super) fn newest(&self) -> Result<&Root, CryptoError> {
+        Ok(self.roots()?.last().expect("one at least"))
+    }
+
     /// The secret to wrap in another key slot.
-    pub fn root(&self) -> &RootSecret {
-        &self.root
+    ///
+    /// # Errors
+    /// If these may only add.
+    pub fn root(&self) -> Result<&RootSecret, CryptoError> {
+        Ok(&self.newest()?.secret)
     }
 
     /// The keys of a deduplication domain.
-    pub fn domain(&self, domain: DomainId) -> DomainKeys {
-        let material: [&[u8]; 3] = [&self.root.0, self.repository.as_bytes(), domain.as_bytes()];
-        DomainKeys::new(self.repository, domain, &material)
-    }
-
-    /// The MAC that ends `config`.
-    pub fn config_mac(&self, bytes: &[u8]) -> [u8; 32] {
-        *self.control.keyed(&[bytes]).as_bytes()
-    }
-
-    /// Whether `mac` is [`Self::config_mac`] of `bytes`. Takes the same time whatever differs.
-    pub fn verify_config_mac(&self, bytes: &[u8], mac: &[u8; 32]) -> bool {
-        self.control.keyed(&[bytes]) == *mac
-    }
-
-    /// Appends `auth` to an object.
-    pub fn append_auth(&self, object: &mut Vec<u8>) {
-        object.push(AUTH_CONTROL);
-        let proof = self.control.keyed(&[object]);
-        object.extend_from_slice(proof.as_bytes());
-    }
-
-    /// Checks `auth` at the end of `object` and returns what is before it.
     ///
     /// # Errors
-    /// If the object is too short, its auth kind is unknown, or the proof is wrong.
-    pub fn check_auth<'a>(&self, object: &'a [u8]) -> Result<&'a [u8], CryptoError> {
-        let start = object.len().checked_sub(AUTH_BYTES).ok_or(CryptoError::TooShort)?;
-        let (proven, proof) = object.split_at(start + 1);
-        match proven[start] {
-            AUTH_CONTROL => {}
-            kind => return Err(CryptoError::Unknown("auth kind", kind.into())),
+    /// If these may only add, and the domain is another client's.
+    pub fn domain(&self, domain: DomainId) -> Result<DomainKeys, CryptoError> {
+        match &self.role {
+            Role::Full(_) => Ok(DomainKeys::new(self.repository, domain, &self.domain_secret(domain)?)),
+            Role::WriteOnly(credential) if credential.domain == domain => {
+                Ok(DomainKeys::new(self.repository, domain, &credential.domain_secret))
+            }
+            Role::WriteOnly(_) => Err(CryptoError::OnlyAdds),
         }
-        let proof: [u8; 32] = proof.try_into().expect("split so that 32 bytes are left");
-        if self.control.keyed(&[proven]) != proof {
-            return Err(CryptoError::NotAuthentic);
+    }
+
+    /// These and a new root secret, which takes the place of the newest.
+    ///
+    /// # Errors
+    /// If these may only add.
+    pub fn rotated(&self) -> Result<Self, CryptoError> {
+        let mut roots: Vec<RootSecret> = self.roots()?.iter().map(|root| root.secret.clone()).collect();
+        roots.push(RootSecret::generate());
+        Ok(Self::of_epochs(roots, self.repository))
+    }
+
+    /// What to hand to a client of a domain.
+    pub(super) fn domain_secret(&self, domain: DomainId) -> Result<DomainSecret, CryptoError> {
+        let first = &self.roots()?[0].secret;
+        let material: [&[u8]; 3] = [&first.0, self.repository.as_bytes(), domain.as_bytes()];
+        Ok(DomainSecret(Key::derive("repo 2026 v1 domain secret", &material)))
+    }
+
+    /// What data keys are sealed to.
+    pub(super) fn recipient_public(&self) -> &PublicKey {
+        match &self.role {
+            Role::Full(roots) => &roots.last().expect("one at least").recipient_public,
+            Role::WriteOnly(credential) => &credential.recipient_public,
         }
-        Ok(&proven[..start])
+    }
+
+    /// Seals `former` as the root secret before `root`, which is of `epoch`: what follows the epoch in a root's object.
+    pub fn seal_former(root: &RootSecret, former: &RootSecret, repository: RepositoryId, place: &[u8]) -> Vec<u8> {
+        let root = Root::new(root.clone(), repository);
+        aead::seal(&root.former, &root.control, &root_aad(repository, place), &former.0)
+    }
+
+    /// Opens what [`Self::seal_former`] made.
+    ///
+    /// # Errors
+    /// If it is damaged, or sealed with another root.
+    pub fn open_former(
+        root: &RootSecret,
+        repository: RepositoryId,
+        place: &[u8],
+        sealed: &[u8],
+    ) -> Result<RootSecret, CryptoError> {
+        let root = Root::new(root.clone(), repository);
+        let former = zeroize::Zeroizing::new(aead::open(&root.former, &root_aad(repository, place), sealed)?);
+        Ok(RootSecret(former.as_slice().try_into().map_err(|_| CryptoError::TooShort)?))
     }
 }
 
-/// The keys of one deduplication domain.
-pub struct DomainKeys {
-    repository: RepositoryId,
-    domain: DomainId,
-    pub(super) data_id: Key,
-    pub(super) tree_id: Key,
-    pub(super) tree_chunker: Key,
-    pub(super) index: Key,
-    gear: Box<[u64; 256]>,
-}
-
-impl DomainKeys {
-    fn new(repository: RepositoryId, domain: DomainId, material: &[&[u8]]) -> Self {
-        let mut hasher = blake3::Hasher::new_derive_key("repo 2026 v1 domain data chunker");
-        for part in material {
-            hasher.update(part);
-        }
-        let mut bytes = [0u8; 2048];
-        hasher.finalize_xof().fill(&mut bytes);
-        let mut gear = Box::new([0u64; 256]);
-        for (entry, bytes) in gear.iter_mut().zip(bytes.chunks_exact(8)) {
-            *entry = u64::from_le_bytes(bytes.try_into().expect("chunks of eight"));
-        }
-        bytes.zeroize();
-        Self {
-            repository,
-            domain,
-            data_id: Key::derive("repo 2026 v1 domain data id", material),
-            tree_id: Key::derive("repo 2026 v1 domain tree id", material),
-            tree_chunker: Key::derive("repo 2026 v1 domain tree chunker", material),
-            index: Key::derive("repo 2026 v1 domain index", material),
-            gear,
-        }
-    }
-
-    /// The domain they belong to.
-    pub fn domain(&self) -> DomainId {
-        self.domain
-    }
-
-    /// The id of a chunk. Inputs from 16 KiB on use the hash's full width.
-    pub fn chunk_id(&self, kind: ChunkKind, plaintext: &[u8]) -> ChunkId {
-        let key = match kind {
-            ChunkKind::Data => &self.data_id,
-            ChunkKind::Tree => &self.tree_id,
-        };
-        ChunkId::new(*blake3::keyed_hash(&key.0, plaintext).as_bytes())
-    }
-
-    /// The secret table of the data chunker.
-    pub fn gear_table(&self) -> &[u64; 256] {
-        &self.gear
-    }
-
-    /// What decides after which names a tree is cut.
-    pub fn tree_cut_hash(&self, name: &[u8]) -> u64 {
-        let hash = blake3::keyed_hash(&self.tree_chunker.0, name);
-        u64::from_le_bytes(hash.as_bytes()[..8].try_into().expect("eight bytes of 32"))
-    }
-
-    /// Seals the frame of an index object that begins with `header`.
-    pub fn seal_index(&self, header: &[u8; 8], epoch: u32, frame: &[u8]) -> Vec<u8> {
-        aead::seal(&self.index, &self.tree_chunker, &self.index_aad(header, epoch), frame)
-    }
-
-    /// Opens what [`Self::seal_index`] made.
-    ///
-    /// # Errors
-    /// If it is damaged or belongs elsewhere.
-    pub fn open_index(&self, header: &[u8; 8], epoch: u32, sealed: &[u8]) -> Result<Vec<u8>, CryptoError> {
-        aead::open(&self.index, &self.index_aad(header, epoch), sealed)
-    }
-
-    /// Seals the frame of a pack footer.
-    pub fn seal_footer(&self, epoch: u32, frame: &[u8]) -> Vec<u8> {
-        aead::seal(&self.index, &self.tree_chunker, &self.footer_aad(epoch), frame)
-    }
-
-    /// Opens what [`Self::seal_footer`] made.
-    ///
-    /// # Errors
-    /// If it is damaged or belongs elsewhere.
-    pub fn open_footer(&self, epoch: u32, sealed: &[u8]) -> Result<Vec<u8>, CryptoError> {
-        aead::open(&self.index, &self.footer_aad(epoch), sealed)
-    }
-
-    fn index_aad(&self, header: &[u8; 8], epoch: u32) -> Vec<u8> {
-        [&header[..], self.repository.as_bytes(), self.domain.as_bytes(), &epoch.to_le_bytes()].concat()
-    }
-
-    fn footer_aad(&self, epoch: u32) -> Vec<u8> {
-        [b"repo v1 footer", &self.repository.as_bytes()[..], self.domain.as_bytes(), &epoch.to_le_bytes()].concat()
-    }
-}
-
-impl Drop for DomainKeys {
-    fn drop(&mut self) {
-        self.gear.zeroize();
-    }
+/// `place` is header and epoch.
+fn root_aad(repository: RepositoryId, place: &[u8]) -> Vec<u8> {
+    let (header, epoch) = place.split_at(8);
+    [header, repository.as_bytes(), epoch].concat()
 }

@@ -4,19 +4,30 @@
 //! function takes a nonce; sealing draws and hedges its own.
 
 mod aead;
+mod auth;
+mod client;
+mod domain;
 mod keys;
 mod random;
 mod segment;
 mod session;
+mod signature;
 mod slot;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use keys::{DomainKeys, Keys, RootSecret};
+pub use auth::without_auth;
+pub use client::{ClientEnd, Credential, KnownClient, credential_bytes};
+pub use domain::DomainKeys;
+pub use keys::{Keys, RootSecret};
 pub use random::random_bytes;
 pub use segment::{SEGMENT_OVERHEAD_BYTES, SegmentBinding, measure_suites};
 pub use session::{SESSION_KEY_RECORD_BYTES, SessionKeyRecord, SessionKeys};
-pub use slot::{KdfParameters, LABEL_BYTES, SLOT_BYTES, Secret, SlotKind, SlotView, open_slot, read_label, write_slot};
+pub(crate) use slot::{Held, write_slot};
+pub use slot::{
+    KdfParameters, LABEL_BYTES, SLOT_BYTES, Secret, SlotKind, SlotView, Unlocked, credential_slot_bytes, open_slot,
+    read_label,
+};
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -70,6 +81,12 @@ pub enum CryptoError {
     /// A seal kind, epoch, suite or auth kind that this program does not know.
     #[error("{0} {1} is not known to this version")]
     Unknown(&'static str, u32),
+    /// Signed by a client that these keys know nothing of.
+    #[error("signed by client {0}, which is not known")]
+    UnknownClient(crate::id::ClientId),
+    /// A full client's keys are needed.
+    #[error("needs a full key: this one can only add snapshots")]
+    OnlyAdds,
     /// A public key that gives no secret.
     #[error("session key record holds an invalid public key")]
     WeakPublicKey,

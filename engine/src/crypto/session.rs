@@ -105,14 +105,16 @@ impl Keys {
         ephemeral: &StaticSecret,
     ) -> SessionKeyRecord {
         let public = PublicKey::from(ephemeral);
-        let shared = ephemeral.diffie_hellman(&self.recipient_public);
+        let recipient = self.recipient_public();
+        let shared = ephemeral.diffie_hellman(recipient);
         let mut record = [0u8; SESSION_KEY_RECORD_BYTES];
         record[..16].copy_from_slice(session.as_bytes());
         record[16..32].copy_from_slice(domain.as_bytes());
+        record[32..36].copy_from_slice(&self.epoch.to_le_bytes());
         record[36] = SEAL_X25519;
         record[HEAD_BYTES..69].copy_from_slice(public.as_bytes());
         let wrapped = aead::seal_once(
-            &self.wrapping_key(shared.as_bytes(), public.as_bytes()),
+            &wrapping_key(shared.as_bytes(), public.as_bytes(), recipient),
             &self.wrapping_aad(&record[..HEAD_BYTES]),
             dek,
         );
@@ -123,30 +125,29 @@ impl Keys {
     /// Opens a session's data key. About 50 µs: callers keep the result per session.
     ///
     /// # Errors
-    /// If the record is damaged, of another repository, or of an unknown seal kind or epoch.
+    /// If the record is damaged, of another repository, or of an unknown seal kind or epoch; if these keys may only add.
     pub fn open_session(&self, record: &SessionKeyRecord) -> Result<SessionKeys, CryptoError> {
-        if record.epoch() != 0 {
-            return Err(CryptoError::Unknown("key epoch", record.epoch()));
-        }
+        let root = self.roots()?.get(record.epoch() as usize);
+        let root = root.ok_or(CryptoError::Unknown("key epoch", record.epoch()))?;
         if record.0[36] != SEAL_X25519 {
             return Err(CryptoError::Unknown("seal kind", record.0[36].into()));
         }
         let public: [u8; 32] = record.0[HEAD_BYTES..69].try_into().expect("32 bytes");
-        let shared = self.recipient.diffie_hellman(&PublicKey::from(public));
+        let shared = root.recipient.diffie_hellman(&PublicKey::from(public));
         if !shared.was_contributory() {
             return Err(CryptoError::WeakPublicKey);
         }
-        let key = self.wrapping_key(shared.as_bytes(), &public);
+        let key = wrapping_key(shared.as_bytes(), &public, &root.recipient_public);
         let dek = Zeroizing::new(aead::open_once(&key, &self.wrapping_aad(&record.0[..HEAD_BYTES]), &record.0[69..])?);
         let dek: &[u8; 32] = dek.as_slice().try_into().map_err(|_| CryptoError::TooShort)?;
         Ok(SessionKeys::new(self.repository, record.clone(), dek))
     }
 
-    fn wrapping_key(&self, shared: &[u8; 32], ephemeral_public: &[u8; 32]) -> Key {
-        Key::derive("repo 2026 v1 seal x25519", &[shared, ephemeral_public, self.recipient_public.as_bytes()])
-    }
-
     fn wrapping_aad(&self, head: &[u8]) -> Vec<u8> {
         [b"repo v1 session key", &self.repository.as_bytes()[..], head].concat()
     }
+}
+
+fn wrapping_key(shared: &[u8; 32], ephemeral_public: &[u8; 32], recipient: &PublicKey) -> Key {
+    Key::derive("repo 2026 v1 seal x25519", &[shared, ephemeral_public, recipient.as_bytes()])
 }

@@ -4,13 +4,21 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use bip39::Mnemonic;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use super::{CryptoError, Key, Keys, RootSecret, aead, random_bytes};
+use super::{Credential, CryptoError, Key, Keys, RootSecret, aead, credential_bytes, random_bytes};
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::id::{RepositoryId, SlotId};
 use crate::limits;
 
-/// Length in bytes of a key slot object.
+/// Length in bytes of a key slot that holds the root secret.
 pub const SLOT_BYTES: usize = 344;
+/// Length in bytes of one that holds a credential of an epoch.
+pub const fn credential_slot_bytes(epoch: u32) -> usize {
+    SLOT_BYTES - ROOT_BYTES + credential_bytes(epoch)
+}
+
+const ROOT_BYTES: usize = 32;
+/// Where what it holds begins, sealed.
+const SEALED_AT: usize = 116;
 /// Length in bytes of the longest label.
 pub const LABEL_BYTES: usize = 115;
 const LABEL_PLAIN_BYTES: usize = LABEL_BYTES + 1;
@@ -129,37 +137,67 @@ impl KdfParameters {
 
 /// The parsed fields of a slot object. `format::slot` makes it from bytes and checks all bounds.
 pub struct SlotView<'a> {
-    /// All bytes of the object.
-    pub bytes: &'a [u8; SLOT_BYTES],
+    /// All bytes of the object: of one of the two lengths.
+    pub bytes: &'a [u8],
     /// Its name.
     pub id: SlotId,
     /// What opens it.
     pub kind: SlotKind,
     /// How the secret is stretched; `None`: not at all.
     pub kdf: Option<KdfParameters>,
+    /// Which root secret it holds, or which one a credential is of.
+    pub epoch: u32,
+    /// Whether it holds the credential of a write-only client.
+    pub only_adds: bool,
+}
+
+/// What a slot holds.
+pub enum Unlocked {
+    /// The root secret of its epoch.
+    Root(RootSecret),
+    /// What may only add.
+    Credential(Credential),
 }
 
 /// What a slot stores before its secrets: bytes 0 to 84, made by `format::slot`.
 pub(crate) type SlotHead = [u8; 84];
 
-/// Wraps the root secret of `keys` for `secret`: the whole slot object.
+/// What is to be put into a slot.
+pub(crate) enum Held<'k> {
+    /// A root secret.
+    Root(&'k RootSecret),
+    /// What may only add.
+    Credential(&'k Credential),
+}
+
+impl Held<'_> {
+    fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
+        match self {
+            Self::Root(root) => Zeroizing::new(root.0.to_vec()),
+            Self::Credential(credential) => credential.to_bytes(),
+        }
+    }
+}
+
+/// Wraps what a slot is to hold for `secret`: the whole slot object. `keys` are those of its label: a full client's.
 ///
 /// # Errors
-/// If the key derivation can't run (memory).
-pub fn write_slot(
+/// If the key derivation can't run (memory); if `keys` may only add.
+pub(crate) fn write_slot(
     keys: &Keys,
+    held: &Held<'_>,
     secret: &Secret,
     kdf: Option<KdfParameters>,
     id: SlotId,
     head: &SlotHead,
     label: &str,
 ) -> Result<Vec<u8>, CryptoError> {
-    let repository = keys.repository;
+    let (repository, root) = (keys.repository, keys.newest()?);
     let (kek, commitment) = slot_keys(secret, kdf, &head[52..84], repository, id)?;
-    let mut slot = Vec::with_capacity(SLOT_BYTES);
+    let mut slot = Vec::with_capacity(credential_slot_bytes(keys.epoch));
     slot.extend_from_slice(head);
     slot.extend_from_slice(&commitment.0);
-    let sealed = aead::seal(&kek, &keys.control, &slot_aad(repository, &slot), &keys.root().0);
+    let sealed = aead::seal(&kek, &root.control, &slot_aad(repository, &slot), &held.to_bytes());
     slot.extend_from_slice(&sealed);
 
     let mut end = label.len().min(LABEL_BYTES);
@@ -169,7 +207,7 @@ pub fn write_slot(
     let mut plain = [0u8; LABEL_PLAIN_BYTES];
     plain[0] = u8::try_from(end).expect("at most 115");
     plain[1..=end].copy_from_slice(&label.as_bytes()[..end]);
-    let sealed = aead::seal(&keys.label, &keys.control, &slot_aad(repository, &slot), &plain);
+    let sealed = aead::seal(&root.label, &root.control, &slot_aad(repository, &slot), &plain);
     slot.extend_from_slice(&sealed);
     Ok(slot)
 }
@@ -182,26 +220,43 @@ pub fn open_slot(
     view: &SlotView<'_>,
     repository: RepositoryId,
     secret: &Secret,
-) -> Result<Option<RootSecret>, CryptoError> {
+) -> Result<Option<Unlocked>, CryptoError> {
     if view.kind != secret.kind() {
         return Ok(None);
     }
     let (kek, commitment) = slot_keys(secret, view.kdf, &view.bytes[52..84], repository, view.id)?;
-    let stored: [u8; 32] = view.bytes[84..116].try_into().expect("32 bytes");
+    let stored: [u8; 32] = view.bytes[84..SEALED_AT].try_into().expect("32 bytes");
     if blake3::Hash::from(stored) != commitment.0 {
         return Ok(None);
     }
-    let root = Zeroizing::new(aead::open(&kek, &slot_aad(repository, &view.bytes[..116]), &view.bytes[116..188])?);
-    let root: [u8; 32] = root.as_slice().try_into().map_err(|_| CryptoError::TooShort)?;
-    Ok(Some(RootSecret(root)))
+    let (before, sealed) = view.bytes[..view.label_at()].split_at(SEALED_AT);
+    let held = Zeroizing::new(aead::open(&kek, &slot_aad(repository, before), sealed)?);
+    if view.only_adds {
+        let credential = Credential::from_bytes(&held)?;
+        if credential.client().as_bytes() != view.id.as_bytes() {
+            return Err(CryptoError::Malformed("key slot of another client"));
+        }
+        return Ok(Some(Unlocked::Credential(credential)));
+    }
+    let root: [u8; ROOT_BYTES] = held.as_slice().try_into().map_err(|_| CryptoError::TooShort)?;
+    Ok(Some(Unlocked::Root(RootSecret(root))))
+}
+
+impl SlotView<'_> {
+    /// Where the label begins, sealed.
+    fn label_at(&self) -> usize {
+        self.bytes.len() - LABEL_PLAIN_BYTES - aead::SEAL_BYTES
+    }
 }
 
 /// The label of a slot.
 ///
 /// # Errors
-/// If it is damaged.
+/// If it is damaged, or of a root secret that these keys don't have.
 pub fn read_label(keys: &Keys, view: &SlotView<'_>) -> Result<String, CryptoError> {
-    let plain = aead::open(&keys.label, &slot_aad(keys.repository, &view.bytes[..188]), &view.bytes[188..])?;
+    let root = keys.roots()?.get(view.epoch as usize).ok_or(CryptoError::Unknown("key epoch", view.epoch))?;
+    let (before, sealed) = view.bytes.split_at(view.label_at());
+    let plain = aead::open(&root.label, &slot_aad(keys.repository, before), sealed)?;
     let (len, rest) = plain.split_first().ok_or(CryptoError::TooShort)?;
     let (label, padding) = rest.split_at_checked(usize::from(*len)).ok_or(CryptoError::Malformed("label"))?;
     if padding.iter().any(|&byte| byte != 0) {

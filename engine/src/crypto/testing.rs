@@ -7,8 +7,12 @@ use std::collections::VecDeque;
 
 use x25519_dalek::PublicKey;
 
-use super::{CryptoError, DomainKeys, Key, Keys, RootSecret, SegmentBinding, SessionKeyRecord, SessionKeys, aead};
-use crate::id::RepositoryId;
+use super::domain::DomainSecret;
+use super::signature::SigningKey;
+use super::{
+    Credential, CryptoError, DomainKeys, Key, Keys, RootSecret, SegmentBinding, SessionKeyRecord, SessionKeys, aead,
+};
+use crate::id::{ClientId, DomainId, RepositoryId};
 
 thread_local! {
     static RANDOM: RefCell<VecDeque<Vec<u8>>> = const { RefCell::new(VecDeque::new()) };
@@ -55,9 +59,52 @@ impl RootSecret {
 }
 
 impl Keys {
-    /// Control key, recipient's secret and public key, label key.
-    pub(crate) fn bytes(&self) -> [[u8; 32]; 4] {
-        [self.control.0, self.recipient.to_bytes(), self.recipient_public.to_bytes(), self.label.0]
+    /// Control key, recipient's secret and public key, label key, public key of signatures, former root key.
+    pub(crate) fn bytes(&self) -> [[u8; 32]; 6] {
+        let root = self.newest().expect("a full client");
+        [
+            root.control.0,
+            root.recipient.to_bytes(),
+            root.recipient_public.to_bytes(),
+            root.label.0,
+            root.signing.public(),
+            root.former.0,
+        ]
+    }
+}
+
+impl Keys {
+    /// What the keys of a domain derive from.
+    pub(crate) fn domain_secret_bytes(&self, domain: DomainId) -> [u8; 32] {
+        self.domain_secret(domain).expect("a full client").0.0
+    }
+}
+
+impl Credential {
+    /// That of a client of the repository of `keys`.
+    pub(crate) fn of(keys: &Keys, client: ClientId, domain: DomainId, seed: [u8; 32]) -> Self {
+        let made = keys.new_credential(Some(domain)).expect("a full client");
+        Self { client, signing: SigningKey::from_seed(Key(seed)), ..made }
+    }
+
+    /// One that can check signatures, and do nothing else.
+    pub(crate) fn alone(client: ClientId, domain: DomainId, seed: [u8; 32], full_public: &[[u8; 32]]) -> Self {
+        Self {
+            client,
+            domain,
+            domain_secret: DomainSecret(Key([0; 32])),
+            signing: SigningKey::from_seed(Key(seed)),
+            recipient_public: PublicKey::from([0; 32]),
+            full_public: full_public.to_vec(),
+        }
+    }
+
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, CryptoError> {
+        Self::from_bytes(bytes)
+    }
+
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        self.to_bytes().to_vec()
     }
 }
 

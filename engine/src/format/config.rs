@@ -4,14 +4,13 @@ use minicbor::Decoder;
 
 use super::cbor::{MapWriter, decoder, read_fixed, read_map, read_texts, read_time, read_tuple, required};
 use super::{FormatError, ObjectKind};
-use crate::crypto::Keys;
+use crate::crypto::{Keys, without_auth};
 use crate::id::RepositoryId;
 use crate::limits;
 use crate::model::{ChunkerParameters, Config, PageParameters, Suite};
 
 const CHUNKER_GEAR: u64 = 1;
 const CHUNKER_PAGES: u64 = 2;
-const MAC_BYTES: usize = 32;
 const MAX_FEATURES: u64 = 256;
 
 /// Features that this program reads; version 1 has none.
@@ -40,19 +39,17 @@ pub fn encode_config(config: &Config, keys: &Keys) -> Vec<u8> {
     map.texts(8, &config.features_prune);
     let mut object = ObjectKind::Config.header().to_vec();
     map.finish(&mut object);
-    let mac = keys.config_mac(&object);
-    object.extend_from_slice(&mac);
+    keys.append_auth_for_all(&mut object);
     object
 }
 
-/// Decodes a config and checks its limits. Its MAC can be checked only after a key slot opened:
+/// Decodes a config and checks its limits. Who made it can be checked only after a key slot opened:
 /// [`verify_config`].
 ///
 /// # Errors
 /// If it is malformed, over a limit, or needs a version or a feature to read that this program lacks.
 pub fn decode_config(object: &[u8]) -> Result<Config, FormatError> {
-    let body = ObjectKind::Config.strip(object)?;
-    let body = body.len().checked_sub(MAC_BYTES).map(|len| &body[..len]).ok_or(FormatError::Malformed("too short"))?;
+    let body = ObjectKind::Config.strip(without_auth(object)?)?;
     let mut decoder = decoder(body)?;
     let (mut id, mut created, mut suite, mut pack_size, mut segment_size) = (None, None, None, None, None);
     let (mut profiles, mut read, mut write, mut prune) = (None, None, None, None);
@@ -94,14 +91,13 @@ pub fn decode_config(object: &[u8]) -> Result<Config, FormatError> {
     Ok(config)
 }
 
-/// Checks the MAC at the end of a config object.
+/// Checks who made a config.
 ///
 /// # Errors
 /// If someone without the root secret changed it.
 pub fn verify_config(object: &[u8], keys: &Keys) -> Result<(), FormatError> {
-    let (bytes, mac) =
-        object.split_last_chunk::<MAC_BYTES>().ok_or(FormatError::Malformed("shorter than its proof"))?;
-    if keys.verify_config_mac(bytes, mac) { Ok(()) } else { Err(crate::crypto::CryptoError::NotAuthentic.into()) }
+    keys.check_full_auth_for_all(object)?;
+    Ok(())
 }
 
 fn decode_gear(decoder: &mut Decoder<'_>) -> Result<ChunkerParameters, FormatError> {

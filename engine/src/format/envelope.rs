@@ -4,6 +4,8 @@ use super::cbor::{MapWriter, decoder, read_map, read_time, required};
 use super::{FormatError, ObjectKind};
 use crate::clock::Timestamp;
 use crate::crypto::{Keys, SESSION_KEY_RECORD_BYTES, SessionKeyRecord, SessionKeys};
+use crate::id::DomainId;
+use crate::model::Signer;
 
 /// A session's announcement.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,18 +32,29 @@ pub(super) fn encode_envelope(kind: ObjectKind, keys: &Keys, session: &SessionKe
     object
 }
 
-/// Verifies and opens an envelope: whose it is, and its body.
+/// Verifies and opens an envelope: whose it is, who made it, and its body.
 pub(super) fn decode_envelope(
     kind: ObjectKind,
     keys: &Keys,
     object: &[u8],
-) -> Result<(SessionKeys, Vec<u8>), FormatError> {
+) -> Result<(SessionKeys, Signer, Vec<u8>), FormatError> {
     let record = envelope_record(kind, object)?;
-    let proven = keys.check_auth(object)?;
+    let (proven, signer) = keys.check_auth(object)?;
+    check_signer(kind, keys, signer, record.domain())?;
     let sealed = proven.get(8 + SESSION_KEY_RECORD_BYTES..).ok_or(FormatError::Malformed("too short"))?;
     let session = keys.open_session(&record)?;
     let body = session.open_object(&envelope_aad(kind, keys, &record), sealed)?;
-    Ok((session, body))
+    Ok((session, signer, body))
+}
+
+/// What a write-only client may sign, and of which domain.
+pub(super) fn check_signer(kind: ObjectKind, keys: &Keys, signer: Signer, domain: DomainId) -> Result<(), FormatError> {
+    let Signer::Client(id) = signer else { return Ok(()) };
+    if !matches!(kind, ObjectKind::Intent | ObjectKind::Snapshot | ObjectKind::Index) {
+        return Err(FormatError::Malformed("signed by a client that may not make it"));
+    }
+    let own = keys.known_client(&id).map_or_else(|| keys.own_domain(), |client| client.domain);
+    if own == domain { Ok(()) } else { Err(FormatError::Malformed("of another domain than its client's")) }
 }
 
 /// The session key record of an envelope, without verifying anything.
@@ -61,6 +74,11 @@ fn envelope_aad(kind: ObjectKind, keys: &Keys, record: &SessionKeyRecord) -> Vec
 
 /// Encodes, seals and proves an intent.
 pub fn encode_intent(intent: &Intent, keys: &Keys, session: &SessionKeys) -> Vec<u8> {
+    encode_envelope(ObjectKind::Intent, keys, session, &encode_intent_body(intent))
+}
+
+/// An intent as it is inside of its envelope.
+pub(crate) fn encode_intent_body(intent: &Intent) -> Vec<u8> {
     let mut map = MapWriter::default();
     map.time(0, intent.started);
     map.text(1, &intent.host);
@@ -69,7 +87,7 @@ pub fn encode_intent(intent: &Intent, keys: &Keys, session: &SessionKeys) -> Vec
     map.text(4, &intent.program);
     let mut body = Vec::new();
     map.finish(&mut body);
-    encode_envelope(ObjectKind::Intent, keys, session, &body)
+    body
 }
 
 /// Verifies, opens and decodes an intent.
@@ -77,8 +95,13 @@ pub fn encode_intent(intent: &Intent, keys: &Keys, session: &SessionKeys) -> Vec
 /// # Errors
 /// If it is malformed or not authentic.
 pub fn decode_intent(object: &[u8], keys: &Keys) -> Result<(SessionKeys, Intent), FormatError> {
-    let (session, body) = decode_envelope(ObjectKind::Intent, keys, object)?;
-    let mut decoder = decoder(&body)?;
+    let (session, _, body) = decode_envelope(ObjectKind::Intent, keys, object)?;
+    Ok((session, decode_intent_body(&body)?))
+}
+
+/// Decodes what [`encode_intent_body`] made.
+pub(crate) fn decode_intent_body(body: &[u8]) -> Result<Intent, FormatError> {
+    let mut decoder = decoder(body)?;
     let (mut started, mut host, mut process, mut boot, mut program) = (None, None, None, None, None);
     read_map(&mut decoder, |key, d| {
         match key {
@@ -91,12 +114,11 @@ pub fn decode_intent(object: &[u8], keys: &Keys) -> Result<(SessionKeys, Intent)
         }
         Ok(true)
     })?;
-    let intent = Intent {
+    Ok(Intent {
         started: required(started)?,
         host: required(host)?,
         process: required(process)?,
         boot: required(boot)?,
         program: required(program)?,
-    };
-    Ok((session, intent))
+    })
 }

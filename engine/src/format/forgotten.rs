@@ -60,7 +60,7 @@ pub fn encode_forgotten(record: &ForgottenRecord, keys: &Keys) -> Vec<u8> {
 /// If it is malformed, not authentic, or says a reason that this program doesn't know.
 pub fn decode_forgotten(object: &[u8], keys: &Keys) -> Result<ForgottenRecord, FormatError> {
     ObjectKind::Forgotten.strip(object)?;
-    let mut decoder = decoder(ObjectKind::Forgotten.strip(keys.check_auth(object)?)?)?;
+    let mut decoder = decoder(ObjectKind::Forgotten.strip(keys.check_full_auth(object)?)?)?;
     let (mut snapshot, mut time, mut why, mut host, mut program) = (None, None, None, None, None);
     read_map(&mut decoder, |key, d| {
         match key {

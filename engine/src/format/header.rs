@@ -36,6 +36,12 @@ pub enum ObjectKind {
     PruneReserve = 12,
     /// What came of a trial restore.
     Proof = 13,
+    /// Who may add snapshots and read none.
+    Client = 14,
+    /// What counts of such a client that has ended.
+    ClientEnd = 15,
+    /// A former root secret.
+    Root = 16,
 }
 
 impl ObjectKind {

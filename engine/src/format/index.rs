@@ -3,14 +3,21 @@
 use minicbor::Decoder;
 
 use super::cbor::{MapWriter, decoder, read_array, read_fixed, read_map, read_tuple, required};
+use super::envelope::check_signer;
 use super::pack::{check_places, frame, read_rows, read_sessions, unframe, write_rows, write_sessions};
 use super::{FormatError, HEADER_BYTES, ObjectKind, TAIL_BYTES};
 use crate::crypto::{DomainKeys, Keys, SessionKeyRecord};
 use crate::id::{ChunkId, DomainId, IndexId, PackId, SessionId};
 use crate::limits;
-use crate::model::PackRow;
+use crate::model::{PackRow, Signer};
 
 const PLACE_BYTES: usize = 20;
+/// Secrets of domains are those of the first root.
+const DOMAIN_EPOCH: u32 = 0;
+/// The longest `auth` that an index object has, in bytes: room for it is made at once.
+const AUTH_BYTES: usize = 81;
+/// The first bytes of an index object, which say its domain without any key.
+pub const INDEX_HEAD_BYTES: u64 = (HEADER_BYTES + PLACE_BYTES) as u64;
 const MAX_PACKS: u64 = 1 << 20;
 /// Lost chunks in one index object, at most: their ids take half of its length. The same for packs taken out.
 pub const MAX_LOST: usize = 1 << 20;
@@ -18,6 +25,10 @@ pub const MAX_LOST: usize = 1 << 20;
 /// What an index object says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IndexObject {
+    /// The domain of all that it lists. Of the object around it, as the next.
+    pub domain: DomainId,
+    /// Who made it.
+    pub signer: Signer,
     /// The session that wrote it; it counts if that one is committed.
     pub session: SessionId,
     /// The sessions whose keys seal the segments.
@@ -33,9 +44,11 @@ pub struct IndexObject {
 }
 
 impl IndexObject {
-    /// One that lists nothing.
-    pub fn empty(session: SessionId) -> Self {
+    /// One of a domain that lists nothing.
+    pub fn empty(session: SessionId, domain: DomainId) -> Self {
         Self {
+            domain,
+            signer: Signer::Full,
             session,
             sessions: Vec::new(),
             packs: Vec::new(),
@@ -46,8 +59,8 @@ impl IndexObject {
     }
 }
 
-/// Encodes and seals an index object.
-pub fn encode_index(index: &IndexObject, keys: &DomainKeys, epoch: u32) -> Vec<u8> {
+/// Encodes, seals and proves an index object of a domain.
+pub fn encode_index(index: &IndexObject, keys: &Keys, domain: &DomainKeys) -> Vec<u8> {
     let mut map = MapWriter::default();
     map.bytes(0, index.session.as_bytes());
     map.entry(1, |w| write_sessions(w, &index.sessions));
@@ -72,30 +85,49 @@ pub fn encode_index(index: &IndexObject, keys: &DomainKeys, epoch: u32) -> Vec<u
     let header = ObjectKind::Index.header();
     // Each copy goes before the next but one is made: they have some MiB.
     let frame = frame(map);
-    let sealed = keys.seal_index(&header, epoch, &frame);
+    let sealed = domain.seal_index(&header, DOMAIN_EPOCH, &frame);
     drop(frame);
-    let mut object = Vec::with_capacity(HEADER_BYTES + PLACE_BYTES + sealed.len());
+    let mut object = Vec::with_capacity(HEADER_BYTES + PLACE_BYTES + sealed.len() + AUTH_BYTES);
     object.extend_from_slice(&header);
-    object.extend_from_slice(keys.domain().as_bytes());
-    object.extend_from_slice(&epoch.to_le_bytes());
+    object.extend_from_slice(domain.domain().as_bytes());
+    object.extend_from_slice(&DOMAIN_EPOCH.to_le_bytes());
     object.extend_from_slice(&sealed);
+    keys.append_auth(&mut object);
     object
 }
 
-/// Opens and decodes an index object; the domain that it says it belongs to chooses the key.
+/// The domain that an index object says it belongs to, by its first [`INDEX_HEAD_BYTES`].
 ///
 /// # Errors
-/// If it is malformed, damaged, or of an unknown epoch.
-pub fn decode_index(object: &[u8], keys: &Keys) -> Result<(DomainId, IndexObject), FormatError> {
-    let body = ObjectKind::Index.strip(object)?;
+/// If it is no index object.
+pub fn index_domain(head: &[u8]) -> Result<DomainId, FormatError> {
+    let place = ObjectKind::Index.strip(head)?.first_chunk::<16>();
+    place.map(|domain| DomainId::new(*domain)).ok_or(FormatError::Malformed("too short"))
+}
+
+/// Verifies, opens and decodes an index object; the domain that it says it belongs to chooses the key.
+///
+/// # Errors
+/// If it is malformed, damaged, not authentic, or of an unknown epoch.
+pub fn decode_index(object: &[u8], keys: &Keys) -> Result<IndexObject, FormatError> {
+    ObjectKind::Index.strip(object)?;
+    let (proven, signer) = keys.check_index_auth(object)?;
+    let body = ObjectKind::Index.strip(proven)?;
     let (place, sealed) = body.split_first_chunk::<PLACE_BYTES>().ok_or(FormatError::Malformed("too short"))?;
     let domain = DomainId::from_slice(&place[..16]).expect("16 bytes");
+    check_signer(ObjectKind::Index, keys, signer, domain)?;
     let epoch = u32::from_le_bytes(place[16..].try_into().expect("four bytes"));
-    if epoch != 0 {
+    if epoch != DOMAIN_EPOCH {
         return Err(FormatError::Unknown("key epoch", epoch.into()));
     }
-    let frame = keys.domain(domain).open_index(&ObjectKind::Index.header(), epoch, sealed)?;
-    Ok((domain, decode_body(&frame, domain)?))
+    let frame = keys.domain(domain)?.open_index(&ObjectKind::Index.header(), epoch, sealed)?;
+    let mut object = decode_body(&frame, domain)?;
+    if let Signer::Client(_) = signer {
+        // What it says of other objects is for full clients to say.
+        (object.replaces, object.lost, object.taken_out) = (Vec::new(), Vec::new(), Vec::new());
+    }
+    object.signer = signer;
+    Ok(object)
 }
 
 /// Decodes the frame of an index object of `domain`.
@@ -116,6 +148,8 @@ pub(super) fn decode_body(frame: &[u8], domain: DomainId) -> Result<IndexObject,
         Ok(true)
     })?;
     Ok(IndexObject {
+        domain,
+        signer: Signer::Full,
         session: required(session)?,
         sessions: required(sessions)?,
         packs: required(packs)?,

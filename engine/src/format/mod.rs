@@ -4,6 +4,7 @@
 //! checked as far as it can be without other objects.
 
 mod cbor;
+mod client;
 mod config;
 mod envelope;
 mod forgotten;
@@ -13,17 +14,20 @@ mod pack;
 mod proof;
 mod prune;
 mod register;
+mod root;
 mod slot;
 mod snapshot;
 #[cfg(test)]
 pub(crate) mod testing;
 mod tree;
 
+pub use client::{ClientRecord, decode_client, decode_client_end, encode_client, encode_client_end};
 pub use config::{decode_config, encode_config, verify_config};
 pub use envelope::{Intent, decode_intent, encode_intent, envelope_record};
+pub(crate) use envelope::{decode_intent_body, encode_intent_body};
 pub use forgotten::{ForgottenRecord, WhyForgotten, decode_forgotten, encode_forgotten};
 pub use header::{HEADER_BYTES, ObjectKind};
-pub use index::{IndexObject, MAX_LOST, decode_index, encode_index};
+pub use index::{INDEX_HEAD_BYTES, IndexObject, MAX_LOST, decode_index, encode_index, index_domain};
 pub use pack::{
     Footer, TAIL_BYTES, Tail, decode_footer, decode_tail, encode_footer, encode_tail, padme, segment_binding,
     segment_table_hash,
@@ -34,8 +38,11 @@ pub use prune::{
     encode_state,
 };
 pub use register::{Register, SessionState, decode_register, encode_register};
-pub use slot::{decode_slot, encode_slot};
+pub use root::{decode_root, encode_root};
+pub use slot::decode_slot;
+pub(crate) use slot::encode_slot;
 pub use snapshot::{decode_snapshot, encode_snapshot};
+pub(crate) use snapshot::{decode_snapshot_body, encode_snapshot_body};
 pub use tree::{REFERENCE_BYTES, decode_node, decode_references, encode_node, encode_references};
 
 use crate::crypto::CryptoError;

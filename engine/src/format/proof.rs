@@ -88,7 +88,7 @@ fn code(state: ProvenService) -> u64 {
 /// # Errors
 /// If it is malformed or not authentic.
 pub fn decode_proof(object: &[u8], keys: &Keys) -> Result<Proof, FormatError> {
-    let (_, body) = decode_envelope(ObjectKind::Proof, keys, object)?;
+    let (_, _, body) = decode_envelope(ObjectKind::Proof, keys, object)?;
     let mut decoder = decoder(&body)?;
     let (mut snapshot, mut root, mut started, mut finished) = (None, None, None, None);
     let (mut host, mut program, mut is_good) = (None, None, None);

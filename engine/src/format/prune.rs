@@ -177,14 +177,14 @@ pub fn decode_done(object: &[u8], keys: &Keys) -> Result<PruneDone, FormatError>
 fn prove(kind: ObjectKind, map: MapWriter, keys: &Keys) -> Vec<u8> {
     let mut object = kind.header().to_vec();
     map.finish(&mut object);
-    keys.append_auth(&mut object);
+    keys.append_auth_for_all(&mut object);
     object
 }
 
 /// A decoder for the map of an object whose proof is right.
 fn verified<'o>(kind: ObjectKind, object: &'o [u8], keys: &Keys) -> Result<Decoder<'o>, FormatError> {
     kind.strip(object)?;
-    decoder(kind.strip(keys.check_auth(object)?)?)
+    decoder(kind.strip(keys.check_full_auth_for_all(object)?)?)
 }
 
 fn read_number(d: &mut Decoder<'_>) -> Result<PruneId, FormatError> {

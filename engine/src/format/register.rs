@@ -4,6 +4,7 @@ use super::cbor::{MapWriter, decoder, read_fixed, read_map, required};
 use super::{FormatError, ObjectKind};
 use crate::crypto::Keys;
 use crate::id::{SessionId, SnapshotId};
+use crate::model::Signer;
 
 /// How a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,17 +39,18 @@ pub fn encode_register(register: &Register, keys: &Keys) -> Vec<u8> {
     }
     let mut object = ObjectKind::Register.header().to_vec();
     map.finish(&mut object);
-    keys.append_auth(&mut object);
+    keys.append_auth_for_all(&mut object);
     object
 }
 
-/// Decodes and verifies a register.
+/// Decodes and verifies a register, and says who made it.
 ///
 /// # Errors
 /// If it is malformed, not authentic, or in a state that this program doesn't know.
-pub fn decode_register(object: &[u8], keys: &Keys) -> Result<Register, FormatError> {
+pub fn decode_register(object: &[u8], keys: &Keys) -> Result<(Register, Signer), FormatError> {
     ObjectKind::Register.strip(object)?;
-    let mut decoder = decoder(ObjectKind::Register.strip(keys.check_auth(object)?)?)?;
+    let (proven, signer) = keys.check_auth_for_all(object)?;
+    let mut decoder = decoder(ObjectKind::Register.strip(proven)?)?;
     let (mut session, mut state, mut snapshot) = (None, None, None);
     read_map(&mut decoder, |key, d| {
         match key {
@@ -64,5 +66,5 @@ pub fn decode_register(object: &[u8], keys: &Keys) -> Result<Register, FormatErr
         2 => SessionState::Revoked,
         other => return Err(FormatError::Unknown("session state", other)),
     };
-    Ok(Register { session: required(session)?, state })
+    Ok((Register { session: required(session)?, state }, signer))
 }

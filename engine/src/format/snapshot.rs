@@ -9,10 +9,10 @@ use super::envelope::{decode_envelope, encode_envelope};
 use super::tree::{read_content, write_content};
 use super::{FormatError, ObjectKind};
 use crate::crypto::{Keys, SessionKeys};
-use crate::id::{RepositoryId, SessionId, SnapshotId};
+use crate::id::{DomainId, RepositoryId, SessionId, SnapshotId};
 use crate::limits;
 use crate::model::{
-    CopyOrigin, NameTable, Snapshot, SnapshotStatistics, StackFact, StackPart, StackPartKind, StackRecord,
+    CopyOrigin, NameTable, Signer, Snapshot, SnapshotStatistics, StackFact, StackPart, StackPartKind, StackRecord,
 };
 use crate::monitor::Problem;
 
@@ -20,9 +20,7 @@ const MAX_ITEMS: u64 = 1 << 20;
 
 /// Encodes, seals and proves a snapshot.
 pub fn encode_snapshot(snapshot: &Snapshot, keys: &Keys, session: &SessionKeys) -> Vec<u8> {
-    let mut body = Vec::new();
-    snapshot_map(snapshot).finish(&mut body);
-    encode_envelope(ObjectKind::Snapshot, keys, session, &body)
+    encode_envelope(ObjectKind::Snapshot, keys, session, &encode_snapshot_body(snapshot))
 }
 
 pub(super) fn snapshot_map(snapshot: &Snapshot) -> MapWriter {
@@ -88,39 +86,39 @@ pub(super) fn snapshot_map(snapshot: &Snapshot) -> MapWriter {
 /// # Errors
 /// If it is malformed or not authentic.
 pub fn decode_snapshot(object: &[u8], keys: &Keys) -> Result<(SessionId, Snapshot), FormatError> {
-    let (session, body) = decode_envelope(ObjectKind::Snapshot, keys, object)?;
-    Ok((session.session(), decode_body(&body)?))
+    let (session, signer, body) = decode_envelope(ObjectKind::Snapshot, keys, object)?;
+    let mut snapshot = decode_body(&body)?;
+    (snapshot.domain, snapshot.signer) = (session.record().domain(), signer);
+    if let Signer::Client(id) = signer {
+        // Whatever it says itself: nobody is to take it for a snapshot of another host.
+        if let Some(client) = keys.known_client(&id) {
+            snapshot.host.clone_from(&client.host);
+        }
+        // What it says of other snapshots is for full clients to say.
+        (snapshot.replaces, snapshot.original, snapshot.copied_from) = (None, None, None);
+    }
+    Ok((session.session(), snapshot))
 }
 
 /// Keys that every snapshot has.
 const REQUIRED: [u64; 11] = [0, 1, 2, 3, 4, 8, 9, 10, 11, 12, 13];
 
+/// A snapshot as it is inside of its envelope.
+pub(crate) fn encode_snapshot_body(snapshot: &Snapshot) -> Vec<u8> {
+    let mut body = Vec::new();
+    snapshot_map(snapshot).finish(&mut body);
+    body
+}
+
+/// Decodes what [`encode_snapshot_body`] made.
+pub(crate) fn decode_snapshot_body(body: &[u8]) -> Result<Snapshot, FormatError> {
+    decode_body(body)
+}
+
 /// Decodes the map in a snapshot's envelope.
 pub(super) fn decode_body(body: &[u8]) -> Result<Snapshot, FormatError> {
     let mut decoder = decoder(body)?;
-    let mut s = Snapshot {
-        time: crate::clock::Timestamp::default(),
-        host: String::new(),
-        paths: Vec::new(),
-        root: crate::model::Content::Inline(Vec::new()),
-        tags: Vec::new(),
-        label: None,
-        parent: None,
-        previous: None,
-        sequence: 0,
-        statistics: SnapshotStatistics::default(),
-        problems: Vec::new(),
-        program: String::new(),
-        users: NameTable::new(),
-        groups: NameTable::new(),
-        replaces: None,
-        original: None,
-        user: None,
-        started: None,
-        finished: None,
-        stack: None,
-        copied_from: None,
-    };
+    let mut s = Snapshot::empty(DomainId::SHARED, Signer::Full);
     let mut found = Vec::new();
     read_map(&mut decoder, |key, d| {
         match key {

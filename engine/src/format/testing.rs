@@ -39,7 +39,7 @@ pub(crate) fn envelope_of(kind: ObjectKind, keys: &Keys, session: &SessionKeys, 
 
 /// An envelope's body.
 pub(crate) fn envelope_body(kind: ObjectKind, keys: &Keys, object: &[u8]) -> Result<Vec<u8>, FormatError> {
-    Ok(envelope::decode_envelope(kind, keys, object)?.1)
+    Ok(envelope::decode_envelope(kind, keys, object)?.2)
 }
 
 /// An array of segment rows, checked as those of a pack whose segments end before `end`.

@@ -10,7 +10,17 @@ pub use snapshot::{
     CopyOrigin, NameTable, Snapshot, SnapshotStatistics, StackFact, StackPart, StackPartKind, StackRecord,
 };
 
-use crate::id::{ChunkId, PackId, SessionId};
+use crate::id::{ChunkId, ClientId, PackId, SessionId};
+
+/// Who made an object: full clients, who share a secret, or one that may only add.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Signer {
+    /// Whoever holds the root secret.
+    #[default]
+    Full,
+    /// A write-only client.
+    Client(ClientId),
+}
 
 /// What a chunk holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::Content;
+use super::{Content, Signer};
 use crate::clock::Timestamp;
-use crate::id::{RepositoryId, SnapshotId};
+use crate::id::{DomainId, RepositoryId, SnapshotId};
 use crate::monitor::Problem;
 
 /// Numeric ids and the names they had where the snapshot was taken.
@@ -44,6 +44,10 @@ pub struct Snapshot {
     pub time: Timestamp,
     /// The machine it was taken on.
     pub host: String,
+    /// The deduplication domain of its chunks. Of the object around it, as the next.
+    pub domain: DomainId,
+    /// Who made it.
+    pub signer: Signer,
     /// What was asked for, absolute paths.
     pub paths: Vec<Vec<u8>>,
     /// The root directory.
@@ -82,6 +86,37 @@ pub struct Snapshot {
     pub stack: Option<StackRecord>,
     /// What it is a copy of.
     pub copied_from: Option<CopyOrigin>,
+}
+
+impl Snapshot {
+    /// One of nothing, with no number yet.
+    pub fn empty(domain: DomainId, signer: Signer) -> Self {
+        Self {
+            time: Timestamp::default(),
+            host: String::new(),
+            domain,
+            signer,
+            paths: Vec::new(),
+            root: Content::Inline(Vec::new()),
+            tags: Vec::new(),
+            label: None,
+            parent: None,
+            previous: None,
+            sequence: 0,
+            statistics: SnapshotStatistics::default(),
+            problems: Vec::new(),
+            program: String::new(),
+            users: NameTable::new(),
+            groups: NameTable::new(),
+            replaces: None,
+            original: None,
+            user: None,
+            started: None,
+            finished: None,
+            stack: None,
+            copied_from: None,
+        }
+    }
 }
 
 /// What a snapshot of a stack says about the stack. A stack is known by its name, on whatever machine it is.

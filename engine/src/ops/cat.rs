@@ -252,8 +252,7 @@ fn session(repository: &Repository, prefix: &str, json: &mut Json) -> Result<()>
     match read(register)? {
         None => json.text("state", "open"),
         Some(object) => {
-            let register =
-                format::decode_register(&object, repository.keys()).map_err(|error| object_error(register, error))?;
+            let (register, _) = repository.decode_signed(register, |keys| format::decode_register(&object, keys))?;
             match register.state {
                 format::SessionState::Revoked => json.text("state", "revoked"),
                 format::SessionState::Committed(snapshot) => {

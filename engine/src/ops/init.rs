@@ -1,7 +1,7 @@
 //! Making a repository.
 
 use crate::clock::Clock;
-use crate::crypto::{KdfParameters, Keys, RootSecret, Secret, measure_suites, random_bytes};
+use crate::crypto::{Held, KdfParameters, Keys, RootSecret, Secret, measure_suites, random_bytes};
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::format::{decode_config, encode_config, encode_slot};
 use crate::id::{RepositoryId, SlotId};
@@ -85,7 +85,8 @@ pub fn init(storage: &dyn Storage, secret: &Secret, options: &InitOptions, clock
     // What no reader would accept must not be written: the bounds are checked by the reader's own code.
     decode_config(&object)
         .map_err(|error| EngineError::with_source(ErrorKind::Invalid, "repository settings", error))?;
-    let slot = write_slot(storage, &keys, secret, options.strong_kdf, &options.label, clock)?;
+    let held = Held::Root(keys.root().expect("just made"));
+    let slot = write_slot(storage, &keys, &held, secret, options.strong_kdf, &options.label, clock)?;
     match storage.write_new(ObjectName::Config, &[&object])? {
         Outcome::Written => {
             // Of no use to anybody now; and where they can't be removed, only in the way of those who look for theirs.
@@ -103,6 +104,7 @@ pub fn init(storage: &dyn Storage, secret: &Secret, options: &InitOptions, clock
 pub(super) fn write_slot(
     storage: &dyn Storage,
     keys: &Keys,
+    held: &Held<'_>,
     secret: &Secret,
     strong_kdf: bool,
     label: &str,
@@ -114,7 +116,7 @@ pub(super) fn write_slot(
         Secret::Password(_) if strong_kdf => Some(KdfParameters::STRONG),
         Secret::Password(_) => Some(KdfParameters::DEFAULT),
     };
-    let (slot, object) = encode_slot(keys, secret, kdf, clock.now().seconds, label)
+    let (slot, object) = encode_slot(keys, held, secret, kdf, clock.now().seconds, label)
         .map_err(|error| EngineError::with_source(ErrorKind::Invalid, "key slot", error))?;
     storage.write_new(ObjectName::Key(slot), &[&object])?;
     Ok(slot)

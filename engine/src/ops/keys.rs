@@ -1,10 +1,11 @@
 //! Key slots: who can open the repository.
 
+use super::clients::{EndedClient, end_client};
 use super::init::write_slot;
 use crate::clock::{Clock, Timestamp};
-use crate::crypto::{Secret, SlotKind, read_label};
+use crate::crypto::{Held, Secret, SlotKind, read_label};
 use crate::error::{EngineError, ErrorKind, Result};
-use crate::format::decode_slot;
+use crate::format::{ClientRecord, decode_slot};
 use crate::id::SlotId;
 use crate::limits;
 use crate::monitor::Problem;
@@ -16,6 +17,10 @@ use crate::storage::{ObjectFamily, ObjectName};
 pub struct KeySlotInfo {
     /// Its id.
     pub id: SlotId,
+    /// Whether it can only add snapshots.
+    pub only_adds: bool,
+    /// Which root secret it holds, or is of.
+    pub epoch: u32,
     /// What opens it: `password`, `key file` or `recovery code`.
     pub kind: &'static str,
     /// What its maker called it.
@@ -57,7 +62,11 @@ fn read_slot(repository: &Repository, name: ObjectName) -> Result<KeySlotInfo> {
     if name != ObjectName::Key(view.id) {
         return Err(EngineError::damaged(format!("object {name} holds another slot")));
     }
-    let label = read_label(repository.keys(), &view).map_err(|error| damaged(error.into()))?;
+    // Of a root secret that is newer than this one nobody here can say how it is called.
+    let label = match view.epoch <= repository.keys().epoch() {
+        true => read_label(repository.keys(), &view).map_err(|error| damaged(error.into()))?,
+        false => String::new(),
+    };
     let kind = match view.kind {
         SlotKind::Password => "password",
         SlotKind::KeyFile => "key file",
@@ -65,7 +74,16 @@ fn read_slot(repository: &Repository, name: ObjectName) -> Result<KeySlotInfo> {
     };
     let kdf = view.kdf.map(|kdf| (kdf.memory_kib, kdf.passes, kdf.lanes));
     let created = Timestamp::new(created, 0);
-    Ok(KeySlotInfo { id: view.id, kind, label, created, current: view.id == repository.slot(), kdf })
+    Ok(KeySlotInfo {
+        id: view.id,
+        only_adds: view.only_adds,
+        epoch: view.epoch,
+        kind,
+        label,
+        created,
+        current: view.id == repository.slot(),
+        kdf,
+    })
 }
 
 /// Adds a slot that `secret` opens.
@@ -79,22 +97,34 @@ pub fn add_key(
     strong_kdf: bool,
     clock: &dyn Clock,
 ) -> Result<SlotId> {
-    write_slot(repository.storage(), repository.keys(), secret, strong_kdf, label, clock)
+    repository.require_full_key()?;
+    let root = repository.keys().root().map_err(sealing)?;
+    write_slot(repository.storage(), repository.keys(), &Held::Root(root), secret, strong_kdf, label, clock)
 }
 
-/// Removes the slot whose id begins with `slot`. The last one stays; the one in use goes only with `force`. A
-/// damaged one can be removed too.
+/// Removes the slot whose id begins with `slot`. The last one that can read stays; the one in use goes only with `force`. A
+/// damaged one can be removed too. If it is a write-only client's, that has ended: what it stored before stays, and nothing
+/// that it may put later counts.
 ///
 /// # Errors
-/// `NotFound`, `Ambiguous`, `Invalid`, `Io`.
-pub fn remove_key(repository: &Repository, slot: &str, force: bool) -> Result<SlotId> {
+/// `NotFound`, `Ambiguous`, `Invalid`, `OnlyAdds`, `Io`.
+pub fn remove_key(repository: &Repository, slot: &str, force: bool, clock: &dyn Clock) -> Result<RemovedKey> {
+    repository.require_full_key()?;
     let mut all = Vec::new();
     repository.storage().list(ObjectFamily::Keys, &mut |name, _| {
         if let ObjectName::Key(id) = name {
             all.push(id);
         }
     })?;
-    let found: Vec<SlotId> = all.iter().copied().filter(|id| id.to_hex().starts_with(slot)).collect();
+    // One whose slot is gone, too: it can't begin anew, and may be at work.
+    let (clients, _) = repository.read_clients()?;
+    let client_slot = |client: &ClientRecord| SlotId::new(*client.id.as_bytes());
+    let going: Vec<SlotId> =
+        clients.iter().filter(|(_, known)| known.end.is_none()).map(|(c, _)| client_slot(c)).collect();
+    let mut known: Vec<SlotId> = all.iter().chain(&going).copied().collect();
+    known.sort();
+    known.dedup();
+    let found: Vec<SlotId> = known.into_iter().filter(|id| id.to_hex().starts_with(slot)).collect();
     let id = match found.as_slice() {
         _ if slot.is_empty() => return Err(EngineError::new(ErrorKind::Invalid, "an empty id names no key slot")),
         [] => return Err(EngineError::new(ErrorKind::NotFound, format!("key slot {slot} does not exist"))),
@@ -104,7 +134,30 @@ pub fn remove_key(repository: &Repository, slot: &str, force: bool) -> Result<Sl
             return Err(EngineError::new(ErrorKind::Ambiguous, text));
         }
     };
-    if all.len() == 1 {
+    let client = clients.into_iter().find(|(client, _)| client_slot(client) == id).map(|(client, _)| client);
+    let Some(client) = client else {
+        refuse_last(repository, id, force)?;
+        repository.storage().remove(ObjectName::Key(id))?;
+        return Ok(RemovedKey { slot: id, ended: None });
+    };
+    let ended = end_client(repository, &client, clock)?;
+    repository.storage().remove(ObjectName::Key(id))?;
+    Ok(RemovedKey { slot: id, ended: Some(ended) })
+}
+
+/// A key that nobody can use any more.
+#[derive(Debug, Clone)]
+pub struct RemovedKey {
+    /// Its slot.
+    pub slot: SlotId,
+    /// What became of the write-only client whose it was.
+    pub ended: Option<EndedClient>,
+}
+
+/// Without a slot that can read nobody could open the repository.
+fn refuse_last(repository: &Repository, id: SlotId, force: bool) -> Result<()> {
+    let (slots, _) = list_keys(repository)?;
+    if slots.iter().all(|slot| slot.only_adds || slot.id == id) {
         let text = format!("key slot {id} is the last one: without it nobody could open the repository");
         return Err(EngineError::new(ErrorKind::Invalid, text));
     }
@@ -112,8 +165,7 @@ pub fn remove_key(repository: &Repository, slot: &str, force: bool) -> Result<Sl
         let text = format!("key slot {id} is the one that opened the repository just now");
         return Err(EngineError::new(ErrorKind::Invalid, text));
     }
-    repository.storage().remove(ObjectName::Key(id))?;
-    Ok(id)
+    Ok(())
 }
 
 /// Adds a slot for `secret`, with the label of the one in use, and removes that one.
@@ -130,4 +182,9 @@ pub fn change_password(
     let new = add_key(repository, secret, &label, strong_kdf, clock)?;
     repository.storage().remove(ObjectName::Key(repository.slot()))?;
     Ok(new)
+}
+
+/// The error for what can't be sealed.
+pub(super) fn sealing(error: crate::crypto::CryptoError) -> EngineError {
+    EngineError::with_source(ErrorKind::Invalid, "key", error)
 }

@@ -130,6 +130,19 @@ pub(super) fn choose(set: &SnapshotSet, spec: &str, filter: &SnapshotFilter) -> 
     let prefix = match parse(spec)? {
         Spec::Latest(back) => {
             let fitting: Vec<_> = set.snapshots.iter().filter(|(_, snapshot)| filter.matches(snapshot)).collect();
+            // Whoever may add to one domain can call a stack as another one is called.
+            let mut domains: Vec<_> = fitting.iter().map(|(_, snapshot)| snapshot.domain).collect();
+            domains.dedup();
+            if !filter.stacks.is_empty()
+                && filter.hosts.is_empty()
+                && domains.iter().any(|domain| *domain != domains[0])
+            {
+                let text = format!(
+                    "{spec}: snapshots of stack {} were made with several keys: name the host",
+                    filter.stacks[0]
+                );
+                return Err(EngineError::new(ErrorKind::Ambiguous, text));
+            }
             return match fitting.len().checked_sub(back.saturating_add(1)) {
                 Some(at) => Ok(fitting[at].clone()),
                 None if fitting.is_empty() => Err(not_found("no snapshot matches".into())),

@@ -4,6 +4,7 @@ mod bench;
 mod browse;
 mod cat;
 mod check;
+mod clients;
 mod copy;
 mod diff;
 mod dump;
@@ -16,6 +17,7 @@ mod pack;
 mod prune;
 mod repair;
 mod restore;
+mod rotate;
 mod sessions;
 mod snapshot;
 mod stats;
@@ -29,6 +31,7 @@ pub use bench::{BenchOptions, BenchReport, BenchTools, DataReport, KernelSpeed, 
 pub use browse::{ls, node_at};
 pub use cat::{CatObject, CatOutput, cat};
 pub use check::{CheckOptions, CheckReport, Finding, Head, ReadData, check};
+pub use clients::{ClientInfo, EndedClient, NewClient, add_client, list_clients, slot_of_client};
 pub use copy::{Copied, CopyOptions, CopyReport, MAX_COPY_TARGETS, TargetReport, copy};
 pub use diff::{DiffKind, DiffReport, diff};
 pub use dump::{dump_file, dump_tar};
@@ -37,7 +40,7 @@ pub use forget::{
     Fate, ForgetPlan, ForgetReport, PlannedGroup, PlannedSnapshot, PolicyRequest, forget, plan_named, plan_policy,
 };
 pub use init::{CipherChoice, InitOptions, InitReport, init};
-pub use keys::{KeySlotInfo, add_key, change_password, list_keys, remove_key};
+pub use keys::{KeySlotInfo, RemovedKey, add_key, change_password, list_keys, remove_key};
 pub use list::{ForgottenList, SnapshotFilter, SnapshotList, find_snapshot, list_forgotten, list_snapshots};
 pub use prune::{MaxUnused, PruneOptions, PruneProposal, PruneReport, prune};
 pub use repair::{
@@ -45,6 +48,7 @@ pub use repair::{
     repair_snapshots,
 };
 pub use restore::{Overwrite, Ownership, RestoreOptions, RestoreReport, restore};
+pub use rotate::{Rotation, rotate};
 pub use sessions::{SessionEnd, SessionInfo, SessionWriterInfo, list_sessions, revoke_sessions};
 pub use snapshot::{
     AroundPaths, Describe, PartSize, PartSource, PartStream, SnapshotInput, SnapshotOptions, SnapshotPart,

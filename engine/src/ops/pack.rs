@@ -1,8 +1,8 @@
 //! Reading a pack whole, to see what of it is right: for those who check and who repair.
 
 use crate::compress::Decompressor;
-use crate::crypto::{SessionKeyRecord, hash};
-use crate::error::{ErrorKind, Result};
+use crate::crypto::{DomainKeys, SessionKeyRecord, hash};
+use crate::error::{EngineError, ErrorKind, Result};
 use crate::format::{self, Footer, segment_binding};
 use crate::id::{ChunkId, PackId};
 use crate::limits;
@@ -88,13 +88,14 @@ pub(super) fn read_pack(
 }
 
 /// The footer of a pack whose bytes are at hand.
-fn footer_of(repository: &Repository, bytes: &[u8]) -> Result<Footer, format::FormatError> {
-    format::ObjectKind::Pack.strip(bytes)?;
-    let tail = format::decode_tail(bytes, bytes.len() as u64)?;
+fn footer_of(repository: &Repository, bytes: &[u8]) -> Result<Footer> {
+    let damaged = |error| EngineError::with_source(ErrorKind::Damaged, "footer", error);
+    format::ObjectKind::Pack.strip(bytes).map_err(damaged)?;
+    let tail = format::decode_tail(bytes, bytes.len() as u64).map_err(damaged)?;
     let end = bytes.len() - format::TAIL_BYTES;
     let start = end - tail.footer_len as usize;
-    let keys = repository.keys().domain(tail.domain);
-    format::decode_footer(&bytes[start..end], &keys, tail.epoch, start as u64)
+    let keys = repository.domain_keys(tail.domain)?;
+    format::decode_footer(&bytes[start..end], &keys, tail.epoch, start as u64).map_err(damaged)
 }
 
 enum Segment {
@@ -114,7 +115,8 @@ fn open_row(
     let record = footer.sessions.iter().find(|record| record.session() == row.session);
     let (Some(sealed), Some(record)) = (bytes.get(range), record) else { return lost() };
     let Some(plain) = open_segment(repository, record, row, sealed.to_vec(), decompressor) else { return lost() };
-    let bad = right_chunks(repository, row, &plain).filter(|(_, chunk)| chunk.is_none()).map(|(id, _)| *id);
+    let Ok(domain) = repository.domain_keys(record.domain()) else { return lost() };
+    let bad = right_chunks(&domain, row, &plain).filter(|(_, chunk)| chunk.is_none()).map(|(id, _)| *id);
     let bad: Vec<ChunkId> = bad.collect();
     if bad.is_empty() { Segment::Good } else { Segment::Lost(bad) }
 }
@@ -136,7 +138,7 @@ pub(super) fn open_segment(
 
 /// Every chunk of an opened segment; without its bytes if they are not what its id says.
 pub(super) fn right_chunks<'p>(
-    repository: &'p Repository,
+    domain: &'p DomainKeys,
     row: &'p SegmentRow,
     plain: &'p [u8],
 ) -> impl Iterator<Item = (&'p ChunkId, Option<&'p [u8]>)> {
@@ -144,7 +146,7 @@ pub(super) fn right_chunks<'p>(
     row.chunks.iter().map(move |(id, len)| {
         let chunk = plain.get(offset..offset + *len as usize);
         offset += *len as usize;
-        (id, chunk.filter(|chunk| repository.domain().chunk_id(row.kind, chunk) == *id))
+        (id, chunk.filter(|chunk| domain.chunk_id(row.kind, chunk) == *id))
     })
 }
 

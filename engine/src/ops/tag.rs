@@ -62,7 +62,7 @@ pub fn tag(
         let Some(mut changed) = change.apply(snapshot) else { continue };
         changed.replaces = Some(*old);
         changed.original = Some(snapshot.original.unwrap_or(*old));
-        let session = Session::begin(repository, host, program, clock)?;
+        let session = Session::begin_in(repository, snapshot.domain, host, program, clock)?;
         let new = match session.read_kept(repository, *old) {
             Ok(_) => write_snapshot(repository, &session, &changed)?,
             Err(error) => {

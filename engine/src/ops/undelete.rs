@@ -3,7 +3,7 @@
 use super::list::{SnapshotFilter, choose, load};
 use crate::clock::Clock;
 use crate::error::Result;
-use crate::id::SnapshotId;
+use crate::id::{DomainId, SnapshotId};
 use crate::model::Snapshot;
 use crate::repository::{Repository, Session, write_snapshot};
 
@@ -42,13 +42,14 @@ pub fn undelete(
     let mut done = Vec::with_capacity(wanted.len());
     for id in wanted {
         // With the same content: one that a repair made is without what was lost.
-        let root = set.existing().find(|(known, _)| *known == id).map(|(_, snapshot)| &snapshot.root);
+        let old = set.existing().find(|(known, _)| *known == id).map(|(_, snapshot)| snapshot);
+        let (root, domain) = (old.map(|old| &old.root), old.map_or(DomainId::SHARED, |old| old.domain));
         let is_back = |snapshot: &Snapshot| snapshot.original == Some(id) && Some(&snapshot.root) == root;
         let back = set.snapshots.iter().find(|(_, snapshot)| is_back(snapshot));
         let what = match (set.records.contains_key(&id), back) {
             (false, _) => Undeleted::NotForgotten,
             (true, Some((back, _))) => Undeleted::BackBefore(*back),
-            (true, None) => Undeleted::Back(bring_back(repository, id, host, program, clock)?),
+            (true, None) => Undeleted::Back(bring_back(repository, id, domain, host, program, clock)?),
         };
         done.push((id, what));
     }
@@ -59,12 +60,13 @@ pub fn undelete(
 fn bring_back(
     repository: &Repository,
     id: SnapshotId,
+    domain: DomainId,
     host: &str,
     program: &str,
     clock: &dyn Clock,
 ) -> Result<SnapshotId> {
     // W1 and W2: from here on a prune sees this session, or this sees the prune.
-    let session = Session::begin(repository, host, program, clock)?;
+    let session = Session::begin_in(repository, domain, host, program, clock)?;
     match write_again(repository, &session, id) {
         Ok(new) => {
             session.commit(repository, Some(new))?;

@@ -133,6 +133,9 @@ pub fn write_cached(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// # Errors
 /// What the file system says.
 pub fn replace_cached(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    if let Some(above) = path.parent() {
+        fs::create_dir_all(above)?;
+    }
     let new = path.with_extension("new");
     fs::write(&new, bytes)?;
     fs::rename(&new, path)

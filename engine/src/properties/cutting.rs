@@ -14,7 +14,7 @@ use crate::id::{ChunkId, DomainId};
 use crate::model::{ChunkRef, ChunkerParameters, Compression};
 
 fn domain() -> DomainKeys {
-    keys().domain(DomainId::SHARED)
+    keys().domain(DomainId::SHARED).expect("a full client")
 }
 
 fn random(seed: u64, len: usize) -> Vec<u8> {

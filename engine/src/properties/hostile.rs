@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::{bytes, config, end, footer, index, keys, node, snapshot};
 use crate::compress::Decompressor;
-use crate::crypto::{KdfParameters, Secret, SessionKeyRecord, read_label};
+use crate::crypto::{Held, KdfParameters, Secret, SessionKeyRecord, read_label, without_auth};
 use crate::format::testing::{
     content, encode_snapshot_body, envelope_of, footer_body, index_body, rows, snapshot_body, unframe, value_len,
 };
@@ -94,7 +94,7 @@ fn framed(cbor: &[u8]) -> Vec<u8> {
 /// Everything that takes bytes from a storage.
 fn decode_all(bytes: &[u8]) {
     let keys = keys();
-    let domain = keys.domain(DomainId::SHARED);
+    let domain = keys.domain(DomainId::SHARED).expect("a full client");
     let _ = decode_config(bytes);
     let _ = verify_config(bytes, &keys);
     if let Ok((view, _)) = decode_slot(bytes) {
@@ -153,7 +153,7 @@ fn decode_opened(bytes: &[u8]) {
     let _ = decode_state(&proven(ObjectKind::PruneState), &keys);
     let _ = decode_done(&proven(ObjectKind::PruneDone), &keys);
     let mut proven = [&ObjectKind::Config.header(), bytes].concat();
-    proven.extend(keys.config_mac(&proven.clone()));
+    keys.append_auth_for_all(&mut proven);
     let _ = decode_config(&proven);
 }
 
@@ -209,7 +209,7 @@ proptest! {
 
     #[test]
     fn changed_footers_never_panic(footer in footer(), changes in changes()) {
-        let domain = keys().domain(DomainId::SHARED);
+        let domain = keys().domain(DomainId::SHARED).expect("a full client");
         let sealed = encode_footer(&footer, &domain, 0);
         let end = end(&footer.segments);
         let frame = domain.open_footer(0, &sealed).expect("a footer");
@@ -222,8 +222,10 @@ proptest! {
     #[test]
     fn changed_indexes_never_panic(index in index(), changes in changes()) {
         let keys = keys();
-        let object = encode_index(&index, &keys.domain(DomainId::SHARED), 0);
-        let frame = keys.domain(DomainId::SHARED).open_index(&ObjectKind::Index.header(), 0, &object[28..]).expect("an index");
+        let domain = keys.domain(DomainId::SHARED).expect("a full client");
+        let object = encode_index(&index, &keys, &domain);
+        let sealed = &without_auth(&object).expect("a proof")[28..];
+        let frame = domain.open_index(&ObjectKind::Index.header(), 0, sealed).expect("an index");
         let _ = index_body(&framed(&changed(unframe(&frame).expect("a frame").to_vec(), &changes)), DomainId::SHARED);
         let outside = changed(object.clone(), &changes);
         prop_assert!(outside == object || decode_index(&outside, &keys).is_err());
@@ -236,8 +238,8 @@ proptest! {
         let _ = decode_config(&outside);
         prop_assert!(outside == object || verify_config(&outside, &keys()).is_err());
         // With the proof right, what is accepted says the same when it is written again.
-        let mut proven = changed(object[..object.len() - 32].to_vec(), &changes);
-        proven.extend(keys().config_mac(&proven.clone()));
+        let mut proven = changed(without_auth(&object).expect("a proof").to_vec(), &changes);
+        keys().append_auth_for_all(&mut proven);
         if let Ok(config) = decode_config(&proven) {
             prop_assert_eq!(decode_config(&encode_config(&config, &keys())), Ok(config));
         }
@@ -247,7 +249,7 @@ proptest! {
     fn changed_slots_never_open(label in "[a-z]{0,115}", changes in changes()) {
         let keys = keys();
         let secret = Secret::KeyFile([5; 32]);
-        let (_, object) = encode_slot(&keys, &secret, None, 0, &label).expect("no key derivation");
+        let (_, object) = encode_slot(&keys, &Held::Root(keys.root().expect("a full client")), &secret, None, 0, &label).expect("no key derivation");
         let outside = changed(object.clone(), &changes);
         prop_assume!(outside != object);
         if let Ok((view, _)) = decode_slot(&outside) {

@@ -22,7 +22,7 @@ use crate::id::{ChunkId, DomainId, IndexId, PackId, PruneId, RepositoryId, Sessi
 use crate::limits;
 use crate::model::{
     ChunkKind, ChunkRef, ChunkerParameters, Compression, Config, Content, CopyOrigin, Extent, Metadata, Node, NodeKind,
-    PackRow, PageParameters, SegmentRow, Snapshot, SnapshotStatistics, StackFact, StackPart, StackPartKind,
+    PackRow, PageParameters, SegmentRow, Signer, Snapshot, SnapshotStatistics, StackFact, StackPart, StackPartKind,
     StackRecord, Suite, Xattr, is_valid_name,
 };
 use crate::monitor::Problem;
@@ -171,6 +171,8 @@ fn snapshot() -> impl Strategy<Value = Snapshot> {
             Snapshot {
                 time,
                 host,
+                domain: DomainId::SHARED,
+                signer: Signer::Full,
                 paths,
                 root,
                 tags: tags.into_iter().collect(),
@@ -280,7 +282,8 @@ fn index() -> impl Strategy<Value = IndexObject> {
             let packs = packs.into_iter().map(pack).collect();
             let replaces = replaces.into_iter().map(IndexId::new).collect();
             let lost = lost.into_iter().map(ChunkId::new).collect();
-            IndexObject { session: SessionId::new(session), sessions, packs, replaces, lost, taken_out }
+            let empty = IndexObject::empty(SessionId::new(session), DomainId::SHARED);
+            IndexObject { sessions, packs, replaces, lost, taken_out, ..empty }
         },
     )
 }
@@ -370,7 +373,7 @@ proptest! {
     fn registers_come_back(session in any::<[u8; 16]>(), committed in any::<bool>(), snapshot in snapshot_id()) {
         let state = if committed { SessionState::Committed(snapshot) } else { SessionState::Revoked };
         let register = Register { session: SessionId::new(session), state };
-        prop_assert_eq!(decode_register(&encode_register(&register, &keys()), &keys()).expect("a register"), register);
+        prop_assert_eq!(decode_register(&encode_register(&register, &keys()), &keys()).expect("a register"), (register, Signer::Full));
     }
 
     #[test]
@@ -420,19 +423,19 @@ proptest! {
 
     #[test]
     fn footers_come_back(footer in footer()) {
-        let domain = keys().domain(DomainId::SHARED);
+        let domain = keys().domain(DomainId::SHARED).expect("a full client");
         let (sealed, end) = (encode_footer(&footer, &domain, 0), end(&footer.segments));
         prop_assert_eq!(sealed.len() % 4096, 40);
         prop_assert_eq!(&decode_footer(&sealed, &domain, 0, end).expect("a footer"), &footer);
         prop_assert!(footer.segments.is_empty() || decode_footer(&sealed, &domain, 0, end - 1).is_err());
-        let other = keys().domain(DomainId::new([1; 16]));
+        let other = keys().domain(DomainId::new([1; 16])).expect("a full client");
         prop_assert!(decode_footer(&encode_footer(&footer, &other, 0), &other, 0, end).is_err(), "records of domain 0");
     }
 
     #[test]
     fn indexes_come_back(index in index()) {
-        let object = encode_index(&index, &keys().domain(DomainId::SHARED), 0);
-        prop_assert_eq!(decode_index(&object, &keys()).expect("an index object"), (DomainId::SHARED, index));
+        let object = encode_index(&index, &keys(), &keys().domain(DomainId::SHARED).expect("a full client"));
+        prop_assert_eq!(decode_index(&object, &keys()).expect("an index object"), index);
     }
 
     #[test]

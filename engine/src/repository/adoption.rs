@@ -140,7 +140,7 @@ impl Adoption<'_> {
         let object = IndexObject {
             sessions: std::mem::take(&mut self.pending).into_values().collect(),
             packs: std::mem::take(&mut self.packs),
-            ..IndexObject::empty(self.session.id())
+            ..IndexObject::empty(self.session.id(), self.repository.domain().domain())
         };
         self.chunks = 0;
         let (id, _) = self.repository.put_index(&object, false)?;

@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use rayon::prelude::*;
 
 use super::Index;
-use super::rows::{SegmentExtent, ShortId};
+use super::rows::{ALL_IDS, ChunkPlace, SegmentExtent, ShortId};
 use crate::error::{EngineError, ErrorKind, Result};
-use crate::id::{ChunkId, PackId};
+use crate::id::{ChunkId, DomainId, PackId};
 use crate::model::{ChunkKind, ChunkRef};
 
 /// Marks that are set together, so that the memory of all of them is waited for once.
@@ -52,6 +52,8 @@ pub struct PackCount {
     pub live: u64,
     /// What its first segment holds.
     pub kind: ChunkKind,
+    /// The domain of its chunks.
+    pub domain: DomainId,
 }
 
 /// The count. Marks may be set from several threads.
@@ -61,6 +63,8 @@ pub struct Census {
     /// Plaintext bytes of marked chunks in each segment.
     needed: Vec<AtomicU32>,
     packs: Vec<(PackId, u64)>,
+    /// The domain of each pack.
+    domains: Vec<DomainId>,
 }
 
 impl Census {
@@ -74,7 +78,8 @@ impl Census {
         let mut slots = Vec::new();
         // One is free at least: that is where a search ends.
         slots.resize_with(most + most / 4 + 1, AtomicU64::default);
-        let mut census = Self { slots, segments: Vec::new(), needed: Vec::new(), packs: Vec::new() };
+        let mut census =
+            Self { slots, segments: Vec::new(), needed: Vec::new(), packs: Vec::new(), domains: Vec::new() };
         let bases = census.count_places(index)?;
         if census.segments.len() as u64 >= MARK {
             return Err(EngineError::new(ErrorKind::Unsupported, "an index of more than two billion segments"));
@@ -95,6 +100,7 @@ impl Census {
                 let here = *known.entry(id).or_insert(next);
                 if here == next {
                     self.packs.push((id, len));
+                    self.domains.push(DomainId::SHARED);
                 }
                 numbers.resize(numbers.len().max(number as usize + 1), NO_PACK);
                 numbers[number as usize] = here;
@@ -102,12 +108,20 @@ impl Census {
             let base = self.segments.len();
             bases.push(base as u32);
             let mut broken = false;
+            // The first segment of each pack, which says whose it is.
+            let mut firsts: HashMap<u32, u32> = HashMap::new();
             Index::store_result(store.segments(&mut |number, extent| {
                 broken |= base + number as usize != self.segments.len();
                 // The chunks of a pack that is not listed are none of the index's, either.
                 let pack = numbers.get(extent.pack as usize).copied().unwrap_or(NO_PACK);
+                if pack != NO_PACK {
+                    firsts.entry(pack).or_insert(number);
+                }
                 self.segments.push(SegmentExtent { pack, ..extent });
             }))?;
+            for (pack, number) in firsts {
+                self.domains[pack as usize] = Index::store_result(store.segment(number))?.record.domain();
+            }
             if broken {
                 let text = "local index (remove it with `repo cache clear`): rows are missing";
                 return Err(EngineError::new(ErrorKind::Io, text));
@@ -199,11 +213,47 @@ impl Census {
         found
     }
 
+    /// Whether every copy of a chunk in a pack is kept: what a write-only client says is there need not be.
+    fn keeps_copies(&self, pack: u32) -> bool {
+        self.domains.get(pack as usize).is_some_and(|domain| *domain != DomainId::SHARED)
+    }
+
+    /// Counts every copy of needed chunks in the domains of write-only clients. To be called when all is marked.
+    ///
+    /// # Errors
+    /// `Io` if the local database fails or is damaged.
+    pub fn keep_copies(&self, index: &Index) -> Result<()> {
+        if self.domains.iter().all(|domain| *domain == DomainId::SHARED) {
+            return Ok(());
+        }
+        let mut base = 0;
+        for store in index.listing_stores() {
+            let count = |id: &ShortId, place: ChunkPlace| {
+                let segment = base + place.segment as usize;
+                let is_counted = |slot: u64| segment_in(slot) == segment;
+                let is_needed = self.find(id).any(|(_, slot)| slot & MARK != 0 && !is_counted(slot));
+                if is_needed && self.keeps_copies(self.segments[segment].pack) {
+                    self.needed[segment].fetch_add(place.len, Ordering::Relaxed);
+                }
+            };
+            for row in Index::store_result(store.chunk_rows(ALL_IDS))? {
+                let (id, place) = Index::store_result(row)?;
+                count(&id, place);
+            }
+            Index::store_result(store.further_copies(&mut |id, place| count(&id, place)))?;
+            let mut segments = 0;
+            Index::store_result(store.segments(&mut |_, _| segments += 1))?;
+            base += segments;
+        }
+        Ok(())
+    }
+
     /// Whether a chunk is needed, and the copy that is kept is the one in the segment at `offset` of a pack.
     pub fn is_needed_at(&self, id: &ChunkId, pack: &PackId, offset: u32) -> bool {
         self.find(id.as_bytes()).any(|(_, slot)| {
             let segment = &self.segments[segment_in(slot)];
-            slot & MARK != 0 && segment.offset == offset && self.packs[segment.pack as usize].0 == *pack
+            let is_there = || segment.offset == offset && self.packs[segment.pack as usize].0 == *pack;
+            slot & MARK != 0 && (self.keeps_copies(segment.pack) || is_there())
         })
     }
 
@@ -215,9 +265,16 @@ impl Census {
     pub fn missed(&self, index: &Index, lost: &dyn Fn(&PackId) -> bool) -> Result<Vec<PackId>> {
         let is_lost: Vec<bool> = self.packs.iter().map(|(id, _)| lost(id)).collect();
         let from_lost = |(segment, needed): (&SegmentExtent, &AtomicU32)| {
-            needed.load(Ordering::Relaxed) > 0 && is_lost[segment.pack as usize]
+            needed.load(Ordering::Relaxed) > 0
+                && is_lost.get(segment.pack as usize).is_some_and(|lost| *lost)
+                && !self.keeps_copies(segment.pack)
         };
         let mut missed = BTreeSet::new();
+        for (segment, needed) in self.segments.iter().zip(&self.needed) {
+            if needed.load(Ordering::Relaxed) > 0 && self.keeps_copies(segment.pack) && is_lost[segment.pack as usize] {
+                missed.insert(self.packs[segment.pack as usize].0);
+            }
+        }
         // Seldom: what is needed was not in these packs when they were chosen, or it was elsewhere, too.
         if self.segments.iter().zip(&self.needed).any(from_lost) {
             let mut failure = None;
@@ -238,9 +295,15 @@ impl Census {
 
     /// What is needed of each pack, in no particular order.
     pub fn packs(&self) -> Vec<PackCount> {
-        let count =
-            |(id, len): &(PackId, u64)| PackCount { id: *id, len: *len, sealed: 0, live: 0, kind: ChunkKind::Data };
-        let mut packs: Vec<PackCount> = self.packs.iter().map(count).collect();
+        let count = |((id, len), domain): (&(PackId, u64), &DomainId)| PackCount {
+            id: *id,
+            len: *len,
+            sealed: 0,
+            live: 0,
+            kind: ChunkKind::Data,
+            domain: *domain,
+        };
+        let mut packs: Vec<PackCount> = self.packs.iter().zip(&self.domains).map(count).collect();
         for (segment, needed) in self.segments.iter().zip(&self.needed) {
             let Some(pack) = packs.get_mut(segment.pack as usize) else { continue };
             pack.kind = segment.kind;

@@ -6,13 +6,13 @@ mod renewal;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, OnceLock};
 
-use super::rows::{ALL_IDS, Rows, SegmentView, StoreResult};
+use super::rows::{ALL_IDS, ChunkPlace, Rows, SegmentView, StoreResult};
 use super::store::Store;
 use super::{Repository, SessionTable, object_error};
 use crate::crypto::hash;
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::format::{self, IndexObject, TAIL_BYTES};
-use crate::id::{ChunkId, IndexId, PackId};
+use crate::id::{ChunkId, DomainId, IndexId, PackId};
 use crate::limits;
 use crate::model::{ChunkKind, PackRow};
 use crate::storage::{ObjectFamily, ObjectName};
@@ -42,6 +42,11 @@ impl SegmentPlace {
     /// Length in bytes in the pack.
     pub fn sealed_len(&self) -> u32 {
         self.view.sealed_len
+    }
+
+    /// The domain of its chunks.
+    pub fn domain(&self) -> DomainId {
+        self.view.record.domain()
     }
 
     /// Length in bytes of its chunks together.
@@ -121,8 +126,7 @@ impl Repository {
         if hash(object) != *id.as_bytes() {
             return Err(EngineError::damaged(format!("object {name} does not have the content that its name says")));
         }
-        let (_, index) = format::decode_index(object, self.keys()).map_err(|error| object_error(name, error))?;
-        Ok(index)
+        self.decode_signed(name, |keys| format::decode_index(object, keys))
     }
 
     /// Seals an index object and puts it, durably; its id and its length in bytes. The packs that it names must be durable.
@@ -131,7 +135,7 @@ impl Repository {
     /// # Errors
     /// `Io`.
     pub(crate) fn put_index(&self, index: &IndexObject, dry_run: bool) -> Result<(IndexId, u64)> {
-        let bytes = format::encode_index(index, self.domain(), 0);
+        let bytes = format::encode_index(index, self.keys(), &*self.domain_keys(index.domain)?);
         let id = IndexId::new(hash(&bytes));
         if !dry_run {
             self.storage().write_new(ObjectName::Index(id), &[&bytes])?;
@@ -174,7 +178,7 @@ impl Repository {
         let tail = format::decode_tail(&tail_bytes, len).map_err(damaged)?;
         let start = tail_start - u64::from(tail.footer_len);
         let sealed = self.storage().read(name, Some(start..tail_start), limits::INDEX_BYTES)?;
-        format::decode_footer(&sealed, &self.keys().domain(tail.domain), tail.epoch, start).map_err(damaged)
+        format::decode_footer(&sealed, &*self.domain_keys(tail.domain)?, tail.epoch, start).map_err(damaged)
     }
 
     /// A private store of all packs that `index` does not list, whoever wrote them and however that ended: a chunk
@@ -186,14 +190,15 @@ impl Repository {
         let mut import = store.import(false).map_err(store_error)?;
         for (id, len) in packs {
             let is_left_out = index.recoverable.as_ref().is_some_and(|packs| !packs.contains(&id));
-            if is_left_out || index.has_pack(&id)? {
+            if is_left_out || index.vouches_for(&id)? {
                 continue;
             }
             // A pack that can't be read costs what it holds, not what others hold.
             let Ok(footer) = self.read_footer(id, len) else { continue };
-            let Some(session) = footer.sessions.first().map(|record| record.session()) else { continue };
+            let Some(first) = footer.sessions.first() else { continue };
+            let (session, domain) = (first.session(), first.domain());
             let packs = vec![PackRow { id, len, segments: footer.segments }];
-            let object = IndexObject { sessions: footer.sessions, packs, ..IndexObject::empty(session) };
+            let object = IndexObject { sessions: footer.sessions, packs, ..IndexObject::empty(session, domain) };
             import.add(IndexId::new(*id.as_bytes()), &object).map_err(store_error)?;
         }
         import.finish().map_err(store_error)?;
@@ -286,6 +291,20 @@ impl Index {
         place.ok_or_else(missing).and_then(|place| self.note_recovered(place))
     }
 
+    /// All places of a chunk.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn copies(&self, id: &ChunkId) -> Result<Vec<Place>> {
+        let mut places = Vec::new();
+        for (number, store) in self.stores() {
+            let rows = store.copies(id).map_err(store_error)?;
+            let place = |row: ChunkPlace| Place { segment: (number, row.segment), offset: row.offset, len: row.len };
+            places.extend(rows.into_iter().map(place));
+        }
+        Ok(places)
+    }
+
     /// Whether an index object that counts lists the chunk: only then may a writer build on it.
     ///
     /// # Errors
@@ -320,6 +339,19 @@ impl Index {
     pub fn has_pack(&self, id: &PackId) -> Result<bool> {
         for (_, store) in self.stores() {
             if store.has_pack(id).map_err(store_error)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether a full client has listed a pack: what it says of it is in it.
+    ///
+    /// # Errors
+    /// `Io`.
+    fn vouches_for(&self, id: &PackId) -> Result<bool> {
+        for (_, store) in self.stores() {
+            if store.vouches_for(id).map_err(store_error)? {
                 return Ok(true);
             }
         }

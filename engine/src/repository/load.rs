@@ -258,6 +258,11 @@ impl Repository {
         Ok(index)
     }
 
+    /// Forgets the local database: what it holds may not count any more. If it is in use, that stays so until it is not.
+    pub(crate) fn forget_local_index(&self) {
+        let _ = remove_cached(&seal_path(&self.shared_path()));
+    }
+
     /// An index of nothing, and the objects that there are.
     fn empty_index(&self) -> Result<(Listed, Index)> {
         let sessions = SessionTable::load(self)?;
@@ -267,6 +272,7 @@ impl Repository {
                 listed.0.insert(id, len);
             }
         })?;
+        self.leave_out_other_domains(&mut listed.0)?;
         Ok((listed, Index::empty(sessions)))
     }
 
@@ -404,7 +410,10 @@ impl Repository {
         let (mut taken, mut outdated) = (HashSet::new(), false);
         for id in ids {
             match self.read_listed_index(*id) {
-                Ok(mut object) if index.sessions.is_committed_by_now(self, object.session)? => {
+                Ok(mut object)
+                    if self.counts_of_its_client(id, &object)
+                        && index.sessions.is_committed_by_now(self, object.session, object.signer)? =>
+                {
                     index.replaced.extend(object.replaces.iter().copied());
                     outdated |= object.replaces.iter().any(|old| taken.contains(old));
                     if index.replaced.contains(id) {

@@ -2,12 +2,14 @@
 
 mod adoption;
 mod census;
+mod clients;
 mod content;
 mod directory;
 mod hidden;
 mod index;
 mod known;
 mod load;
+mod local_state;
 mod objects;
 mod plans;
 mod proofs;
@@ -47,12 +49,14 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
-use crate::crypto::{DomainKeys, Keys, SessionKeyRecord, SessionKeys, open_slot};
+use crate::crypto::{
+    CryptoError, DomainKeys, Keys, RootSecret, SessionKeyRecord, SessionKeys, SlotView, Unlocked, open_slot,
+};
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::format::{self, FormatError};
-use crate::id::{DomainId, RepositoryId, SessionId, SlotId};
+use crate::id::{DomainId, EpochId, RepositoryId, SessionId, SlotId};
 use crate::limits;
-use crate::model::Config;
+use crate::model::{Config, Signer};
 use crate::os::lock::CacheDirectory;
 use crate::storage::{ObjectFamily, ObjectName, Storage};
 
@@ -61,7 +65,11 @@ pub struct Repository {
     storage: Arc<dyn Storage>,
     config: Config,
     keys: Keys,
-    domain: DomainKeys,
+    domain: Arc<DomainKeys>,
+    /// Those of other domains, as far as they were asked for.
+    domains: Mutex<HashMap<DomainId, Arc<DomainKeys>>>,
+    clients: clients::Clients,
+    local: local_state::LocalState,
     slot: SlotId,
     cache: CacheDirectory,
     sessions: Mutex<HashMap<SessionId, Arc<SessionKeys>>>,
@@ -85,12 +93,15 @@ impl Repository {
         let (keys, slot) = unlock(&*storage, config.id, secret)?;
         format::verify_config(&object, &keys).map_err(|error| object_error(ObjectName::Config, error))?;
         let cache = CacheDirectory::open(cache, &config.id.to_hex())?;
-        let domain = keys.domain(DomainId::SHARED);
+        let domain = keys.domain(keys.own_domain()).expect("keys open their own domain");
         Ok(Self {
             storage,
             config,
             keys,
-            domain,
+            domain: Arc::new(domain),
+            domains: Mutex::default(),
+            clients: clients::Clients::default(),
+            local: local_state::LocalState::default(),
             slot,
             cache,
             sessions: Mutex::default(),
@@ -114,14 +125,49 @@ impl Repository {
         &*self.storage
     }
 
-    /// The keys that every full client has.
+    /// The keys that were unlocked.
     pub fn keys(&self) -> &Keys {
         &self.keys
     }
 
-    /// The keys of the domain that full clients share.
-    pub fn domain(&self) -> &DomainKeys {
+    /// The keys of the domain that new chunks go into: full clients share one.
+    pub fn domain(&self) -> &Arc<DomainKeys> {
         &self.domain
+    }
+
+    /// The keys of any domain, derived once.
+    ///
+    /// # Errors
+    /// `OnlyAdds` if these keys are of another one and may only add.
+    pub fn domain_keys(&self, domain: DomainId) -> Result<Arc<DomainKeys>> {
+        if domain == self.domain.domain() {
+            return Ok(Arc::clone(&self.domain));
+        }
+        let mut domains = self.domains.lock().expect("no holder of this lock panics");
+        if let Some(keys) = domains.get(&domain) {
+            return Ok(Arc::clone(keys));
+        }
+        let keys = Arc::new(self.keys.domain(domain).map_err(only_adds)?);
+        domains.insert(domain, Arc::clone(&keys));
+        Ok(keys)
+    }
+
+    /// Who makes what is written through this.
+    pub fn signer(&self) -> Signer {
+        self.keys.client().map_or(Signer::Full, Signer::Client)
+    }
+
+    /// Whether the key that opened it can only add snapshots.
+    pub fn only_adds(&self) -> bool {
+        self.keys.client().is_some()
+    }
+
+    /// Refuses what needs to read, or to change what others did.
+    ///
+    /// # Errors
+    /// `OnlyAdds`.
+    pub fn require_full_key(&self) -> Result<()> {
+        if self.only_adds() { Err(only_adds(CryptoError::OnlyAdds)) } else { Ok(()) }
     }
 
     /// The key slot that the secret opened.
@@ -148,8 +194,11 @@ impl Repository {
         if let Some(keys) = sessions.get(&record.session()).filter(|keys| keys.record() == record) {
             return Ok(Arc::clone(keys));
         }
-        let keys = self.keys.open_session(record).map_err(|error| {
-            EngineError::with_source(ErrorKind::Damaged, format!("keys of session {}", record.session()), error)
+        let keys = self.keys.open_session(record).map_err(|error| match error {
+            CryptoError::OnlyAdds => only_adds(error),
+            error => {
+                EngineError::with_source(ErrorKind::Damaged, format!("keys of session {}", record.session()), error)
+            }
         })?;
         let keys = Arc::new(keys);
         sessions.insert(record.session(), Arc::clone(&keys));
@@ -179,13 +228,21 @@ impl Repository {
     }
 }
 
+/// The error for what a key can't do that only adds.
+fn only_adds(error: CryptoError) -> EngineError {
+    EngineError::new(ErrorKind::OnlyAdds, error.to_string())
+}
+
 /// The error for an object whose bytes are not what they should be.
 pub(crate) fn object_error(name: ObjectName, error: FormatError) -> EngineError {
+    if error == FormatError::Crypto(CryptoError::OnlyAdds) {
+        return only_adds(CryptoError::OnlyAdds).about(name);
+    }
     let kind = if error.is_unsupported() { ErrorKind::Unsupported } else { ErrorKind::Damaged };
     EngineError::with_source(kind, format!("object {name}"), error).about(name)
 }
 
-/// Tries the secret on every key slot. One that is damaged does not keep others from opening.
+/// Tries the secret on every key slot, those of the newest root first. One that is damaged does not keep others from opening.
 fn unlock(storage: &dyn Storage, repository: RepositoryId, secret: &Secret) -> Result<(Keys, SlotId)> {
     let mut slots = Vec::new();
     storage.list(ObjectFamily::Keys, &mut |name, _| slots.push(name))?;
@@ -194,9 +251,24 @@ fn unlock(storage: &dyn Storage, repository: RepositoryId, secret: &Secret) -> R
         return Err(EngineError::new(ErrorKind::Missing, "the repository has no key slots left"));
     }
     let mut first_damage = None;
+    let mut objects = Vec::new();
     for name in slots {
-        match try_slot(storage, repository, name, secret) {
-            Ok(Some(opened)) => return Ok(opened),
+        match storage.read(name, None, limits::SMALL_OBJECT_BYTES) {
+            Ok(object) => objects.push((name, object)),
+            Err(error) => drop(first_damage.get_or_insert(error)),
+        }
+    }
+    let mut views = Vec::new();
+    for (name, object) in &objects {
+        match view_slot(*name, object) {
+            Ok(view) => views.push((*name, view)),
+            Err(error) => drop(first_damage.get_or_insert(error)),
+        }
+    }
+    views.sort_by_key(|(_, view)| std::cmp::Reverse(view.epoch));
+    for (name, view) in views {
+        match try_slot(storage, repository, name, &view, secret) {
+            Ok(Some(keys)) => return Ok((keys, view.id)),
             Ok(None) => {}
             Err(error) => drop(first_damage.get_or_insert(error)),
         }
@@ -205,17 +277,39 @@ fn unlock(storage: &dyn Storage, repository: RepositoryId, secret: &Secret) -> R
         .unwrap_or_else(|| EngineError::new(ErrorKind::WrongPassword, "no key slot opens with this secret")))
 }
 
+fn view_slot(name: ObjectName, object: &[u8]) -> Result<SlotView<'_>> {
+    let (view, _) = format::decode_slot(object).map_err(|error| object_error(name, error))?;
+    if name != ObjectName::Key(view.id) {
+        return Err(EngineError::damaged(format!("object {name} holds another slot")));
+    }
+    Ok(view)
+}
+
 fn try_slot(
     storage: &dyn Storage,
     repository: RepositoryId,
     name: ObjectName,
+    view: &SlotView<'_>,
     secret: &Secret,
-) -> Result<Option<(Keys, SlotId)>> {
-    let object = storage.read(name, None, limits::SMALL_OBJECT_BYTES)?;
-    let (view, _) = format::decode_slot(&object).map_err(|error| object_error(name, error))?;
-    if name != ObjectName::Key(view.id) {
-        return Err(EngineError::damaged(format!("object {name} holds another slot")));
+) -> Result<Option<Keys>> {
+    let unlocked = open_slot(view, repository, secret).map_err(|error| object_error(name, error.into()))?;
+    Ok(match unlocked {
+        None => None,
+        Some(Unlocked::Credential(credential)) => Some(Keys::of_client(credential, repository, view.epoch)),
+        Some(Unlocked::Root(root)) => Some(Keys::of_epochs(roots(storage, repository, root, view.epoch)?, repository)),
+    })
+}
+
+/// All root secrets up to that of `epoch`, in their order: each is sealed with the next.
+fn roots(storage: &dyn Storage, repository: RepositoryId, root: RootSecret, epoch: u32) -> Result<Vec<RootSecret>> {
+    let mut roots = vec![root];
+    for epoch in (1..=epoch).rev().filter_map(EpochId::new) {
+        let name = ObjectName::Root(epoch);
+        let object = storage.read(name, None, limits::SMALL_OBJECT_BYTES)?;
+        let newer = roots.last().expect("the first is there");
+        let former = format::decode_root(&object, newer, epoch.number(), repository);
+        roots.push(former.map_err(|error| object_error(name, error))?);
     }
-    let root = open_slot(&view, repository, secret).map_err(|error| object_error(name, error.into()))?;
-    Ok(root.map(|root| (Keys::new(root, repository), view.id)))
+    roots.reverse();
+    Ok(roots)
 }

@@ -138,6 +138,10 @@ impl Plans {
     /// # Errors
     /// `Io`.
     pub(super) fn cancel_damaged(&mut self, repository: &Repository) -> Result<()> {
+        if repository.only_adds() {
+            // It can't tell, and heeds what it finds.
+            return Ok(());
+        }
         for open in std::mem::take(&mut self.open) {
             let state = PruneState { number: open.number, verdict: PruneVerdict::Cancelled };
             let is_damaged = open.plan.is_none() && !open.is_newer;

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use super::{Index, Place, Repository, SegmentKey, SegmentPlace, object_error};
 use crate::compress::Decompressor;
-use crate::crypto::SegmentBinding;
+use crate::crypto::{DomainKeys, SegmentBinding};
 use crate::error::{EngineError, ErrorKind, Result};
-use crate::id::ChunkId;
+use crate::id::{ChunkId, DomainId};
 use crate::limits;
 use crate::model::{ChunkKind, ChunkRef, Compression};
 use crate::storage::ObjectName;
@@ -29,6 +29,8 @@ pub struct SegmentReader {
 pub struct OpenSegment<'a> {
     plain: &'a [u8],
     kind: ChunkKind,
+    /// The keys of its domain: they name its chunks.
+    domain: Arc<DomainKeys>,
 }
 
 impl SegmentReader {
@@ -91,7 +93,7 @@ impl SegmentReader {
                 &self.plain
             }
         };
-        Ok(OpenSegment { plain, kind: view.kind })
+        Ok(OpenSegment { plain, kind: view.kind, domain: repository.domain_keys(view.record.domain())? })
     }
 }
 
@@ -100,8 +102,8 @@ impl OpenSegment<'_> {
     ///
     /// # Errors
     /// `Damaged` if the place holds something else.
-    pub fn chunk(&self, repository: &Repository, place: &Place, id: &ChunkId) -> Result<&[u8]> {
-        chunk_in(self.plain, self.kind, repository, place, id)
+    pub fn chunk(&self, place: &Place, id: &ChunkId) -> Result<&[u8]> {
+        chunk_in(self.plain, self.kind, &self.domain, place, id)
     }
 
     /// Bytes of chunks that follow each other. Only for those that [`Self::chunk`] has found to be right.
@@ -116,14 +118,14 @@ impl OpenSegment<'_> {
 fn chunk_in<'a>(
     plain: &'a [u8],
     kind: ChunkKind,
-    repository: &Repository,
+    domain: &DomainKeys,
     place: &Place,
     id: &ChunkId,
 ) -> Result<&'a [u8]> {
     let (start, len) = (place.offset as usize, place.len as usize);
     plain
         .get(start..start + len)
-        .filter(|chunk| repository.domain().chunk_id(kind, chunk) == *id)
+        .filter(|chunk| domain.chunk_id(kind, chunk) == *id)
         .ok_or_else(|| EngineError::damaged(format!("chunk {id} does not have the content that its id says")))
 }
 
@@ -136,10 +138,17 @@ pub struct ChunkReader<'a> {
     cache: Mutex<Cache>,
 }
 
+/// The plaintext of a segment, and the keys of its domain.
+#[derive(Clone)]
+struct Opened {
+    plain: Arc<Vec<u8>>,
+    domain: Arc<DomainKeys>,
+}
+
 #[derive(Default)]
 struct Cache {
     /// Most recent first.
-    segments: VecDeque<(SegmentKey, Arc<Vec<u8>>)>,
+    segments: VecDeque<(SegmentKey, Opened)>,
     reader: SegmentReader,
 }
 
@@ -170,10 +179,13 @@ impl<'a> ChunkReader<'a> {
     /// # Errors
     /// `Missing`, `Damaged`, `Io`.
     pub fn read(&self, kind: ChunkKind, reference: &ChunkRef) -> Result<Vec<u8>> {
+        if self.repository.only_adds() {
+            return self.repository.own_tree(reference);
+        }
         let mut gone = None;
-        let (place, plain) = loop {
+        loop {
             let place = self.index.find_or_recover(self.repository, &reference.id)?;
-            match self.segment(place.segment) {
+            match self.read_at(kind, reference, &place) {
                 Err(error) if error.kind() == ErrorKind::Missing && self.renews => {
                     // A prune swept the pack, and what is needed of it is elsewhere now.
                     let pack = self.index.segment(place.segment)?.pack();
@@ -181,31 +193,49 @@ impl<'a> ChunkReader<'a> {
                         return Err(error);
                     }
                 }
-                plain => break (place, plain?),
+                Err(error) if error.kind() == ErrorKind::Damaged => {
+                    return self.read_copy(kind, reference, &place).ok_or(error);
+                }
+                chunk => return chunk,
             }
-        };
+        }
+    }
+
+    /// A chunk whose first place holds something else: a write-only client may have put it there, on purpose. Who judges
+    /// what full clients stored does not look further.
+    fn read_copy(&self, kind: ChunkKind, reference: &ChunkRef, tried: &Place) -> Option<Vec<u8>> {
+        let domain = self.index.segment(tried.segment).ok()?.domain();
+        if !self.renews && domain == DomainId::SHARED {
+            return None;
+        }
+        let copies = self.index.copies(&reference.id).ok()?;
+        copies.iter().filter(|place| *place != tried).find_map(|place| self.read_at(kind, reference, place).ok())
+    }
+
+    fn read_at(&self, kind: ChunkKind, reference: &ChunkRef, place: &Place) -> Result<Vec<u8>> {
+        let Opened { plain, domain } = self.segment(place.segment)?;
         if place.len != reference.len || reference.len > limits::CHUNK_BYTES {
             return Err(EngineError::damaged(format!("chunk {} has another length than its list says", reference.id)));
         }
-        let chunk = chunk_in(&plain, kind, self.repository, &place, &reference.id);
-        match chunk {
+        match chunk_in(&plain, kind, &domain, place, &reference.id) {
             Ok(chunk) => Ok(chunk.to_vec()),
             Err(error) => Err(error.about(ObjectName::Pack(self.index.segment(place.segment)?.pack()))),
         }
     }
 
-    fn segment(&self, key: SegmentKey) -> Result<Arc<Vec<u8>>> {
+    fn segment(&self, key: SegmentKey) -> Result<Opened> {
         let mut cache = self.cache.lock().expect("no holder of this lock panics");
         if let Some(at) = cache.segments.iter().position(|(cached, _)| *cached == key) {
             let entry = cache.segments.remove(at).expect("just found");
-            let plain = Arc::clone(&entry.1);
+            let opened = entry.1.clone();
             cache.segments.push_front(entry);
-            return Ok(plain);
+            return Ok(opened);
         }
         let place = self.index.segment(key)?;
-        let plain = Arc::new(cache.reader.read(self.repository, &place)?.plain.to_vec());
+        let read = cache.reader.read(self.repository, &place)?;
+        let opened = Opened { plain: Arc::new(read.plain.to_vec()), domain: read.domain };
         cache.segments.truncate(self.cached_segments.saturating_sub(1));
-        cache.segments.push_front((key, Arc::clone(&plain)));
-        Ok(plain)
+        cache.segments.push_front((key, opened.clone()));
+        Ok(opened)
     }
 }

@@ -14,6 +14,7 @@ use super::rows::{
 use crate::crypto::SessionKeyRecord;
 use crate::format::IndexObject;
 use crate::id::{ChunkId, PackId, SessionId};
+use crate::model::Signer;
 
 /// Index objects as rows like the database's.
 #[derive(Default)]
@@ -21,7 +22,10 @@ pub(super) struct Recent {
     lost: HashSet<ShortId>,
     sessions: Vec<SessionKeyRecord>,
     packs: Vec<PackRow>,
+    /// Those that full clients list.
     pack_numbers: HashMap<PackId, u32>,
+    /// Those that write-only ones do: what they say is in a pack never stands for what is.
+    claims: HashSet<PackId>,
     segments: Vec<SegmentRow>,
     /// In order, once [`Self::sort`] was called.
     chunks: Vec<(ShortId, ChunkRow)>,
@@ -38,11 +42,15 @@ impl Recent {
         }
         for pack in &object.packs {
             let number = self.packs.len() as u32;
-            if self.pack_numbers.contains_key(&pack.id) {
-                // Two index objects may list one pack; the rows are the same.
-                continue;
+            if object.signer == Signer::Full {
+                if self.pack_numbers.contains_key(&pack.id) {
+                    // Two index objects may list one pack; the rows are the same.
+                    continue;
+                }
+                self.pack_numbers.insert(pack.id, number);
+            } else {
+                self.claims.insert(pack.id);
             }
-            self.pack_numbers.insert(pack.id, number);
             self.packs.push(encode_pack(pack));
             for segment in &pack.segments {
                 let session = sessions.get(&segment.session).copied().unwrap_or(u32::MAX);
@@ -140,6 +148,10 @@ impl Rows for Recent {
     }
 
     fn has_pack(&self, id: &PackId) -> StoreResult<bool> {
+        Ok(self.pack_numbers.contains_key(id) || self.claims.contains(id))
+    }
+
+    fn vouches_for(&self, id: &PackId) -> StoreResult<bool> {
         Ok(self.pack_numbers.contains_key(id))
     }
 }

@@ -69,6 +69,9 @@ pub(super) trait Rows: Send + Sync {
 
     /// Whether it knows a pack.
     fn has_pack(&self, id: &PackId) -> StoreResult<bool>;
+
+    /// Whether a full client has listed it.
+    fn vouches_for(&self, id: &PackId) -> StoreResult<bool>;
 }
 
 /// Where a chunk is.

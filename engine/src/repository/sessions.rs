@@ -3,14 +3,14 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::{Plans, Repository, object_error, read_snapshot};
+use super::{Plans, Repository, read_snapshot};
 use crate::clock::Clock;
 use crate::crypto::SessionKeys;
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::format::{self, Intent, Register, SessionState};
 use crate::id::{DomainId, IndexId, SessionId, SnapshotId};
 use crate::limits;
-use crate::model::Snapshot;
+use crate::model::{Signer, Snapshot};
 use crate::os::host::ProcessIdentity;
 use crate::storage::{ObjectFamily, ObjectName, Outcome};
 
@@ -21,7 +21,9 @@ pub(super) const INDEX_CHUNKS: usize = 100_000;
 /// How every session ended that has a register, and which are open.
 #[derive(Debug, Default, Clone)]
 pub struct SessionTable {
-    states: HashMap<SessionId, SessionState>,
+    states: HashMap<SessionId, (SessionState, Signer)>,
+    /// Sessions that others ended whose signatures these keys can't check: a write-only client knows itself and full clients.
+    others: HashSet<SessionId>,
     open: HashSet<SessionId>,
     uncommitted_indexes: HashMap<IndexId, SessionId>,
     damaged: Vec<(SessionId, String)>,
@@ -44,13 +46,19 @@ impl SessionTable {
             ObjectName::Register(id) => registers.push(id),
             _ => {}
         })?;
+        if repository.only_adds() {
+            // Of few of them it can check who made them, and it needs fewer: they are read when they are asked for.
+            table.others.extend(registers);
+            table.open.retain(|id| !table.others.contains(id));
+            return Ok(table);
+        }
         for id in registers {
             // Its writer takes the intent away when it knows that the register lasts. In this order: what is read then does.
             if table.open.remove(&id) {
                 repository.storage().persist(ObjectName::Register(id))?;
             }
             match read_lasting_register(repository, id) {
-                Ok(Some(state)) => drop(table.states.insert(id, state)),
+                Ok(Some(end)) => drop(table.states.insert(id, end)),
                 Ok(None) => {}
                 Err(error) if error.kind() == ErrorKind::Io => return Err(error),
                 Err(error) => table.damaged.push((id, error.to_string())),
@@ -61,23 +69,34 @@ impl SessionTable {
 
     /// The sessions that have a register, also one that can't be read.
     pub(super) fn ended(&self) -> impl Iterator<Item = SessionId> + '_ {
-        self.states.keys().copied().chain(self.damaged.iter().map(|(id, _)| *id))
+        let unread = self.damaged.iter().map(|(id, _)| id).chain(&self.others);
+        self.states.keys().chain(unread).copied()
     }
 
-    /// Whether what a session stored counts.
+    /// Whether a session is committed: what its signer stored in its name counts.
     pub fn is_committed(&self, session: SessionId) -> bool {
-        matches!(self.states.get(&session), Some(SessionState::Committed(_)))
+        matches!(self.states.get(&session), Some((SessionState::Committed(_), _)))
+    }
+
+    /// Whether an object that `signer` made in the name of a session counts.
+    pub fn is_committed_by(&self, session: SessionId, signer: Signer) -> bool {
+        matches!(self.states.get(&session), Some((SessionState::Committed(_), by)) if *by == signer)
     }
 
     /// How a session ended; `None` if it has no register that can be read.
     pub fn end_of(&self, session: SessionId) -> Option<SessionState> {
-        self.states.get(&session).copied()
+        self.states.get(&session).map(|(state, _)| *state)
+    }
+
+    /// Who ended a session.
+    pub(crate) fn signer_of(&self, session: SessionId) -> Option<Signer> {
+        self.states.get(&session).map(|(_, signer)| *signer)
     }
 
     /// The snapshot that a session committed.
     pub fn snapshot_of(&self, session: SessionId) -> Option<SnapshotId> {
         match self.states.get(&session) {
-            Some(SessionState::Committed(snapshot)) => *snapshot,
+            Some((SessionState::Committed(snapshot), _)) => *snapshot,
             _ => None,
         }
     }
@@ -87,6 +106,11 @@ impl SessionTable {
         self.states.keys().filter_map(|session| Some((*session, self.snapshot_of(*session)?)))
     }
 
+    /// What a signer ended, and how.
+    pub(crate) fn ended_by(&self, signer: Signer) -> impl Iterator<Item = (SessionId, SessionState)> + '_ {
+        self.states.iter().filter(move |(_, (_, by))| *by == signer).map(|(id, (state, _))| (*id, *state))
+    }
+
     /// Sessions without a register.
     pub fn open(&self) -> impl Iterator<Item = SessionId> + '_ {
         self.open.iter().copied()
@@ -94,7 +118,7 @@ impl SessionTable {
 
     /// Whether its register says that what it stored never counts.
     pub fn is_revoked(&self, session: SessionId) -> bool {
-        self.states.get(&session) == Some(&SessionState::Revoked)
+        matches!(self.states.get(&session), Some((SessionState::Revoked, _)))
     }
 
     /// Whether it has an intent, and no register.
@@ -105,7 +129,7 @@ impl SessionTable {
     /// Whether the register of a session that something names is unreadable or lost: a writer takes its intent
     /// away only when it has committed.
     pub fn is_lost(&self, session: SessionId) -> bool {
-        !self.states.contains_key(&session) && !self.open.contains(&session)
+        !self.states.contains_key(&session) && !self.open.contains(&session) && !self.others.contains(&session)
     }
 
     /// Registers that could not be read, and why.
@@ -131,19 +155,38 @@ impl SessionTable {
 
     /// Whether what a session stored counts, also if it committed after this was loaded: prune takes index objects away
     /// that such a session replaced.
-    pub(super) fn is_committed_by_now(&mut self, repository: &Repository, session: SessionId) -> Result<bool> {
+    pub(super) fn is_committed_by_now(
+        &mut self,
+        repository: &Repository,
+        session: SessionId,
+        signer: Signer,
+    ) -> Result<bool> {
         if !self.states.contains_key(&session) && self.looked_again.insert(session) {
             repository.storage().persist(ObjectName::Register(session))?;
             match read_register(repository, session) {
-                Ok(Some(state)) => {
+                Ok(Some(end)) => {
                     self.open.remove(&session);
-                    self.states.insert(session, state);
+                    self.states.insert(session, end);
                 }
                 Err(error) if error.kind() == ErrorKind::Io => return Err(error),
                 Ok(None) | Err(_) => {}
             }
         }
-        Ok(self.is_committed(session))
+        Ok(self.is_committed_by(session, signer))
+    }
+
+    /// How a session of this write-only client ended, whether that was read before or not.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(super) fn look_up(&self, repository: &Repository, session: SessionId) -> Result<Option<End>> {
+        if let Some(end) = self.states.get(&session) {
+            return Ok(Some(*end));
+        }
+        match read_register(repository, session) {
+            Err(error) if error.kind() == ErrorKind::Io => Err(error),
+            end => Ok(end.ok().flatten()),
+        }
     }
 
     pub(super) fn mark_uncommitted(&mut self, index: IndexId, session: SessionId) {
@@ -160,32 +203,43 @@ impl SessionTable {
     }
 }
 
+/// How a session ended, and who says so.
+type End = (SessionState, Signer);
+
 /// How a session ended; `None` if it has no register.
-fn read_register(repository: &Repository, session: SessionId) -> Result<Option<SessionState>> {
+fn read_register(repository: &Repository, session: SessionId) -> Result<Option<End>> {
     let object = repository.storage().read(ObjectName::Register(session), None, limits::SMALL_OBJECT_BYTES);
     if_there(object.and_then(|object| state_in(repository, session, &object)))
 }
 
 /// As [`read_register`], of one that is sure to last: what is kept of it is right for ever.
-fn read_lasting_register(repository: &Repository, session: SessionId) -> Result<Option<SessionState>> {
+fn read_lasting_register(repository: &Repository, session: SessionId) -> Result<Option<End>> {
     let open = |object: &[u8]| state_in(repository, session, object);
     if_there(repository.read_kept_object(ObjectName::Register(session), limits::SMALL_OBJECT_BYTES, open))
 }
 
-fn if_there(state: Result<SessionState>) -> Result<Option<SessionState>> {
-    match state {
+fn if_there(end: Result<End>) -> Result<Option<End>> {
+    match end {
         Err(error) if error.kind() == ErrorKind::Missing => Ok(None),
         other => other.map(Some),
     }
 }
 
-fn state_in(repository: &Repository, session: SessionId, object: &[u8]) -> Result<SessionState> {
+fn state_in(repository: &Repository, session: SessionId, object: &[u8]) -> Result<End> {
     let name = ObjectName::Register(session);
-    let register = format::decode_register(object, repository.keys()).map_err(|error| object_error(name, error))?;
+    let (register, signer) = repository.decode_signed(name, |keys| format::decode_register(object, keys))?;
     if register.session != session {
         return Err(EngineError::damaged(format!("object {name} belongs to another session")));
     }
-    Ok(register.state)
+    // Of a client that has ended, what was there then counts and nothing else.
+    let counts = match signer {
+        Signer::Full => true,
+        Signer::Client(id) => {
+            let end = repository.keys().known_client(&id).and_then(|client| client.end.clone());
+            end.is_none_or(|end| end.sessions.contains(&session))
+        }
+    };
+    Ok((if counts { register.state } else { SessionState::Revoked }, signer))
 }
 
 /// One writer's work, from intent to register.
@@ -204,8 +258,22 @@ impl Session {
     /// # Errors
     /// `Io`, `Unsupported`.
     pub fn begin(repository: &Repository, host: &str, program: &str, clock: &dyn Clock) -> Result<Self> {
+        Self::begin_in(repository, repository.domain().domain(), host, program, clock)
+    }
+
+    /// As [`Self::begin`], for what is stored in another domain than this client's own.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn begin_in(
+        repository: &Repository,
+        domain: DomainId,
+        host: &str,
+        program: &str,
+        clock: &dyn Clock,
+    ) -> Result<Self> {
         repository.require_writable()?;
-        let keys = repository.keys().new_session(DomainId::SHARED);
+        let keys = repository.keys().new_session(domain);
         let identity = ProcessIdentity::current();
         let intent = Intent {
             started: clock.now(),
@@ -216,6 +284,7 @@ impl Session {
         };
         let object = format::encode_intent(&intent, repository.keys(), &keys);
         let name = ObjectName::Intent(keys.session());
+        repository.keep_own_intent(keys.session(), &intent)?;
         if repository.storage().write_new(name, &[&object])? == Outcome::Existed {
             return Err(EngineError::new(ErrorKind::AlreadyExists, format!("object {name} exists")));
         }
@@ -234,7 +303,7 @@ impl Session {
     /// # Errors
     /// `Io`.
     pub fn unwritten(repository: &Repository) -> Result<Self> {
-        let keys = Arc::new(repository.keys().new_session(DomainId::SHARED));
+        let keys = Arc::new(repository.keys().new_session(repository.domain().domain()));
         Ok(Self { keys, plans: Plans::load(repository)?, is_announced: false, adopted: Vec::new() })
     }
 
@@ -287,7 +356,8 @@ impl Session {
     pub fn commit(self, repository: &Repository, snapshot: Option<SnapshotId>) -> Result<()> {
         let wanted = SessionState::Committed(snapshot);
         // An acknowledgement may have been lost, and the register be this one's own.
-        if put_register(repository, self.id(), wanted)?.state != wanted {
+        let decided = put_register(repository, self.id(), wanted)?;
+        if decided.state != wanted || decided.signer != repository.signer() {
             return Err(EngineError::new(
                 ErrorKind::SessionRevoked,
                 format!("the session was revoked, and nothing that it stored counts (session {})", self.id()),
@@ -295,6 +365,8 @@ impl Session {
         }
         // Only tidiness: a register says all that an intent could. Append-only storages keep it.
         let _ = repository.storage().remove(ObjectName::Intent(self.id()));
+        repository.forget_own_intent(self.id());
+        snapshot.into_iter().for_each(|id| repository.tidy_own_state(id));
         Ok(())
     }
 
@@ -317,6 +389,8 @@ fn heeded_plans(repository: &Repository) -> Result<Plans> {
 /// How a session ended, and who decided that.
 pub(super) struct Decided {
     pub(super) state: SessionState,
+    /// Who did: what others say of a session makes nothing count that this client stored.
+    signer: Signer,
     /// The put that was just made did.
     pub(super) is_mine: bool,
 }
@@ -326,17 +400,17 @@ pub(super) fn put_register(repository: &Repository, session: SessionId, state: S
     let object = format::encode_register(&Register { session, state }, repository.keys());
     // Without put-if-absent a register has one writer only (PROTOCOL.md, chapter 8), and reading before is enough.
     if !repository.storage().capabilities().put_if_absent
-        && let Some(state) = read_register(repository, session)?
+        && let Some((state, signer)) = read_register(repository, session)?
     {
-        return Ok(Decided { state, is_mine: false });
+        return Ok(Decided { state, signer, is_mine: false });
     }
     match repository.storage().write_new(ObjectName::Register(session), &[&object])? {
-        Outcome::Written => Ok(Decided { state, is_mine: true }),
+        Outcome::Written => Ok(Decided { state, signer: repository.signer(), is_mine: true }),
         Outcome::Existed => {
-            let state = read_register(repository, session)?.ok_or_else(|| {
+            let (state, signer) = read_register(repository, session)?.ok_or_else(|| {
                 EngineError::damaged(format!("object {} is there and is not", ObjectName::Register(session)))
             })?;
-            Ok(Decided { state, is_mine: false })
+            Ok(Decided { state, signer, is_mine: false })
         }
     }
 }
@@ -379,10 +453,12 @@ pub(crate) fn has_died(repository: &Repository, session: SessionId, host: &str) 
 /// # Errors
 /// `Missing`, `Damaged`, `Unsupported`, `Io`.
 pub(crate) fn read_intent(repository: &Repository, session: SessionId) -> Result<Intent> {
+    if repository.only_adds() {
+        return repository.own_intent(session);
+    }
     let name = ObjectName::Intent(session);
     let object = repository.storage().read(name, None, limits::ENVELOPE_BYTES)?;
-    let (keys, intent) =
-        format::decode_intent(&object, repository.keys()).map_err(|error| object_error(name, error))?;
+    let (keys, intent) = repository.decode_signed(name, |keys| format::decode_intent(&object, keys))?;
     if keys.session() != session {
         return Err(EngineError::damaged(format!("object {name} belongs to another session")).about(name));
     }

@@ -6,7 +6,7 @@ use super::{Repository, SessionTable, object_error};
 use crate::crypto::hash;
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::format::{self, ForgottenRecord};
-use crate::id::{SessionId, SnapshotId};
+use crate::id::{DomainId, SessionId, SnapshotId};
 use crate::limits;
 use crate::model::Snapshot;
 use crate::monitor::Problem;
@@ -32,14 +32,23 @@ pub struct SnapshotSet {
 }
 
 impl SnapshotSet {
+    /// Those of one domain.
+    #[must_use]
+    pub fn of_domain(mut self, domain: DomainId) -> Self {
+        for some in [&mut self.snapshots, &mut self.replaced, &mut self.forgotten] {
+            some.retain(|(_, snapshot)| snapshot.domain == domain);
+        }
+        self
+    }
+
     /// All that exist, listed or not.
     pub fn existing(&self) -> impl Iterator<Item = &(SnapshotId, Snapshot)> {
         self.snapshots.iter().chain(&self.replaced).chain(&self.forgotten)
     }
 
-    /// A host's last snapshot by its own count, and that count.
-    pub fn last_of_host(&self, host: &str) -> (Option<SnapshotId>, u64) {
-        let all = self.existing().filter(|(_, snapshot)| snapshot.host == host);
+    /// A host's last snapshot in a domain by its own count, and that count.
+    pub fn last_of_host(&self, host: &str, domain: DomainId) -> (Option<SnapshotId>, u64) {
+        let all = self.existing().filter(|(_, snapshot)| snapshot.host == host && snapshot.domain == domain);
         all.max_by_key(|(id, snapshot)| (snapshot.sequence, *id))
             .map_or((None, 0), |(id, snapshot)| (Some(*id), snapshot.sequence))
     }
@@ -56,20 +65,26 @@ impl SnapshotSet {
 /// `Io`. Damaged ones are problems.
 pub fn read_snapshots(repository: &Repository, sessions: &SessionTable) -> Result<SnapshotSet> {
     let mut set = SnapshotSet::default();
-    let mut listed = Vec::new();
+    let mut listed: Vec<SnapshotId> = Vec::new();
     repository.storage().list(ObjectFamily::Snapshots, &mut |name, _| {
         if let ObjectName::Snapshot(id) = name {
             listed.push(id);
         }
     })?;
     listed.sort();
+    if repository.only_adds() {
+        return repository.own_snapshots(sessions, &listed);
+    }
     let mut promised: Vec<SnapshotId> = sessions.snapshots().map(|(_, snapshot)| snapshot).collect();
     promised.sort();
     for id in &listed {
         let name = ObjectName::Snapshot(*id);
         let open = |object: &[u8]| open_snapshot(repository, *id, object);
         match repository.read_kept_object(name, limits::ENVELOPE_BYTES, open) {
-            Ok((session, snapshot)) if sessions.snapshot_of(session) == Some(*id) => {
+            Ok((session, snapshot))
+                if sessions.snapshot_of(session) == Some(*id)
+                    && sessions.signer_of(session) == Some(snapshot.signer) =>
+            {
                 set.snapshots.push((*id, snapshot))
             }
             Ok((session, _)) => set.uncommitted.push((*id, session)),
@@ -86,9 +101,12 @@ pub fn read_snapshots(repository: &Repository, sessions: &SessionTable) -> Resul
             set.problems.push(problem(id, format!("object {} is missing", ObjectName::Snapshot(id))));
         }
     }
-    let replaced: Vec<SnapshotId> = set.snapshots.iter().filter_map(|(_, snapshot)| snapshot.replaces).collect();
+    // Across domains nobody replaces anything: who may write into one can't make another's go.
+    let replaced: Vec<(SnapshotId, DomainId)> =
+        set.snapshots.iter().filter_map(|(_, snapshot)| Some((snapshot.replaces?, snapshot.domain))).collect();
     for (id, snapshot) in std::mem::take(&mut set.snapshots) {
-        let place = match (set.records.contains_key(&id), replaced.contains(&id)) {
+        let is_replaced = replaced.contains(&(id, snapshot.domain));
+        let place = match (set.records.contains_key(&id), is_replaced) {
             (true, _) => &mut set.forgotten,
             (false, true) => &mut set.replaced,
             (false, false) => &mut set.snapshots,
@@ -170,5 +188,5 @@ fn open_snapshot(repository: &Repository, id: SnapshotId, object: &[u8]) -> Resu
     if hash(object) != *id.as_bytes() {
         return Err(EngineError::damaged(format!("object {name} does not have the content that its name says")));
     }
-    format::decode_snapshot(object, repository.keys()).map_err(|error| object_error(name, error))
+    repository.decode_signed(name, |keys| format::decode_snapshot(object, keys))
 }

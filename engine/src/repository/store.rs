@@ -20,6 +20,7 @@ use super::rows::{
 use crate::crypto::{SESSION_KEY_RECORD_BYTES, SessionKeyRecord};
 use crate::format::IndexObject;
 use crate::id::{ChunkId, IndexId, PackId, SessionId};
+use crate::model::Signer;
 
 /// Pages that a reader keeps, in bytes.
 const READ_CACHE_BYTES: usize = 16 << 20;
@@ -29,7 +30,7 @@ const WRITE_CACHE_BYTES: usize = 32 << 20;
 const IMPORT_CHUNKS: usize = 1 << 20;
 
 /// Changes whenever the tables do; another one in the file means: build it again.
-const SCHEMA: u64 = 4;
+const SCHEMA: u64 = 5;
 
 const CHUNKS: TableDefinition<ShortId, ChunkRow> = TableDefinition::new("chunks");
 /// Further places of chunks that several packs hold.
@@ -37,6 +38,8 @@ const COPIES: MultimapTableDefinition<ShortId, ChunkRow> = MultimapTableDefiniti
 const SEGMENTS: TableDefinition<u32, SegmentRow> = TableDefinition::new("segments");
 const PACKS: TableDefinition<u32, PackRow> = TableDefinition::new("packs");
 const PACK_NUMBERS: TableDefinition<[u8; 32], u32> = TableDefinition::new("pack numbers");
+/// The same of packs that write-only clients list: what they say is in a pack need not be, and never stands for what is.
+const CLAIMS: MultimapTableDefinition<[u8; 32], u32> = MultimapTableDefinition::new("claimed packs");
 const SESSIONS: TableDefinition<u32, [u8; SESSION_KEY_RECORD_BYTES]> = TableDefinition::new("sessions");
 /// Each index object's number, and what is here of it: [`EMPTY`], [`ROWS`] or [`LOSSES`].
 const OBJECTS: TableDefinition<[u8; 32], (u32, u8)> = TableDefinition::new("index objects");
@@ -77,6 +80,7 @@ struct Tables {
     segments: ReadOnlyTable<u32, SegmentRow>,
     packs: ReadOnlyTable<u32, PackRow>,
     pack_numbers: ReadOnlyTable<[u8; 32], u32>,
+    claims: ReadOnlyMultimapTable<[u8; 32], u32>,
     sessions: ReadOnlyTable<u32, [u8; SESSION_KEY_RECORD_BYTES]>,
     objects: ReadOnlyTable<[u8; 32], (u32, u8)>,
     object_packs: ReadOnlyMultimapTable<u32, u32>,
@@ -96,6 +100,7 @@ impl Tables {
             segments: read.open_table(SEGMENTS)?,
             packs: read.open_table(PACKS)?,
             pack_numbers: read.open_table(PACK_NUMBERS)?,
+            claims: read.open_multimap_table(CLAIMS)?,
             sessions: read.open_table(SESSIONS)?,
             objects: read.open_table(OBJECTS)?,
             object_packs: read.open_multimap_table(OBJECT_PACKS)?,
@@ -172,6 +177,7 @@ impl Store {
             transaction.open_table(SEGMENTS)?;
             transaction.open_table(PACKS)?;
             transaction.open_table(PACK_NUMBERS)?;
+            transaction.open_multimap_table(CLAIMS)?;
             transaction.open_table(SESSIONS)?;
             transaction.open_table(OBJECTS)?;
             transaction.open_multimap_table(OBJECT_PACKS)?;
@@ -365,6 +371,18 @@ impl Rows for Store {
     }
 
     fn has_pack(&self, id: &PackId) -> StoreResult<bool> {
+        if self.vouches_for(id)? {
+            return Ok(true);
+        }
+        for number in self.tables.claims.get(id.as_bytes())? {
+            if !self.hidden.has_pack(number?.value()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn vouches_for(&self, id: &PackId) -> StoreResult<bool> {
         let number = self.tables.pack_numbers.get(id.as_bytes())?;
         Ok(number.is_some_and(|number| !self.hidden.has_pack(number.value())))
     }
@@ -390,6 +408,7 @@ fn import_places(
 ) -> StoreResult<()> {
     let mut pack_table = transaction.open_table(PACKS)?;
     let mut pack_numbers = transaction.open_table(PACK_NUMBERS)?;
+    let mut claims = transaction.open_multimap_table(CLAIMS)?;
     let mut segment_table = transaction.open_table(SEGMENTS)?;
     let mut session_table = transaction.open_table(SESSIONS)?;
     let first_session = next_number(&session_table)?;
@@ -408,13 +427,18 @@ fn import_places(
         sessions.insert(record.session(), number);
     }
     for pack in &object.packs {
-        let known = pack_numbers.get(pack.id.as_bytes())?.map(|number| number.value());
-        object_packs.insert(number, known.unwrap_or(next_pack))?;
-        if known.is_some() {
-            // Two index objects may list one pack; the rows are the same.
-            continue;
+        if object.signer == Signer::Full {
+            let known = pack_numbers.get(pack.id.as_bytes())?.map(|number| number.value());
+            object_packs.insert(number, known.unwrap_or(next_pack))?;
+            if known.is_some() {
+                // Two index objects may list one pack; the rows are the same.
+                continue;
+            }
+            pack_numbers.insert(pack.id.as_bytes(), next_pack)?;
+        } else {
+            object_packs.insert(number, next_pack)?;
+            claims.insert(pack.id.as_bytes(), next_pack)?;
         }
-        pack_numbers.insert(pack.id.as_bytes(), next_pack)?;
         pack_table.insert(next_pack, encode_pack(pack))?;
         for segment in &pack.segments {
             let session = sessions.get(&segment.session).copied().unwrap_or(u32::MAX);

@@ -27,8 +27,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::clock::Timestamp;
-use crate::id::SnapshotId;
-use crate::model::Snapshot;
+use crate::id::{DomainId, SnapshotId};
+use crate::model::{Signer, Snapshot};
 use calendar::{Limit, WallClock};
 
 pub use policy::{Count, GroupBy, ParseError, Policy, Span, TagList};
@@ -55,6 +55,10 @@ pub struct Candidate {
     pub tags: Vec<String>,
     /// The stack that it is of.
     pub stack: Option<String>,
+    /// The deduplication domain that it is in: others are judged apart.
+    pub domain: DomainId,
+    /// Who made it: write-only clients are not believed what times they say.
+    pub signer: Signer,
 }
 
 impl Candidate {
@@ -70,6 +74,8 @@ impl Candidate {
             label: snapshot.label.clone(),
             tags: snapshot.tags.clone(),
             stack: snapshot.stack.as_ref().map(|stack| stack.name.clone()),
+            domain: snapshot.domain,
+            signer: snapshot.signer,
         }
     }
 
@@ -107,6 +113,8 @@ pub struct GroupKey {
     pub paths: Option<Vec<Vec<u8>>>,
     /// The tags, ascending, each once.
     pub tags: Option<Vec<String>>,
+    /// The domain: whoever may add to one can't have anything dropped in another.
+    pub domain: DomainId,
 }
 
 impl GroupKey {
@@ -123,6 +131,7 @@ impl GroupKey {
             label: by.label.then(|| candidate.label.clone()),
             paths: (by.paths && is_of_none).then(|| set(&candidate.paths)),
             tags: by.tags.then(|| set(&candidate.tags)),
+            domain: candidate.domain,
         }
     }
 }
@@ -139,6 +148,9 @@ impl fmt::Display for GroupKey {
         }
         if let Some(tags) = &self.tags {
             parts.push(if tags.is_empty() { "no tags".into() } else { format!("tags {}", tags.join(",")) });
+        }
+        if self.domain != DomainId::SHARED {
+            parts.push(format!("domain {}", &self.domain.to_hex()[..8]));
         }
         f.write_str(&if parts.is_empty() { "all snapshots".into() } else { parts.join(", ") })
     }
@@ -263,10 +275,16 @@ pub fn retain(candidates: &[Candidate], request: &Request<'_>) -> Result<Retenti
 fn judge(members: &[&Candidate], policy: &Policy, now: Timestamp, unknown_tag: Option<&String>) -> Vec<Decision> {
     let past = members.partition_point(|member| member.time > now);
     let (future, past) = members.split_at(past);
+    let back_dated = back_dated(past);
+    let (claimed, past): (Vec<&Candidate>, Vec<&Candidate>) =
+        past.iter().partition(|member| back_dated.contains(&member.id));
     let mut rules = Rules::new(policy, past.first().copied());
     let mut decisions = Vec::with_capacity(members.len());
     for member in future {
         decisions.push(Decision { id: member.id, verdict: Verdict::Keep(vec![KeepReason::Future]) });
+    }
+    for member in claimed {
+        decisions.push(Decision { id: member.id, verdict: Verdict::Keep(vec![KeepReason::BackDated]) });
     }
     for (position, member) in past.iter().enumerate() {
         let (mut keep, mut drop) = rules.judge(member, position, position + 1 == past.len());
@@ -279,7 +297,26 @@ fn judge(members: &[&Candidate], policy: &Policy, now: Timestamp, unknown_tag: O
         let verdict = if keep.is_empty() { Verdict::Drop(drop) } else { Verdict::Keep(keep) };
         decisions.push(Decision { id: member.id, verdict });
     }
+    if !back_dated.is_empty() {
+        let place: BTreeMap<SnapshotId, usize> =
+            members.iter().zip(0..).map(|(member, place)| (member.id, place)).collect();
+        decisions.sort_by_key(|decision| place[&decision.id]);
+    }
     decisions
+}
+
+/// What a write-only client made, by its count, after something that it said was later. Whoever has its key could make
+/// snapshots for days that have gone, and have those dropped that are really of these days. So they don't count, and stay.
+fn back_dated(members: &[&Candidate]) -> BTreeSet<SnapshotId> {
+    let mut claims: Vec<&&Candidate> = members.iter().filter(|member| member.signer != Signer::Full).collect();
+    claims.sort_by_key(|member| (member.sequence, member.time, member.id));
+    let mut latest = None;
+    let is_before = |member: &&&Candidate| {
+        let before = latest.is_some_and(|latest| member.time < latest);
+        latest = latest.max(Some(member.time));
+        before
+    };
+    claims.into_iter().filter(is_before).map(|member| member.id).collect()
 }
 
 /// The rules of a policy, and how far they got in a group that is judged from its newest snapshot to its oldest.

@@ -74,6 +74,8 @@ pub enum KeepReason {
     UnknownTag(String),
     /// It claims a time that has not come yet.
     Future,
+    /// A write-only client made it after one of which it says that it is later.
+    BackDated,
     /// Its time is within a duration before the group's newest.
     Within(Span),
     /// It is the newest of its period, and the rule's number was not used up.
@@ -102,6 +104,7 @@ impl fmt::Display for KeepReason {
             Self::Tags(list) => write!(f, "has tags [{}]", list.tags.join(", ")),
             Self::UnknownTag(tag) => write!(f, "is tagged, and no snapshot has the tag {tag:?}"),
             Self::Future => f.write_str("in the future"),
+            Self::BackDated => f.write_str("back-dated by a write-only key"),
             Self::Within(span) => write!(f, "within {span}"),
             Self::Counted { period, oldest: o } => write!(f, "{}{period} snapshot", oldest(*o)),
             Self::CountedWithin { period, span, oldest: o } => write!(f, "{}{period} within {span}", oldest(*o)),

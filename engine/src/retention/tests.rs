@@ -15,6 +15,8 @@ fn at(number: u8, time: &str) -> Candidate {
         label: None,
         tags: Vec::new(),
         stack: None,
+        domain: DomainId::SHARED,
+        signer: Signer::Full,
     }
 }
 
@@ -378,4 +380,33 @@ fn counts_tags_and_groups_are_read() {
     for text in ["hots", "host,", ",", "host;paths"] {
         assert!(text.parse::<GroupBy>().is_err(), "{text:?}");
     }
+}
+
+/// As [`at`], made by a write-only client of its own domain, with a number.
+fn claimed(number: u8, sequence: u64, time: &str) -> Candidate {
+    let signer = Signer::Client(crate::id::ClientId::new([1; 16]));
+    Candidate { sequence, domain: DomainId::new([1; 16]), signer, ..at(number, time) }
+}
+
+#[test]
+fn who_may_only_add_has_nothing_dropped_by_dates() {
+    let mut snapshots: Vec<Candidate> =
+        (1..=5u8).map(|day| claimed(day, day.into(), &format!("2026-01-0{day}T02:00:00Z"))).collect();
+    // Later on each of these days, made on the last of them; and one of a full client.
+    snapshots.extend((1..=4u8).map(|day| claimed(10 + day, 5 + u64::from(day), &format!("2026-01-0{day}T23:00:00Z"))));
+    snapshots.push(at(99, "2026-01-05T23:00:00Z"));
+    let policy = Policy { daily: Count::AtMost(3), ..Policy::default() };
+    let retention = ask(&snapshots, &policy, |request| request.now = at(0, "2026-01-06T00:00:00Z").time).expect("kept");
+    let verdict = |number: u8| {
+        let id = SnapshotId::new([number; 32]);
+        let all = retention.groups.iter().flat_map(|group| &group.decisions);
+        all.clone().find(|decision| decision.id == id).expect("one of them").verdict.clone()
+    };
+    for day in 11..=14 {
+        assert_eq!(verdict(day), Verdict::Keep(vec![KeepReason::BackDated]));
+    }
+    for (number, is_kept) in [(5, true), (4, true), (3, true), (2, false), (1, false), (99, true)] {
+        assert_eq!(matches!(verdict(number), Verdict::Keep(_)), is_kept, "{number}");
+    }
+    assert_eq!(retention.groups.len(), 2, "domains are judged apart");
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::id::{IndexId, PackId, ProofId, PruneId, SessionId, SlotId, SnapshotId};
+use crate::id::{ClientId, EpochId, IndexId, PackId, ProofId, PruneId, SessionId, SlotId, SnapshotId};
 
 /// The name of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -33,6 +33,12 @@ pub enum ObjectName {
     PruneDone(PruneId),
     /// Bytes that a prune may delete when the storage is full.
     PruneReserve,
+    /// Who may add snapshots and read none.
+    Client(ClientId),
+    /// What counts of such a client that has ended.
+    ClientEnd(ClientId),
+    /// A former root secret.
+    Root(EpochId),
 }
 
 /// What can be listed together.
@@ -56,11 +62,15 @@ pub enum ObjectFamily {
     Proofs,
     /// What prune plans, decides and has done; its reserve.
     Prune,
+    /// Clients that may only add, and their ends.
+    Clients,
+    /// Former root secrets.
+    Roots,
 }
 
 impl ObjectFamily {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Config,
         Self::Keys,
         Self::Packs,
@@ -70,6 +80,8 @@ impl ObjectFamily {
         Self::Forgotten,
         Self::Proofs,
         Self::Prune,
+        Self::Clients,
+        Self::Roots,
     ];
 
     /// The directory, without slashes; empty for `config`.
@@ -84,6 +96,8 @@ impl ObjectFamily {
             Self::Forgotten => "forgotten",
             Self::Proofs => "proofs",
             Self::Prune => "prune",
+            Self::Clients => "clients",
+            Self::Roots => "roots",
         }
     }
 }
@@ -101,6 +115,8 @@ impl ObjectName {
             Self::Forgotten(_) => ObjectFamily::Forgotten,
             Self::Proof(_) => ObjectFamily::Proofs,
             Self::PrunePlan(_) | Self::PruneState(_) | Self::PruneDone(_) | Self::PruneReserve => ObjectFamily::Prune,
+            Self::Client(_) | Self::ClientEnd(_) => ObjectFamily::Clients,
+            Self::Root(_) => ObjectFamily::Roots,
         }
     }
 
@@ -123,6 +139,9 @@ impl ObjectName {
             Self::PruneState(id) => (format!("prune/{id}"), "state".into()),
             Self::PruneDone(id) => (format!("prune/{id}"), "done".into()),
             Self::PruneReserve => ("prune".into(), "reserve".into()),
+            Self::Client(id) => (format!("clients/{id}"), "record".into()),
+            Self::ClientEnd(id) => (format!("clients/{id}"), "end".into()),
+            Self::Root(epoch) => ("roots".into(), epoch.to_string()),
         }
     }
 
@@ -140,6 +159,9 @@ impl ObjectName {
             ["forgotten", id] => Self::Forgotten(SnapshotId::from_hex(id).ok()?),
             ["proofs", id] => Self::Proof(ProofId::from_hex(id).ok()?),
             ["prune", "reserve"] => Self::PruneReserve,
+            ["clients", id, "record"] => Self::Client(ClientId::from_hex(id).ok()?),
+            ["clients", id, "end"] => Self::ClientEnd(ClientId::from_hex(id).ok()?),
+            ["roots", epoch] => Self::Root(EpochId::from_hex(epoch).ok()?),
             ["prune", id, "plan"] => Self::PrunePlan(PruneId::from_hex(id).ok()?),
             ["prune", id, "state"] => Self::PruneState(PruneId::from_hex(id).ok()?),
             ["prune", id, "done"] => Self::PruneDone(PruneId::from_hex(id).ok()?),

@@ -2,10 +2,11 @@
 
 use serde_json::json;
 
-use super::{Case, Operation, Tried, assert_bytes, bytes, hex, string};
+use super::{Case, Operation, Tried, assert_bytes, bytes, hex, session_of, string};
 use crate::crypto::testing::{Given, public_key, seal, unseal};
 use crate::crypto::{
-    KdfParameters, Keys, SESSION_KEY_RECORD_BYTES, Secret, SessionKeyRecord, SessionKeys, open_slot, read_label,
+    Credential, Held, KdfParameters, Keys, RootSecret, SESSION_KEY_RECORD_BYTES, Secret, SessionKeyRecord, SessionKeys,
+    Unlocked, open_slot, read_label,
 };
 use crate::format::{decode_slot, encode_slot};
 use crate::model::ChunkKind;
@@ -23,8 +24,9 @@ pub(super) const SLOTS: [Operation; 4] =
 pub(super) const SESSION_KEY: [Operation; 2] = [("record", record), ("open_record", open_record)];
 
 fn root_keys(case: &Case<'_>) -> Tried {
-    let [control, recipient, public, label] = case.keys().bytes();
+    let [control, recipient, public, label, signature_public, former] = case.keys().bytes();
     let found = json!({
+        "signature_public": hex(signature_public), "former_root_key": hex(former),
         "control_key": hex(control), "recipient_secret": hex(recipient), "recipient_public": hex(public),
         "label_key": hex(label),
     });
@@ -34,11 +36,12 @@ fn root_keys(case: &Case<'_>) -> Tried {
 
 fn domain_keys(case: &Case<'_>) -> Tried {
     let keys = case.domain();
+    let secret = case.keys().domain_secret_bytes(case.domain_id());
     let [data_id, tree_id, tree_chunker, index] = keys.bytes();
     let gear = keys.gear_table();
     let table: Vec<u8> = gear.iter().flat_map(|entry| entry.to_le_bytes()).collect();
     let found = json!({
-        "data_id_key": hex(data_id), "tree_id_key": hex(tree_id), "tree_chunker_key": hex(tree_chunker),
+        "domain_secret": hex(secret), "data_id_key": hex(data_id), "tree_id_key": hex(tree_id), "tree_chunker_key": hex(tree_chunker),
         "index_key": hex(index), "gear_first": gear[0], "gear_last": gear[255],
         "gear_table_hash": hex(crate::crypto::hash(&table)),
     });
@@ -94,22 +97,26 @@ fn secret(kind: u64, bytes: &[u8]) -> Result<Secret, Box<dyn std::error::Error>>
     })
 }
 
-/// All that a slot tells to who has the secret: the repository's keys, the label, when it was made.
-fn open_fully(
-    case: &Case<'_>,
-    object: &[u8],
-    secret: &Secret,
-) -> Result<(Keys, String, i64), Box<dyn std::error::Error>> {
+/// What a slot holds, and when it was made.
+fn open_fully(case: &Case<'_>, object: &[u8], secret: &Secret) -> Result<(Unlocked, i64), Box<dyn std::error::Error>> {
     let (view, created) = decode_slot(object)?;
-    let root = open_slot(&view, case.repository_id(), secret)?.ok_or("another secret")?;
-    let keys = Keys::new(root, case.repository_id());
-    let label = read_label(&keys, &view)?;
-    Ok((keys, label, created))
+    let unlocked = open_slot(&view, case.repository_id(), secret)?.ok_or("another secret")?;
+    if let Unlocked::Root(root) = &unlocked {
+        read_label(&keys_of(case, root, view.epoch), &view)?;
+    }
+    Ok((unlocked, created))
+}
+
+/// The keys of a root secret of an epoch; those before it are not known here, and nothing in a slot is of them.
+fn keys_of(case: &Case<'_>, root: &RootSecret, epoch: u32) -> Keys {
+    Keys::of_epochs(vec![root.clone(); epoch as usize + 1], case.repository_id())
 }
 
 fn slot(case: &Case<'_>) -> Tried {
-    let keys = case.keys();
     let secret = secret(case.number("kind"), &case.bytes("secret"))?;
+    let epoch = u32::try_from(case.number("epoch"))?;
+    let root = RootSecret::from_bytes(case.fixed("root"));
+    let keys = keys_of(case, &root, epoch);
     let parameter = |name| u32::try_from(case.number(name)).expect("a small number");
     let kdf = (case.number("kdf") == 1).then(|| KdfParameters {
         memory_kib: parameter("memory"),
@@ -117,21 +124,27 @@ fn slot(case: &Case<'_>) -> Tried {
         lanes: parameter("lanes"),
     });
     let (created, label) = (case.input("created").as_i64().ok_or("created")?, string(case.input("label")));
+    let credential = case.input("credential").as_str().map(|_| case.bytes("credential"));
+    let credential = credential.map(|bytes| Credential::read(&bytes)).transpose()?;
+    let held = credential.as_ref().map_or(Held::Root(&root), Held::Credential);
     let (id, object) = {
-        let (random, nonces) =
-            ([case.bytes("slot_id"), case.bytes("salt")], [case.bytes("root_nonce"), case.bytes("label_nonce")]);
-        let _given = Given::new(&random.each_ref().map(Vec::as_slice), &nonces.each_ref().map(Vec::as_slice));
-        encode_slot(&keys, &secret, kdf, created, label)?
+        let (slot_id, salt) = (case.bytes("slot_id"), case.bytes("salt"));
+        let random: Vec<&[u8]> = if credential.is_some() { vec![&salt] } else { vec![&slot_id, &salt] };
+        let nonces = [case.bytes("root_nonce"), case.bytes("label_nonce")];
+        let _given = Given::new(&random, &nonces.each_ref().map(Vec::as_slice));
+        encode_slot(&keys, &held, &secret, kdf, created, label)?
     };
     assert_bytes(&object, &bytes(case.expected("slot")));
     assert_eq!(hex(id.as_bytes()), *case.input("slot_id"));
     let (view, _) = decode_slot(&object)?;
-    assert_eq!((view.id, view.kdf, view.kind), (id, kdf, secret.kind()));
-    let (opened, found_label, found_created) = open_fully(case, &object, &secret)?;
-    assert_eq!(
-        (hex(opened.root().bytes()), found_label.as_str(), found_created),
-        (case.input("root").clone(), label, created)
-    );
+    assert_eq!((view.id, view.kdf, view.kind, view.epoch), (id, kdf, secret.kind(), epoch));
+    assert_eq!(read_label(&keys, &view)?, label);
+    let (opened, found_created) = open_fully(case, &object, &secret)?;
+    assert_eq!(found_created, created);
+    match opened {
+        Unlocked::Root(root) => assert_eq!(hex(root.bytes()), *case.input("root")),
+        Unlocked::Credential(opened) => assert_eq!(hex(opened.bytes()), *case.input("credential")),
+    }
     Ok(())
 }
 
@@ -162,7 +175,14 @@ fn recovery_code(case: &Case<'_>) -> Tried {
 }
 
 fn record(case: &Case<'_>) -> Tried {
-    let session = case.session();
+    // Of an epoch before the newest, made before that one was there.
+    let session = match (case.inputs.contains_key("former"), case.number("epoch")) {
+        (true, 0) => {
+            let former = Keys::new(RootSecret::from_bytes(case.fixed("former")), case.repository_id());
+            session_of(&former, &case.inputs)
+        }
+        _ => case.session(),
+    };
     let record = session.record();
     assert_bytes(record.as_bytes(), &bytes(case.expected("record")));
     assert_eq!(hex(record.session().as_bytes()), *case.input("session_id"));

@@ -3,6 +3,7 @@
 //! Positive vectors are decoded, and encoded again byte for byte; negative ones must be refused. A file, an operation
 //! or a vector that nothing here runs fails the tests, too.
 
+mod clients;
 mod crypto;
 mod cutting;
 mod objects;
@@ -19,8 +20,8 @@ use std::path::PathBuf;
 use serde_json::{Map, Value};
 
 use crate::crypto::testing::Given;
-use crate::crypto::{DomainKeys, Keys, RootSecret, SessionKeys};
-use crate::id::{DomainId, RepositoryId};
+use crate::crypto::{Credential, DomainKeys, Keys, KnownClient, RootSecret, SessionKeys};
+use crate::id::{ClientId, DomainId, RepositoryId};
 
 /// `Err`: refused.
 type Tried = Result<(), Box<dyn Error>>;
@@ -99,6 +100,8 @@ macro_rules! topics {
 topics! {
     keys: crypto::KEYS;
     slots: crypto::SLOTS;
+    roots: clients::ROOTS;
+    clients: clients::CLIENTS;
     session_key: crypto::SESSION_KEY;
     config: objects::CONFIG;
     envelope: objects::ENVELOPE;
@@ -199,12 +202,34 @@ impl Case<'_> {
         DomainId::new(self.fixed("domain"))
     }
 
+    /// The keys of a full client, who knows the write-only one of the inputs, if there is one.
     fn keys(&self) -> Keys {
-        Keys::new(RootSecret::from_bytes(self.fixed("root")), self.repository_id())
+        let root = |name: &str| RootSecret::from_bytes(self.fixed(name));
+        let roots = match self.inputs.contains_key("former") {
+            true => vec![root("former"), root("root")],
+            false => vec![root("root")],
+        };
+        let keys = Keys::of_epochs(roots, self.repository_id());
+        if let Some(client) = self.inputs.get("client") {
+            let [id, domain] = ["id", "domain"].map(|name| fixed(&client[name]));
+            let public_key = credential(&keys, client).public_key();
+            let (domain, host) = (DomainId::new(domain), string(&client["host"]).to_owned());
+            keys.learn_clients([(ClientId::new(id), KnownClient { domain, public_key, host, end: None })]);
+        }
+        keys
+    }
+
+    /// The keys of whoever makes the object of a positive vector.
+    fn maker(&self) -> Keys {
+        let keys = self.keys();
+        match self.inputs.get("client") {
+            Some(client) => Keys::of_client(credential(&keys, client), self.repository_id(), keys.epoch()),
+            None => keys,
+        }
     }
 
     fn domain(&self) -> DomainKeys {
-        self.keys().domain(self.domain_id())
+        self.keys().domain(self.domain_id()).expect("a full client")
     }
 
     /// The session of the inputs, begun as any is.
@@ -237,6 +262,12 @@ impl Case<'_> {
         frame.resize(self.number("frame_length") as usize, 0);
         frame
     }
+}
+
+/// What the client of the inputs holds.
+fn credential(keys: &Keys, client: &Value) -> Credential {
+    let (id, domain) = (ClientId::new(fixed(&client["id"])), DomainId::new(fixed(&client["domain"])));
+    Credential::of(keys, id, domain, fixed(&client["seed"]))
 }
 
 fn session_of(keys: &Keys, inputs: &Map<String, Value>) -> SessionKeys {

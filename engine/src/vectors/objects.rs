@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 use super::{Case, Operation, Tried, assert_bytes, bytes, hex, list, number, small, string};
 use crate::clock::Timestamp;
 use crate::crypto::testing::Given;
-use crate::crypto::{Keys, SessionKeys, hash};
-use crate::format::testing::{encode_snapshot_body, envelope_body, envelope_of, map_value, value_len};
+use crate::crypto::{Credential, Keys, SessionKeys, hash};
+use crate::format::testing::{encode_snapshot_body, envelope_body, envelope_of, map_value, snapshot_body, value_len};
 use crate::format::{
     ForgottenRecord, Intent, ObjectKind, Proof, ProvenService, Register, SessionState, WhyForgotten, decode_config,
     decode_forgotten, decode_intent, decode_proof, decode_register, decode_snapshot, encode_config, encode_forgotten,
     encode_intent, encode_proof, encode_register, encode_snapshot, envelope_record, verify_config,
 };
-use crate::id::{SessionId, SnapshotId};
+use crate::id::{ClientId, DomainId, RepositoryId, SessionId, SnapshotId};
 use crate::model::{ChunkerParameters, Config, Content, NameTable, PageParameters, Snapshot, StackRecord, Suite};
 
 pub(super) const CONFIG: [Operation; 2] = [("config", config), ("read_config", read_config)];
@@ -25,7 +25,8 @@ pub(super) const ENVELOPE: [Operation; 6] = [
     ("proof", proof),
     ("read_proof", read_proof),
 ];
-pub(super) const REGISTER: [Operation; 2] = [("register", register), ("read_register", read_register)];
+pub(super) const REGISTER: [Operation; 3] =
+    [("register", register), ("read_register", read_register), ("read_register_as_client", read_register_as_client)];
 pub(super) const FORGOTTEN: [Operation; 2] = [("forgotten", forgotten), ("read_forgotten", read_forgotten)];
 pub(super) const CBOR: [Operation; 2] = [("value", value), ("decode", decode)];
 
@@ -102,15 +103,15 @@ fn shown_intent(intent: &Intent) -> Value {
 }
 
 /// Makes an envelope of the vector's own bytes: nonce, record and proof are the same whatever the body.
-fn check_envelope(case: &Case<'_>, kind: ObjectKind, encoded: &dyn Fn(&Keys, &SessionKeys) -> Vec<u8>) {
+pub(super) fn check_envelope(case: &Case<'_>, kind: ObjectKind, encoded: &dyn Fn(&Keys, &SessionKeys) -> Vec<u8>) {
     let expected = bytes(case.expected("object"));
     let (nonce, body) = (case.bytes("nonce"), case.bytes("cbor"));
-    let (keys, session) = (case.keys(), case.session());
+    let (keys, session) = (case.maker(), case.session());
     for make in [encoded, &|keys: &Keys, session: &SessionKeys| envelope_of(kind, keys, session, &body)] {
         let _given = Given::new(&[], &[&nonce]);
         assert_bytes(&make(&keys, &session), &expected);
     }
-    assert_bytes(&envelope_body(kind, &keys, &expected).expect("an envelope"), &body);
+    assert_bytes(&envelope_body(kind, &case.keys(), &expected).expect("an envelope"), &body);
     let record = envelope_record(kind, &expected).expect("an envelope");
     assert_eq!(hex(record.as_bytes()), *case.expected("record"));
     assert_eq!(record, *session.record());
@@ -175,8 +176,10 @@ fn snapshot(case: &Case<'_>) -> Tried {
     assert_eq!(shown_snapshot(&snapshot), *case.expected("fields"));
     assert_eq!(hex(session.as_bytes()), *case.input("session_id"));
     assert_eq!(hex(hash(&object)), *case.expected("name"));
-    assert_bytes(&encode_snapshot_body(&snapshot), &case.bytes("cbor"));
-    check_envelope(case, ObjectKind::Snapshot, &|keys, session| encode_snapshot(&snapshot, keys, session));
+    // What a client says of others is not in what is decoded, so it can't be made again from that.
+    let said = snapshot_body(&case.bytes("cbor"))?;
+    assert_bytes(&encode_snapshot_body(&said), &case.bytes("cbor"));
+    check_envelope(case, ObjectKind::Snapshot, &|keys, session| encode_snapshot(&said, keys, session));
     Ok(())
 }
 
@@ -225,14 +228,27 @@ fn register(case: &Case<'_>) -> Tried {
         _ => SessionState::Revoked,
     };
     let register = Register { session: SessionId::new(case.fixed("session_id")), state };
-    let object = encode_register(&register, &case.keys());
+    let object = encode_register(&register, &case.maker());
     assert_bytes(&object, &bytes(case.expected("register")));
-    assert_eq!(decode_register(&object, &case.keys())?, register);
+    assert_eq!(decode_register(&object, &case.keys())?.0, register);
     Ok(())
 }
 
 fn read_register(case: &Case<'_>) -> Tried {
-    let register = decode_register(&case.bytes("register"), &case.keys())?;
+    show_register(case, &case.keys())
+}
+
+/// What a write-only client makes of it, who knows the public key of full clients and nothing else.
+fn read_register_as_client(case: &Case<'_>) -> Tried {
+    let client = case.input("client");
+    let (id, domain) = (ClientId::new(super::fixed(&client["id"])), DomainId::new(super::fixed(&client["domain"])));
+    let public = case.bytes("signature_public");
+    let credential = Credential::alone(id, domain, super::fixed(&client["seed"]), public.as_chunks().0);
+    show_register(case, &Keys::of_client(credential, RepositoryId::new([0; 16]), 0))
+}
+
+fn show_register(case: &Case<'_>, keys: &Keys) -> Tried {
+    let (register, _) = decode_register(&case.bytes("register"), keys)?;
     let (state, snapshot) = match register.state {
         SessionState::Committed(snapshot) => (1, snapshot.map(|id| hex(id.as_bytes()))),
         SessionState::Revoked => (2, None),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Case;
 use crate::clock::{FixedClock, Timestamp};
-use crate::crypto::{Keys, Secret};
+use crate::crypto::{Held, Keys, Secret};
 use crate::error::Result;
 use crate::format::{encode_config, encode_slot};
 use crate::id::DomainId;
@@ -45,7 +45,8 @@ impl Fixture {
             features_prune: Vec::new(),
         };
         let secret = Secret::KeyFile([7; 32]);
-        let (slot, object) = encode_slot(keys, &secret, None, 0, "").expect("no key derivation");
+        let (slot, object) = encode_slot(keys, &Held::Root(keys.root().expect("a full client")), &secret, None, 0, "")
+            .expect("no key derivation");
         let storage = MemoryStorage::default();
         for (name, object) in [(ObjectName::Key(slot), object), (ObjectName::Config, encode_config(&config, keys))] {
             storage.write_new(name, &[&object]).expect("memory takes everything");

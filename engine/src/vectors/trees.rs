@@ -146,6 +146,8 @@ fn dump(case: &Case<'_>, fixture: &Fixture, content: Content) -> Result<Vec<u8>,
         finished: None,
         stack: None,
         copied_from: None,
+        domain: crate::id::DomainId::SHARED,
+        signer: crate::model::Signer::Full,
     };
     let mut out = Vec::new();
     dump_file(&fixture.repository, &fixture.index(), &snapshot, b"/file", &mut out)?;

@@ -20,7 +20,7 @@ pub(super) enum Verb {
     Lock,
     /// What a snapshot needs; and to make a repository where there is none.
     Put,
-    /// Add and remove key slots.
+    /// Add and remove key slots, and put write-only clients and roots.
     Keys,
     /// Put records of forgotten snapshots, which a later prune drops.
     Forget,
@@ -120,6 +120,8 @@ pub(super) fn check(
             ObjectName::Intent(_) | ObjectName::Register(_) if verbs.has(Verb::Lock) => Ok(()),
             // To make a repository takes a config and a key slot. Later ones are ways in that somebody adds.
             ObjectName::Key(_) if is_there(ObjectName::Config)? => need(Verb::Keys),
+            // Who may write what counts, and the ways to it.
+            ObjectName::Client(_) | ObjectName::ClientEnd(_) | ObjectName::Root(_) => need(Verb::Keys),
             ObjectName::Forgotten(_) => need(Verb::Forget),
             ObjectName::PrunePlan(_)
             | ObjectName::PruneState(_)
@@ -137,8 +139,13 @@ pub(super) fn check(
                 Ok(())
             }
             ObjectName::Key(_) => need(Verb::Keys),
-            // No command removes one: a session would be open again, a snapshot would be there again.
-            ObjectName::Register(_) | ObjectName::Forgotten(_) => Err("it stays for ever".to_owned()),
+            // No command removes one: a session would be open again, a snapshot would be there again, nobody could check what a
+            // client signed, or read what is older than a key.
+            ObjectName::Register(_)
+            | ObjectName::Forgotten(_)
+            | ObjectName::Client(_)
+            | ObjectName::ClientEnd(_)
+            | ObjectName::Root(_) => Err("it stays for ever".to_owned()),
             _ => need(Verb::Delete),
         },
         Operation::Unfinished(_) => need(Verb::Delete),

@@ -281,6 +281,9 @@ fn verify(name: ObjectName, bytes: &[u8]) -> Result<(), String> {
         ObjectName::PruneState(_) => ObjectKind::PruneState,
         ObjectName::PruneDone(_) => ObjectKind::PruneDone,
         ObjectName::PruneReserve => ObjectKind::PruneReserve,
+        ObjectName::Client(_) => ObjectKind::Client,
+        ObjectName::ClientEnd(_) => ObjectKind::ClientEnd,
+        ObjectName::Root(_) => ObjectKind::Root,
     };
     let rest = kind.strip(bytes).map_err(|error| error.to_string())?;
     let hash = || *blake3::hash(bytes).as_bytes();

@@ -363,7 +363,7 @@ impl Machine<'_> {
         let repository = self.open()?;
         let (slots, _) = ops::list_keys(&repository)?;
         match slots.iter().find(|slot| !slot.current) {
-            Some(slot) => ops::remove_key(&repository, &slot.id.to_hex(), false).map(drop),
+            Some(slot) => ops::remove_key(&repository, &slot.id.to_hex(), false, &self.clock()).map(drop),
             None => Ok(()),
         }
     }

@@ -202,7 +202,7 @@ impl Storage for Port {
 
 /// Some name of a family: what a list is recorded as.
 fn example(of: ObjectFamily) -> ObjectName {
-    use engine::id::{IndexId, PackId, ProofId, SessionId, SlotId, SnapshotId};
+    use engine::id::{ClientId, IndexId, PackId, ProofId, SessionId, SlotId, SnapshotId};
     match of {
         ObjectFamily::Config => ObjectName::Config,
         ObjectFamily::Keys => ObjectName::Key(SlotId::new([0; 16])),
@@ -213,5 +213,7 @@ fn example(of: ObjectFamily) -> ObjectName {
         ObjectFamily::Forgotten => ObjectName::Forgotten(SnapshotId::new([0; 32])),
         ObjectFamily::Proofs => ObjectName::Proof(ProofId::new([0; 32])),
         ObjectFamily::Prune => ObjectName::parse("prune/0000000000000001/plan").expect("a plan's name"),
+        ObjectFamily::Clients => ObjectName::Client(ClientId::new([0; 16])),
+        ObjectFamily::Roots => ObjectName::parse("roots/00000001").expect("a root's name"),
     }
 }

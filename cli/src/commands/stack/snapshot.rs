@@ -28,7 +28,7 @@ pub(super) fn run(context: &Context, arguments: &Snapshot) -> Result<Outcome, Fa
     if arguments.dry_run {
         return plan(context, &wanted);
     }
-    let repository = context.open()?;
+    let repository = context.open_to_add()?;
     let (mut failed, mut problems, all) = (0, 0, wanted.len());
     for one in wanted {
         let progress = context.progress(true);

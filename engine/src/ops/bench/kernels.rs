@@ -259,7 +259,8 @@ pub(super) fn of_index(meter: &mut Meter<'_>, repository: &Repository) -> Result
             .collect(),
     });
     let packs = vec![PackRow { id: PackId::new([9; 32]), len: 16 << 20, segments: segments.collect() }];
-    let object = IndexObject { sessions: vec![record], packs, ..IndexObject::empty(session.id()) };
+    let object =
+        IndexObject { sessions: vec![record], packs, ..IndexObject::empty(session.id(), repository.domain().domain()) };
     repository.put_index(&object, false)?;
     session.commit(repository, None)?;
     let index = repository.load_index(meter.tools.monitor)?;

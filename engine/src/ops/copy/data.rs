@@ -176,7 +176,7 @@ fn copy_segment(
         }
     };
     for (place, id, lacking) in chunks {
-        match open.chunk(context.source, place, id) {
+        match open.chunk(place, id) {
             Ok(bytes) => stores.add(*id, bytes, *lacking),
             Err(error) => drop(stores.fetched.failures.insert(*id, error.to_string())),
         }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::{Context, Copied, TargetReport};
 use crate::clock::Clock;
 use crate::error::{EngineError, Result};
-use crate::id::{RepositoryId, SnapshotId};
+use crate::id::{DomainId, RepositoryId, SnapshotId};
 use crate::model::{Content, CopyOrigin, Snapshot};
 use crate::ops::list::load;
 use crate::repository::{
@@ -118,7 +118,7 @@ impl<'a> Lane<'a> {
         existing: &SnapshotSet,
     ) -> Result<SnapshotId> {
         let origin = self.copies.origin_of(id, snapshot);
-        let (previous, sequence) = existing.last_of_host(&snapshot.host);
+        let (previous, sequence) = existing.last_of_host(&snapshot.host, DomainId::SHARED);
         let copy = Snapshot {
             root,
             parent: self.copies.of_named(snapshot.parent),

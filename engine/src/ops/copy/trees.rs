@@ -421,7 +421,7 @@ impl<'c, 'w, 'a, 'l> Copier<'c, 'w, 'a, 'l> {
         if self.is_dry_run {
             return Ok(());
         }
-        let domain = self.writer.repository().domain();
+        let domain = self.writer.domain();
         let open = self.open.last_mut().expect("the root is left last");
         open.writer.add(node, domain, &mut self.trees)
     }

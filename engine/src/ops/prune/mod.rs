@@ -15,7 +15,7 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 pub use plan::{MaxUnused, PruneProposal};
 
@@ -25,7 +25,7 @@ use self::survey::Survey;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::format::{PrunePlan, PruneState, PruneVerdict};
-use crate::id::{PackId, PruneId, SessionId, SnapshotId};
+use crate::id::{DomainId, PackId, PruneId, SessionId, SnapshotId};
 use crate::monitor::{Monitor, Problem, ProblemLog};
 use crate::repository::{
     OpenPlan, Plans, Repository, Session, SessionTable, SessionWriter, end_session, has_died, put_plan, put_state,
@@ -285,14 +285,34 @@ impl Run<'_> {
     fn copy(&mut self, session: Session, survey: &Survey) -> Result<HashSet<PackId>> {
         let wanted: HashSet<&PackId> = self.report.proposal.repack.iter().collect();
         // In the order in which they were listed: what belongs together stays together.
-        let packs = survey.census.packs();
-        let packs: Vec<(PackId, u64)> =
-            packs.iter().filter(|pack| wanted.contains(&pack.id)).map(|pack| (pack.id, pack.len)).collect();
-        let bytes = packs.iter().map(|(_, len)| len).sum();
-        self.monitor.stage("copying", Some(packs.len() as u64), Some(bytes));
+        let mut by_domain: BTreeMap<DomainId, Vec<(PackId, u64)>> = BTreeMap::new();
+        for pack in survey.census.packs().iter().filter(|pack| wanted.contains(&pack.id)) {
+            by_domain.entry(pack.domain).or_default().push((pack.id, pack.len));
+        }
+        let all = || by_domain.values().flatten();
+        self.monitor.stage("copying", Some(all().count() as u64), Some(all().map(|(_, len)| len).sum()));
+        let shared = by_domain.remove(&DomainId::SHARED).unwrap_or_default();
+        let mut failed = self.copy_domain(session, survey, &shared)?;
+        for (domain, packs) in by_domain {
+            let Self { repository, options, clock, .. } = self;
+            let session = Session::begin_in(repository, domain, &options.host, &options.program, *clock)?;
+            self.own.insert(session.id());
+            if session.plans().open().is_empty() {
+                failed.extend(self.copy_domain(session, survey, &packs)?);
+            } else {
+                // Somebody else's plan may have packs of these.
+                self.end(session)?;
+                failed.extend(packs.iter().map(|(id, _)| *id));
+            }
+        }
+        Ok(failed)
+    }
+
+    /// The same for packs of one domain, which is the session's.
+    fn copy_domain(&mut self, session: Session, survey: &Survey, packs: &[(PackId, u64)]) -> Result<HashSet<PackId>> {
         let id = session.id();
         let writer = SessionWriter::for_copies(self.repository, &survey.index, session)?;
-        let copied = repack::copy(&writer, &survey.census, &packs, self.problems);
+        let copied = repack::copy(&writer, &survey.census, packs, self.problems);
         self.report.bytes_copied += writer.statistics.bytes_added.load(std::sync::atomic::Ordering::Relaxed);
         match copied {
             Ok(failed) => {

@@ -1,9 +1,9 @@
 //! What a prune means to do, from what it counted: pure.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::clock::Timestamp;
-use crate::id::{PackId, SessionId, SnapshotId};
+use crate::id::{DomainId, PackId, SessionId, SnapshotId};
 use crate::model::ChunkKind;
 use crate::repository::PackCount;
 
@@ -158,8 +158,11 @@ fn choose(live: &[PackCount], bounds: &Bounds) -> HashSet<PackId> {
         }
     }
     if bounds.max_unused != MaxUnused::Unlimited {
-        for kind in [ChunkKind::Data, ChunkKind::Tree] {
-            let is_small = |pack: &&PackCount| pack.kind == kind && pack.len < bounds.pack_size / SMALL_SHARE;
+        let domains: BTreeSet<DomainId> = live.iter().map(|pack| pack.domain).collect();
+        let kinds = [ChunkKind::Data, ChunkKind::Tree];
+        for (domain, kind) in domains.iter().flat_map(|domain| kinds.map(|kind| (*domain, kind))) {
+            let is_like = |pack: &PackCount| pack.kind == kind && pack.domain == domain;
+            let is_small = |pack: &&PackCount| is_like(pack) && pack.len < bounds.pack_size / SMALL_SHARE;
             let small: Vec<&PackCount> = live.iter().filter(is_small).filter(|p| !chosen.contains(&p.id)).collect();
             let together: u64 = small.iter().map(|pack| pack.live).sum();
             if small.len() >= SMALL_PACKS || (small.len() > 1 && together >= bounds.pack_size) {

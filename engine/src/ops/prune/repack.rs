@@ -9,7 +9,7 @@ use crate::compress::Decompressor;
 use crate::crypto::SessionKeyRecord;
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::format::{Footer, segment_binding};
-use crate::id::{ChunkId, PackId};
+use crate::id::{ChunkId, DomainId, PackId};
 use crate::model::{ChunkKind, SegmentRow};
 use crate::monitor::{Monitor, ProblemLog};
 use crate::repository::{Census, SegmentBuilder, SessionWriter};
@@ -127,7 +127,8 @@ impl<'w, 'a> Copier<'w, 'a> {
         let keys = repository.session_keys(record)?;
         let binding = segment_binding(row);
         let needed = |chunk: &ChunkId| self.census.is_needed_at(chunk, &pack, row.offset);
-        if row.chunks.iter().all(|(chunk, _)| needed(chunk)) {
+        let is_trusted = record.domain() == DomainId::SHARED;
+        if is_trusted && row.chunks.iter().all(|(chunk, _)| needed(chunk)) {
             // Opening proves that it is what its writer sealed, and that one had checked every chunk.
             let mut opened = sealed.to_vec();
             keys.open_segment(&binding, &mut opened).map_err(|_| damaged())?;

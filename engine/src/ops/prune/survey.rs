@@ -161,6 +161,7 @@ impl Run<'_> {
         let needed: Vec<_> = set.existing().filter(|(id, _)| !dropped.contains(id)).collect();
         self.monitor.stage("finding what is needed", Some(needed.len() as u64), None);
         mark(self.repository, &index, &census, needed.into_iter(), self.monitor)?;
+        census.keep_copies(&index)?;
         Ok(Survey { index, census, packs, dropped })
     }
 

@@ -11,8 +11,9 @@ use super::plan::Noticed;
 use crate::crypto::random_bytes;
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::format::{IndexObject, ObjectKind, PruneDone, PrunePlan};
-use crate::id::{IndexId, PackId, PruneId, SessionId};
+use crate::id::{DomainId, IndexId, PackId, PruneId, SessionId};
 use crate::limits::MIB;
+use crate::model::Signer;
 use crate::monitor::Problem;
 use crate::repository::{Plans, Session, SessionTable, put_done};
 use crate::storage::{ObjectFamily, ObjectName};
@@ -28,6 +29,7 @@ const ATTEMPTS: usize = 5;
 struct IndexHead {
     id: IndexId,
     session: SessionId,
+    signer: Signer,
     replaces: Vec<IndexId>,
     /// It names a pack that is swept.
     names_swept: bool,
@@ -103,13 +105,14 @@ impl Run<'_> {
 
     fn put_rewritten(&self, session: &Session, swept: &[PackId]) -> Result<Vec<IndexId>> {
         let IndexHeads { sessions, heads, unreadable } = self.index_heads(swept)?;
-        let committed = || heads.iter().filter(|head| sessions.is_committed(head.session));
+        let is_committed = |head: &IndexHead| sessions.is_committed_by(head.session, head.signer);
+        let committed = || heads.iter().filter(|head| is_committed(head));
         let replaced: HashSet<IndexId> = committed().flat_map(|head| head.replaces.iter().copied()).collect();
         if let Some((_, error)) = unreadable.iter().find(|(id, _)| !replaced.contains(id)) {
             let text = format!("{error}; packs are removed only when nothing can name them any more");
             return Err(EngineError::new(ErrorKind::Damaged, text));
         }
-        let counts = |head: &&IndexHead| sessions.is_committed(head.session) && !replaced.contains(&head.id);
+        let counts = |head: &&IndexHead| is_committed(head) && !replaced.contains(&head.id);
         let naming: Vec<IndexId> = heads.iter().filter(counts).filter(|head| head.names_swept).map(|h| h.id).collect();
         let mut garbage: Vec<IndexId> = heads.iter().map(|head| head.id).filter(|id| replaced.contains(id)).collect();
         if !naming.is_empty() {
@@ -118,7 +121,11 @@ impl Run<'_> {
             self.put_remaining(session, &naming, garbage.clone(), swept)?;
         }
         garbage.extend(unreadable.iter().map(|(id, _)| *id));
-        garbage.extend(heads.iter().filter(|head| sessions.is_revoked(head.session)).map(|head| head.id));
+        // Of a session that is revoked, or that somebody else committed.
+        let never_counts = |head: &&IndexHead| {
+            sessions.is_revoked(head.session) || (sessions.is_committed(head.session) && !is_committed(head))
+        };
+        garbage.extend(heads.iter().filter(never_counts).map(|head| head.id));
         garbage.sort_unstable();
         garbage.dedup();
         Ok(garbage)
@@ -144,6 +151,7 @@ impl Run<'_> {
             Ok(Ok(IndexHead {
                 id: *id,
                 session: object.session,
+                signer: object.signer,
                 replaces: object.replaces,
                 names_swept: object.packs.iter().any(|pack| swept.binary_search(&pack.id).is_ok()),
             }))
@@ -166,14 +174,21 @@ impl Run<'_> {
         replaces: Vec<IndexId>,
         swept: &[PackId],
     ) -> Result<()> {
-        let empty = || IndexObject::empty(session.id());
-        let mut pending = IndexObject { replaces, ..empty() };
+        let empty = |domain| IndexObject::empty(session.id(), domain);
+        let mut pending = IndexObject { replaces, ..empty(DomainId::SHARED) };
         let mut chunks = 0;
         let mut seen = HashSet::new();
         for id in naming {
             let object = self.repository.read_index(*id)?;
+            if object.domain != pending.domain {
+                // Each lists what is of one domain.
+                self.put_unless_empty(std::mem::replace(&mut pending, empty(object.domain)))?;
+                chunks = 0;
+            }
             for pack in object.packs {
-                if swept.binary_search(&pack.id).is_ok() || !seen.insert(pack.id) {
+                // What write-only clients say of one pack need not be the same.
+                let is_known = object.signer == Signer::Full && !seen.insert(pack.id);
+                if swept.binary_search(&pack.id).is_ok() || is_known {
                     continue;
                 }
                 chunks += pack.segments.iter().map(|segment| segment.chunks.len()).sum::<usize>();
@@ -184,13 +199,18 @@ impl Run<'_> {
                 }
                 pending.packs.push(pack);
                 if chunks >= INDEX_CHUNKS {
-                    self.repository.put_index(&std::mem::replace(&mut pending, empty()), false)?;
+                    let next = empty(pending.domain);
+                    self.repository.put_index(&std::mem::replace(&mut pending, next), false)?;
                     chunks = 0;
                 }
             }
         }
-        if pending != empty() {
-            self.repository.put_index(&pending, false)?;
+        self.put_unless_empty(pending)
+    }
+
+    fn put_unless_empty(&self, object: IndexObject) -> Result<()> {
+        if object != IndexObject::empty(object.session, object.domain) {
+            self.repository.put_index(&object, false)?;
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ const MIB: u64 = 1 << 20;
 
 fn pack(number: u8, sealed: u64, live: u64) -> PackCount {
     let id = PackId::new([number; 32]);
-    PackCount { id, len: sealed + 1000, sealed, live, kind: ChunkKind::Data }
+    PackCount { id, len: sealed + 1000, sealed, live, kind: ChunkKind::Data, domain: crate::id::DomainId::SHARED }
 }
 
 fn bounds(max_unused: MaxUnused, max_repack: Option<u64>) -> Bounds {

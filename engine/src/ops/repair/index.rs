@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::compress::Decompressor;
 use crate::error::{ErrorKind, Result};
 use crate::format::{Footer, IndexObject};
-use crate::id::{IndexId, PackId};
+use crate::id::{DomainId, IndexId, PackId};
 use crate::model::{Content, PackRow};
 use crate::monitor::{Monitor, Problem};
 use crate::ops::browse::{Descend, Visit, content_key, walk};
@@ -58,7 +58,7 @@ pub fn repair_index(
     if options.dry_run || plan.is_empty() {
         return Ok(plan);
     }
-    let session = begin_beside_sweep(repository, options, clock)?;
+    let session = begin_beside_sweep(repository, DomainId::SHARED, options, clock)?;
     // Once more, now that a prune that begins would see this session.
     let done = examine(repository, session.plans(), monitor).and_then(|(lengths, plan)| {
         write(repository, &session, &plan, &lengths, monitor)?;
@@ -288,16 +288,27 @@ fn write(
     monitor: &dyn Monitor,
 ) -> Result<()> {
     monitor.stage("writing index", Some(plan.packs.len() as u64), None);
-    let mut object = IndexObject::empty(session.id());
+    let empty = |domain| IndexObject::empty(session.id(), domain);
+    let mut object = empty(DomainId::SHARED);
     let mut chunks = 0;
     for (id, len) in plan.packs.iter().zip(lengths) {
         stop_if_asked(monitor)?;
         let footer = repository.read_footer(*id, *len)?;
+        let domain = footer.sessions.first().map_or(object.domain, |record| record.domain());
+        if domain != object.domain {
+            // Each lists what is of one domain.
+            let full = std::mem::replace(&mut object, empty(domain));
+            if !full.packs.is_empty() {
+                repository.put_index(&full, false)?;
+            }
+            chunks = 0;
+        }
         chunks += footer.segments.iter().map(|segment| segment.chunks.len()).sum::<usize>();
         add_records(&mut object.sessions, &footer.sessions);
         object.packs.push(PackRow { id: *id, len: *len, segments: footer.segments });
         if chunks >= INDEX_CHUNKS || object.packs.len() >= INDEX_PACKS {
-            repository.put_index(&std::mem::replace(&mut object, IndexObject::empty(session.id())), false)?;
+            let next = empty(object.domain);
+            repository.put_index(&std::mem::replace(&mut object, next), false)?;
             chunks = 0;
         }
         monitor.advance(1, 0);

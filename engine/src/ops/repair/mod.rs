@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::crypto::SessionKeyRecord;
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::format::{Footer, PruneState, PruneVerdict};
-use crate::id::{PruneId, SessionId};
+use crate::id::{DomainId, PruneId, SessionId};
 use crate::monitor::Monitor;
 use crate::repository::{Index, OpenPlan, Repository, Session, SessionTable, put_state};
 
@@ -36,8 +36,13 @@ pub struct RepairOptions {
 
 /// W1 and W2. A repair copies rows of index objects: behind a sweep that it did not see, they would make packs count
 /// that are gone. So it waits until no plan is open that was decided.
-fn begin(repository: &Repository, options: &RepairOptions, clock: &dyn Clock) -> Result<Session> {
-    let session = begin_beside_sweep(repository, options, clock)?;
+pub(super) fn begin(
+    repository: &Repository,
+    domain: DomainId,
+    options: &RepairOptions,
+    clock: &dyn Clock,
+) -> Result<Session> {
+    let session = begin_beside_sweep(repository, domain, options, clock)?;
     match session.plans().open().first().map(OpenPlan::number) {
         None => Ok(session),
         Some(number) => {
@@ -49,9 +54,14 @@ fn begin(repository: &Repository, options: &RepairOptions, clock: &dyn Clock) ->
 
 /// The same for a repair that heeds what an open plan sweeps. A plan that nobody has decided about is cancelled: its prune
 /// refuses what is damaged, and would wait for the repair as the repair for it.
-fn begin_beside_sweep(repository: &Repository, options: &RepairOptions, clock: &dyn Clock) -> Result<Session> {
+fn begin_beside_sweep(
+    repository: &Repository,
+    domain: DomainId,
+    options: &RepairOptions,
+    clock: &dyn Clock,
+) -> Result<Session> {
     for _ in 0..ATTEMPTS {
-        let session = Session::begin(repository, &options.host, &options.program, clock)?;
+        let session = Session::begin_in(repository, domain, &options.host, &options.program, clock)?;
         let mut open = session.plans().open().iter();
         let Some(number) = open.find(|plan| plan.verdict().is_none()).map(OpenPlan::number) else { return Ok(session) };
         let is_known = session.plans().open().iter().all(|plan| plan.plan().is_some());

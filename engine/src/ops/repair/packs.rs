@@ -14,7 +14,7 @@ use crate::compress::Decompressor;
 use crate::crypto::SessionKeyRecord;
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::format::{IndexObject, MAX_LOST};
-use crate::id::{ChunkId, IndexId, PackId};
+use crate::id::{ChunkId, DomainId, IndexId, PackId};
 use crate::limits;
 use crate::model::{ChunkKind, SegmentRow};
 use crate::monitor::{Monitor, Problem};
@@ -52,6 +52,15 @@ pub struct PacksRepair {
     pub problems: Vec<Problem>,
 }
 
+impl PacksRepair {
+    /// What was done in one domain.
+    fn add(&mut self, done: Self) {
+        self.packs.extend(done.packs);
+        self.packs.sort_by_key(|pack| pack.id);
+        self.settled += done.settled;
+    }
+}
+
 /// Salvages what can be read of damaged packs. `names`: beginnings of ids, or names of objects; without any, every pack is
 /// read. A pack that the storage fails to read is left alone unless it is named: then what can't be read is lost.
 ///
@@ -68,14 +77,34 @@ pub fn repair_packs(
     let _proof_of_what_is_there = repository.past_object_cache();
     let wanted = if names.is_empty() { None } else { Some(resolve(repository, names, monitor)?) };
     let found = examine(repository, wanted.as_ref(), wanted.is_some(), monitor)?;
-    let (report, _) = salvage(repository, &found, None, monitor)?;
+    let (mut report, _) = salvage(repository, &found, None, monitor)?;
     if options.dry_run || report.packs.is_empty() {
         return Ok(report);
     }
-    let session = begin(repository, options, clock)?;
+    let domain_of: HashMap<PackId, DomainId> = found.damaged.iter().map(|pack| (pack.id, pack.domain())).collect();
+    let mut by_domain: BTreeMap<DomainId, HashSet<PackId>> = BTreeMap::new();
+    for pack in std::mem::take(&mut report.packs) {
+        by_domain.entry(domain_of[&pack.id]).or_default().insert(pack.id);
+    }
+    // A session stores in one domain.
+    for (domain, packs) in by_domain {
+        let done = repair_domain(repository, domain, &packs, wanted.is_some(), (options, clock, monitor))?;
+        report.add(done);
+    }
+    Ok(report)
+}
+
+/// Repairs packs of one domain.
+fn repair_domain(
+    repository: &Repository,
+    domain: DomainId,
+    packs: &HashSet<PackId>,
+    is_final: bool,
+    (options, clock, monitor): (&RepairOptions, &dyn Clock, &dyn Monitor),
+) -> Result<PacksRepair> {
+    let session = begin(repository, domain, options, clock)?;
     // Once more, now that a prune that begins would see this session; other packs need not be read again.
-    let again: HashSet<PackId> = report.packs.iter().map(|pack| pack.id).collect();
-    let found = match examine(repository, Some(&again), wanted.is_some(), monitor) {
+    let found = match examine(repository, Some(packs), is_final, monitor) {
         Ok(found) => found,
         Err(error) => {
             session.give_up(repository);
@@ -86,8 +115,7 @@ pub fn repair_packs(
     match store(&writer, &found, monitor) {
         Ok(done) => {
             writer.commit(None)?;
-            let (packs_read, bytes_read) = (report.packs_read, report.bytes_read);
-            Ok(PacksRepair { packs_read, bytes_read, problems: report.problems, ..done })
+            Ok(done)
         }
         Err(error) => {
             // Copies of chunks do no harm, and index objects come in an order in which each is true by itself.
@@ -132,6 +160,13 @@ struct Damaged {
     sessions: Vec<SessionKeyRecord>,
     /// What was in it by the index; by its own footer, too, where that says something else.
     rows: Vec<SegmentRow>,
+}
+
+impl Damaged {
+    /// The domain of what is in it.
+    fn domain(&self) -> DomainId {
+        self.sessions.first().map_or(DomainId::SHARED, SessionKeyRecord::domain)
+    }
 }
 
 /// All damaged packs, and what the index looks like without them.
@@ -265,7 +300,7 @@ fn counting(repository: &Repository, index: &Index, id: IndexId) -> Result<Optio
         return Ok(None);
     }
     match repository.read_index(id) {
-        Ok(object) => Ok(Some(object).filter(|object| index.sessions().is_committed(object.session))),
+        Ok(object) => Ok(Some(object).filter(|object| index.sessions().is_committed_by(object.session, object.signer))),
         Err(error) if error.kind() == ErrorKind::Io => Err(error),
         Err(_) => Ok(None),
     }
@@ -298,9 +333,10 @@ fn salvage(
     for pack in &found.damaged {
         stop_if_asked(monitor)?;
         let (mut bad, mut known) = (Vec::new(), HashSet::new());
+        let domain = repository.domain_keys(pack.domain())?;
         for row in &pack.rows {
             let plain = read_row(repository, pack, row, found.is_final, &mut decompressor)?;
-            for (id, chunk) in right_chunks(repository, row, plain.as_deref().unwrap_or_default()) {
+            for (id, chunk) in right_chunks(&domain, row, plain.as_deref().unwrap_or_default()) {
                 if found.index.contains(id)? {
                     known.insert(*id);
                 } else if let Some(chunk) = chunk {
@@ -391,7 +427,7 @@ fn store(writer: &SessionWriter<'_>, found: &Examined, monitor: &dyn Monitor) ->
     })?;
     let repaired: HashSet<PackId> = report.packs.iter().map(|pack| pack.id).collect();
     let there: HashSet<IndexId> = list_indexes(repository)?.into_iter().collect();
-    let mut rest = IndexObject::empty(writer.session().id());
+    let mut rest = IndexObject::empty(writer.session().id(), writer.domain().domain());
     (rest.lost, rest.taken_out) = (losses.lost, losses.taken_out);
     let session = writer.session().id();
     let replacement = |id: &IndexId| -> Result<IndexObject> {
@@ -437,7 +473,7 @@ fn split(mut all: IndexObject) -> Vec<IndexObject> {
             lost: all.lost.drain(..lost).collect(),
             taken_out: all.taken_out.drain(..taken_out).collect(),
             replaces: all.replaces.drain(..replaces).collect(),
-            ..IndexObject::empty(all.session)
+            ..IndexObject::empty(all.session, all.domain)
         });
     }
     objects

@@ -5,6 +5,7 @@
 //! each is among the new snapshot's problems. The old snapshot stays, and stays listed.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::{RepairOptions, begin, stop_if_asked};
 use crate::clock::{Clock, Timestamp};
@@ -187,7 +188,8 @@ fn repeat(
     clock: &dyn Clock,
     monitor: &dyn Monitor,
 ) -> Result<Option<SnapshotId>> {
-    let session = begin(repository, options, clock)?;
+    let domain = read_snapshot(repository, id)?.1.domain;
+    let session = begin(repository, domain, options, clock)?;
     // Only now: what is there after the intent stays there until this session has ended.
     let index = repository.load_index(monitor)?;
     let writer = SessionWriter::new(repository, &index, session, false)?;
@@ -221,7 +223,7 @@ fn rewrite_and_put(
     if rewritten.is_hopeless {
         return Ok(None);
     }
-    let (previous, sequence) = existing.last_of_host(&old.host);
+    let (previous, sequence) = existing.last_of_host(&old.host, old.domain);
     let mut problems = old.problems;
     problems.extend(rewritten.lost);
     problems.truncate(limits::PROBLEMS_LISTED);
@@ -259,7 +261,6 @@ struct OpenDirectory {
 }
 
 struct Rewriter<'w, 'a, 'r> {
-    repository: &'a Repository,
     chunks: &'r ChunkReader<'r>,
     taken_out: &'r HashSet<PackId>,
     trees: SegmentBuilder<'w, 'a>,
@@ -283,7 +284,6 @@ fn rewrite(
     let chunks = ChunkReader::new(repository, index);
     let root = OpenDirectory { node: None, writer: DirectoryWriter::default(), is_changed: false };
     let mut rewriter = Rewriter {
-        repository,
         chunks: &chunks,
         taken_out,
         trees: writer.tree_builder(),
@@ -357,9 +357,9 @@ impl Rewriter<'_, '_, '_> {
     }
 
     fn add(&mut self, node: &Node) -> Result<()> {
-        let domain = self.repository.domain();
+        let domain = Arc::clone(self.trees.domain());
         let open = self.open.last_mut().expect("the root is left last");
-        open.writer.add(node, domain, &mut self.trees)
+        open.writer.add(node, &domain, &mut self.trees)
     }
 
     fn leave(&mut self, whole: Option<&mut HashSet<[u8; 16]>>) -> Result<()> {

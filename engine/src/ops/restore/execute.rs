@@ -10,7 +10,7 @@ use super::window::FileState;
 use super::{Context, add};
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::id::{ChunkId, PackId};
-use crate::model::ChunkRef;
+use crate::model::{ChunkKind, ChunkRef};
 use crate::os::AlignedBuffer;
 use crate::repository::{OpenSegment, Place, SegmentKey, SegmentPlace, SegmentReader};
 use crate::target::TargetFile;
@@ -107,23 +107,42 @@ pub(super) fn run_segment(
             }
             None => return fail(context, files, uses, &error),
         },
+        Err(error) if error.kind() == ErrorKind::Damaged => {
+            return uses.iter().for_each(|entry| write_copy(context, files, entry, aligned, &error));
+        }
         Err(error) => return fail(context, files, uses, &error),
     };
     checked.clear();
     let mut rest = uses.as_slice();
     while let Some(first) = rest.first() {
         let file = &files[first.file];
-        let (count, written) = match check(context, checked, &open, first) {
-            Err(error) => (1, Err(error)),
-            Ok(()) => {
-                let (count, len) = neighbours(context, checked, &open, rest);
-                let bytes = open.bytes(first.place.offset, len);
-                (count, write(context, file, first.offset, bytes, aligned))
-            }
-        };
+        if let Err(error) = check(checked, &open, first) {
+            write_copy(context, files, first, aligned, &error);
+            rest = &rest[1..];
+            continue;
+        }
+        let (count, len) = neighbours(checked, &open, rest);
+        let bytes = open.bytes(first.place.offset, len);
+        let written = write(context, file, first.offset, bytes, aligned);
         done(context, file, count, written.err().map(|error| error.to_string()));
         rest = &rest[count..];
     }
+}
+
+/// Of a chunk that is not where it should be, writes another copy, if there is one; `error` if not.
+fn write_copy(
+    context: &Context<'_>,
+    files: &[FileState<'_>],
+    entry: &Use,
+    aligned: &mut AlignedBuffer,
+    error: &EngineError,
+) {
+    let file = &files[entry.file];
+    let failure = match context.chunks.read(ChunkKind::Data, &entry.reference) {
+        Ok(bytes) => write(context, file, entry.offset, &bytes, aligned).err().map(|error| error.to_string()),
+        Err(_) => Some(error.to_string()),
+    };
+    done(context, file, 1, failure);
 }
 
 /// Where the chunks are now that a pack is gone: a prune swept it, and what is needed of it is elsewhere. `None` if not.
@@ -148,15 +167,10 @@ fn fail(context: &Context<'_>, files: &[FileState<'_>], uses: &[Use], error: &En
 }
 
 /// Checks a chunk against its id, unless that was done for another use of it.
-fn check(
-    context: &Context<'_>,
-    checked: &mut HashSet<(u32, ChunkId)>,
-    open: &OpenSegment<'_>,
-    entry: &Use,
-) -> Result<()> {
+fn check(checked: &mut HashSet<(u32, ChunkId)>, open: &OpenSegment<'_>, entry: &Use) -> Result<()> {
     let key = (entry.place.offset, entry.reference.id);
     if !checked.contains(&key) {
-        open.chunk(context.repository, &entry.place, &entry.reference.id)?;
+        open.chunk(&entry.place, &entry.reference.id)?;
         checked.insert(key);
     }
     Ok(())
@@ -164,12 +178,7 @@ fn check(
 
 /// How many uses from the first on, which is checked, are one stretch in the segment and in the file, and its length.
 /// They are all checked then.
-fn neighbours(
-    context: &Context<'_>,
-    checked: &mut HashSet<(u32, ChunkId)>,
-    open: &OpenSegment<'_>,
-    uses: &[Use],
-) -> (usize, u32) {
+fn neighbours(checked: &mut HashSet<(u32, ChunkId)>, open: &OpenSegment<'_>, uses: &[Use]) -> (usize, u32) {
     let first = &uses[0];
     let (mut count, mut len) = (1, first.reference.len);
     for entry in &uses[1..] {
@@ -177,7 +186,7 @@ fn neighbours(
             && entry.offset == first.offset + u64::from(len)
             && entry.place.offset == first.place.offset + len;
         // One that isn't right is met again, as the first of its own stretch.
-        if !follows || check(context, checked, open, entry).is_err() {
+        if !follows || check(checked, open, entry).is_err() {
             break;
         }
         count += 1;

@@ -125,8 +125,7 @@ fn differing(
 }
 
 fn is_chunk(context: &Context<'_>, bytes: &[u8], reference: &ChunkRef) -> bool {
-    bytes.len() == reference.len as usize
-        && context.repository.domain().chunk_id(ChunkKind::Data, bytes) == reference.id
+    bytes.len() == reference.len as usize && context.domain.chunk_id(ChunkKind::Data, bytes) == reference.id
 }
 
 /// Reads bytes of a file's stream. How many there are before the first that is not there.

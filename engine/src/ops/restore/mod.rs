@@ -18,9 +18,10 @@ mod ways;
 mod window;
 
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
+use crate::crypto::DomainKeys;
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::model::Snapshot;
 use crate::monitor::{Monitor, Problem, ProblemLog};
@@ -125,6 +126,8 @@ fn add(counter: &AtomicU64, count: u64) {
 /// What every part of a restore needs.
 struct Context<'a> {
     repository: &'a Repository,
+    /// The keys of the snapshot's domain: they name what is in its files.
+    domain: Arc<DomainKeys>,
     chunks: &'a ChunkReader<'a>,
     options: &'a RestoreOptions,
     owners: OwnerMap,
@@ -183,6 +186,7 @@ pub fn restore(
     };
     let context = Context {
         repository,
+        domain: repository.domain_keys(snapshot.domain)?,
         chunks: &chunks,
         options,
         owners: OwnerMap::new(mode, snapshot.users.clone(), snapshot.groups.clone(), false)

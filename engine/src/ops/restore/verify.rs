@@ -109,7 +109,7 @@ fn compare_content(context: &Context<'_>, directory: &TargetDir, node: &Node) ->
     let mut offset = 0u64;
     while let Some(reference) = reader.read_next()? {
         let there = read(offset, reference.len as usize)?;
-        let same = |bytes: Vec<u8>| context.repository.domain().chunk_id(ChunkKind::Data, &bytes) == reference.id;
+        let same = |bytes: Vec<u8>| context.domain.chunk_id(ChunkKind::Data, &bytes) == reference.id;
         if !there.is_some_and(same) {
             return differs(offset);
         }

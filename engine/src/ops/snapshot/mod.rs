@@ -155,7 +155,8 @@ pub fn snapshot(
     require_a_path(&input)?;
     let (resumed_sessions, session) = begin(repository, options, clock)?;
     let index = repository.load_index_of(&session, monitor)?;
-    let existing = read_snapshots(repository, index.sessions())?;
+    // What others stored in domains of their own is nothing to build on.
+    let existing = read_snapshots(repository, index.sessions())?.of_domain(repository.domain().domain());
     let parent = match choose_parent(&existing, session.plans(), options, &paths, input.stack()) {
         Ok(parent) => parent,
         Err(error) => {
@@ -181,7 +182,7 @@ pub fn snapshot(
         writer.commit(None)?;
         None
     } else {
-        let (previous, sequence) = existing.last_of_host(&options.host);
+        let (previous, sequence) = existing.last_of_host(&options.host, writer.domain().domain());
         let snapshot = Snapshot {
             time: options.time.unwrap_or(started),
             host: options.host.clone(),
@@ -197,13 +198,11 @@ pub fn snapshot(
             program: options.program.clone(),
             users: gathered.users,
             groups: gathered.groups,
-            replaces: None,
-            original: None,
             user: options.user.clone(),
             started: Some(started),
             finished: Some(clock.now()),
             stack: gathered.stack,
-            copied_from: None,
+            ..Snapshot::empty(repository.domain().domain(), repository.signer())
         };
         let id = writer.write_snapshot(&snapshot)?;
         writer.commit(Some(id))?;

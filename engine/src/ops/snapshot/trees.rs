@@ -81,7 +81,7 @@ impl<'w, 'a> TreeBuilder<'w, 'a> {
     pub(super) fn add_same(&mut self, node: &Node, encoded: &[u8]) -> Result<()> {
         self.count(node);
         let tree = self.open.last_mut().map_or(&mut self.root, |(_, tree)| tree);
-        tree.writer.add_encoded(encoded, &node.name, self.writer.repository().domain(), &mut self.chunks)
+        tree.writer.add_encoded(encoded, &node.name, self.writer.domain(), &mut self.chunks)
     }
 
     /// A node of the current directory could not be had: the directory is not the parent's, whatever else is in it.
@@ -93,7 +93,7 @@ impl<'w, 'a> TreeBuilder<'w, 'a> {
         self.count(node);
         let tree = self.open.last_mut().map_or(&mut self.root, |(_, tree)| tree);
         tree.same &= same;
-        tree.writer.add(node, self.writer.repository().domain(), &mut self.chunks)
+        tree.writer.add(node, self.writer.domain(), &mut self.chunks)
     }
 
     fn count(&mut self, node: &Node) {

@@ -43,7 +43,7 @@ impl Bench {
 
     fn state_of(&self, session: SessionId) -> Option<SessionState> {
         let object = self.storage.below.read(ObjectName::Register(session), None, 1 << 16).ok()?;
-        Some(crate::format::decode_register(&object, self.repository.keys()).expect("whole").state)
+        Some(crate::format::decode_register(&object, self.repository.keys()).expect("whole").0.state)
     }
 }
 

@@ -84,7 +84,7 @@ impl History {
         for _ in 0..count {
             let packs = (0..1 + self.random.below(3)).map(|_| self.pack(&session)).collect();
             let sessions = vec![session.keys().record().clone()];
-            self.put(IndexObject { sessions, packs, ..IndexObject::empty(session.id()) });
+            self.put(IndexObject { sessions, packs, ..IndexObject::empty(session.id(), crate::id::DomainId::SHARED) });
         }
         session.commit(&self.bench.repository, None).expect("commit");
     }
@@ -93,7 +93,7 @@ impl History {
     fn prune(&mut self, share: u64) {
         let session = Session::begin(&self.bench.repository, "here", PROGRAM, &clock()).expect("begin");
         let replaced = self.replaced();
-        let (mut kept, mut garbage) = (IndexObject::empty(session.id()), Vec::new());
+        let (mut kept, mut garbage) = (IndexObject::empty(session.id(), crate::id::DomainId::SHARED), Vec::new());
         for (id, object) in self.objects.clone() {
             if replaced.contains(&id) {
                 garbage.push(id);

@@ -461,8 +461,8 @@ fn a_replaced_index_object_does_not_count() {
     assert!(bench.repository.load_index(&Silent).expect("index").chunk_count().expect("count") > 0);
     // A committed session that replaces it by one that lists nothing.
     let session = Session::begin(&bench.repository, "here", PROGRAM, &clock()).expect("begin");
-    let object = IndexObject { replaces: vec![old], ..IndexObject::empty(session.id()) };
-    let bytes = encode_index(&object, bench.repository.domain(), 0);
+    let object = IndexObject { replaces: vec![old], ..IndexObject::empty(session.id(), crate::id::DomainId::SHARED) };
+    let bytes = encode_index(&object, bench.repository.keys(), bench.repository.domain());
     let new = IndexId::new(crate::crypto::hash(&bytes));
     bench.storage.below.write_new(ObjectName::Index(new), &[&bytes]).expect("write");
     assert!(bench.repository.load_index(&Silent).expect("index").chunk_count().expect("count") > 0);

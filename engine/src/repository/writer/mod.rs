@@ -13,7 +13,7 @@ mod segment;
 pub use segment::{PlainSegment, SegmentBuilder};
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -23,7 +23,7 @@ use self::segment::Tools;
 use super::known::KnownChunks;
 use super::sessions::INDEX_CHUNKS;
 use super::{Index, Repository, Session};
-use crate::crypto::{SessionKeyRecord, hash};
+use crate::crypto::{DomainKeys, SessionKeyRecord, hash};
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::format::IndexObject;
 use crate::id::{ChunkId, SnapshotId};
@@ -66,6 +66,8 @@ impl WriterStatistics {
 /// One session's writing side. Shared by its workers.
 pub struct SessionWriter<'a> {
     repository: &'a Repository,
+    /// The domain of the session.
+    domain: Arc<DomainKeys>,
     /// What need not be stored; `None` for copies, which are of chunks that the index lists.
     known: Option<KnownChunks<'a>>,
     session: Session,
@@ -104,6 +106,7 @@ impl<'a> SessionWriter<'a> {
         let (offered, taken) = bounded(OFFERED_SEGMENTS);
         Ok(Self {
             repository,
+            domain: repository.domain_keys(session.keys().record().domain())?,
             known: Some(KnownChunks::new(index, session.plans())?),
             session,
             dry_run,
@@ -134,6 +137,11 @@ impl<'a> SessionWriter<'a> {
     /// The repository that it writes to.
     pub fn repository(&self) -> &'a Repository {
         self.repository
+    }
+
+    /// The keys of the domain that it writes into.
+    pub fn domain(&self) -> &Arc<DomainKeys> {
+        &self.domain
     }
 
     /// The session that it writes for.
@@ -276,7 +284,7 @@ impl<'a> SessionWriter<'a> {
 
     fn write_pack(&self, pack: OpenPack) -> Result<()> {
         let kind = pack.kind;
-        let finished = pack.finish(self.repository, &self.session);
+        let finished = pack.finish(&self.domain, &self.session);
         self.statistics.bytes_added.fetch_add(finished.row.len, Ordering::Relaxed);
         if !self.dry_run {
             self.repository.storage().write_new(ObjectName::Pack(finished.row.id), &[finished.bytes()])?;
@@ -310,7 +318,7 @@ impl<'a> SessionWriter<'a> {
     }
 
     fn write_index(&self, pending: Pending) -> Result<()> {
-        let empty = IndexObject::empty(self.session.id());
+        let empty = IndexObject::empty(self.session.id(), self.domain.domain());
         let object = IndexObject { sessions: pending.sessions, packs: pending.packs, ..empty };
         let (id, len) = self.repository.put_index(&object, self.dry_run)?;
         self.statistics.bytes_added.fetch_add(len, Ordering::Relaxed);
@@ -373,7 +381,10 @@ pub(crate) fn write_snapshot(
     let object = crate::format::encode_snapshot(snapshot, repository.keys(), session.keys());
     let id = SnapshotId::new(hash(&object));
     match repository.storage().write_new(ObjectName::Snapshot(id), &[&object])? {
-        Outcome::Written | Outcome::Existed => Ok(id),
+        Outcome::Written | Outcome::Existed => {
+            repository.keep_own_snapshot(session.id(), id, snapshot)?;
+            Ok(id)
+        }
     }
 }
 

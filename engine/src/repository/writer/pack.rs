@@ -1,10 +1,10 @@
 //! Packs in the making: one buffer each, which sealed segments are appended to and which is used again.
 
-use crate::crypto::{SessionKeyRecord, random_bytes};
+use crate::crypto::{DomainKeys, SessionKeyRecord, random_bytes};
 use crate::format::{Footer, HEADER_BYTES, ObjectKind, TAIL_BYTES, Tail, encode_footer, encode_tail, padme};
 use crate::id::PackId;
 use crate::model::{ChunkKind, PackRow, SegmentRow};
-use crate::repository::{Repository, Session};
+use crate::repository::Session;
 
 /// Chunks in one pack, at most: data that shrinks to nothing must not make a footer beyond its limit.
 const PACK_CHUNKS: usize = 1 << 16;
@@ -78,14 +78,14 @@ impl OpenPack {
     }
 
     /// Adds padding, footer and tail.
-    pub(super) fn finish(self, repository: &Repository, session: &Session) -> FinishedPack {
+    pub(super) fn finish(self, domain: &DomainKeys, session: &Session) -> FinishedPack {
         let (mut len, start, mut bytes) = (self.len(), self.start, self.bytes);
         let mut sessions = self.others;
         sessions.insert(0, session.keys().record().clone());
         let footer = Footer { sessions, segments: self.segments };
-        let sealed = encode_footer(&footer, repository.domain(), 0);
+        let sealed = encode_footer(&footer, domain, 0);
         let tail = Tail {
-            domain: repository.domain().domain(),
+            domain: domain.domain(),
             epoch: 0,
             footer_len: u32::try_from(sealed.len()).expect("footers stay below their limit"),
         };

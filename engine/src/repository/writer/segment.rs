@@ -1,10 +1,11 @@
 //! Segments: filled with new chunks, then compressed, sealed, and read back before they leave.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::SessionWriter;
 use crate::compress::{Compressor, Decompressor};
-use crate::crypto::SegmentBinding;
+use crate::crypto::{DomainKeys, SegmentBinding};
 use crate::error::{EngineError, Result};
 use crate::format::segment_table_hash;
 use crate::id::ChunkId;
@@ -56,9 +57,14 @@ impl<'w, 'a> SegmentBuilder<'w, 'a> {
         Ok(reference)
     }
 
+    /// The keys of the domain that it stores in.
+    pub fn domain(&self) -> &Arc<DomainKeys> {
+        &self.writer.domain
+    }
+
     /// What would name a chunk.
     pub fn reference(&self, chunk: &[u8]) -> ChunkRef {
-        let id = self.writer.repository.domain().chunk_id(self.kind, chunk);
+        let id = self.writer.domain.chunk_id(self.kind, chunk);
         ChunkRef { id, len: u32::try_from(chunk.len()).expect("chunks are far below 4 GiB") }
     }
 
@@ -68,6 +74,9 @@ impl<'w, 'a> SegmentBuilder<'w, 'a> {
     /// `Io`.
     pub fn add_as(&mut self, reference: ChunkRef, chunk: &[u8]) -> Result<()> {
         let ChunkRef { id, len } = reference;
+        if self.kind == ChunkKind::Tree {
+            self.writer.repository.keep_own_tree(&id, chunk)?;
+        }
         if self.writer.claim(&id)? {
             let size = self.writer.repository.config().segment_size as usize;
             if self.plain.capacity() == 0 {
