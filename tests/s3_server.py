@@ -8,7 +8,8 @@ as JSON. Before each one DIRECTORY/faults is read: JSON, a list of rules that ar
     {"method": "PUT", "match": "register$", "query": "uploadId", "do": "lose", "times": 1}
 
 and what they may do is in `Faults`. DIRECTORY/mode says how conditional writes are treated: "atomic" (the default, one after
-the other), "ignored", "refused", "racy". There is a bucket, `backups`.
+the other), "ignored", "refused", "racy". While there is DIRECTORY/keeps, an object that is locked can't be removed or hidden,
+as in a store without versions. There is a bucket, `backups`, and one whose objects can be locked, `locked`.
 """
 
 import datetime
@@ -167,6 +168,16 @@ class Server:
         with ONE_BY_ONE:
             return self.execute(environ, body)
 
+    def keeps(self, environ):
+        """A refusal, if a locked object is to be removed and the store keeps it."""
+        if environ["REQUEST_METHOD"] != "DELETE" or not (PLACE / "keeps").exists():
+            return None
+        _, headers, _ = self.execute(dict(environ, REQUEST_METHOD="HEAD", CONTENT_LENGTH="0"), b"")
+        until = {name.lower(): value for name, value in headers}.get("x-amz-object-lock-retain-until-date")
+        if until and datetime.datetime.fromisoformat(until) > datetime.datetime.now(datetime.timezone.utc):
+            return error("403 Forbidden", "AccessDenied", "Access Denied")
+        return None
+
     def answer(self, environ):
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         method, path, query = environ["REQUEST_METHOD"], environ["PATH_INFO"], environ.get("QUERY_STRING", "")
@@ -184,7 +195,7 @@ class Server:
         problem = Signed.problem(environ, body)
         if problem:
             return problem
-        answer = Faults.before(rule) if rule else None
+        answer = Faults.before(rule) if rule else self.keeps(environ)
         if answer is None:
             answer = self.conditional(environ, body)
             if rule:
@@ -197,7 +208,8 @@ class Server:
         except Lost:
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
             raise ConnectionError("lost as the test wants it") from None
-        start_response(status, [(name, value) for name, value in headers if name.lower() != "connection"])
+        hidden = ["connection"] + ["x-amz-version-id"] * (PLACE / "keeps").exists()
+        start_response(status, [(name, value) for name, value in headers if name.lower() not in hidden])
         return [b"" if environ["REQUEST_METHOD"] == "HEAD" else body]
 
 
@@ -241,7 +253,11 @@ class Quiet(WSGIRequestHandler):
 def main():
     server = make_server("127.0.0.1", 0, Server(), threaded=True, request_handler=Quiet)
     server.daemon_threads = True
-    s3_backends["123456789012"]["aws"].create_bucket("backups", "us-east-1")
+    backend = s3_backends["123456789012"]["aws"]
+    backend.create_bucket("backups", "us-east-1")
+    backend.create_bucket("locked", "us-east-1")
+    backend.put_bucket_versioning("locked", "Enabled")
+    backend.get_bucket("locked").object_lock_enabled = True
     new = PLACE / "port.new"
     new.write_text(str(server.port))
     new.rename(PLACE / "port")

@@ -12,6 +12,7 @@ pub(crate) mod keys;
 pub(crate) mod prune;
 pub(crate) mod repair;
 pub(crate) mod restore;
+pub(crate) mod retain;
 pub(crate) mod select;
 pub(crate) mod serve;
 pub(crate) mod session;
@@ -137,6 +138,7 @@ pub(crate) enum Command {
     Drill(drill::Drill),
     Status(drill::Status),
     Prune(prune::Prune),
+    Retain(Box<retain::Retain>),
     Session(session::Session),
     Serve(Box<serve::Serve>),
     Stack(Box<stack::Stack>),
@@ -172,6 +174,7 @@ impl Command {
             Self::Drill(_) => "drill",
             Self::Status(_) => "status",
             Self::Prune(_) => "prune",
+            Self::Retain(_) => "retain",
             Self::Session(_) => "session",
             Self::Serve(_) => "serve",
             Self::Stack(_) => "stack",
@@ -286,6 +289,10 @@ mod tests {
             "repo forget --keep-last 1 --group-by hour",
             "repo undelete",
             "repo copy --to a --to-password-file b --to-key-file c",
+            "repo retain",
+            "repo retain --for 30d --until 2027-01-01",
+            "repo retain --for 30d --mode strict",
+            "repo retain --for 30d --keep-last 1 4bba301e",
             "repo session",
             "repo session revoke",
             "repo repair",

@@ -18,6 +18,7 @@ mod man;
 mod prune;
 mod repair;
 mod restore;
+mod retain;
 mod serve;
 mod session;
 mod snapshot;
@@ -64,6 +65,7 @@ pub(crate) fn run(context: &Context, command: &Command) -> Result<Outcome, Failu
         Command::Drill(arguments) => drill::run(context, arguments),
         Command::Status(arguments) => status::run(context, arguments),
         Command::Prune(arguments) => prune::run(context, arguments),
+        Command::Retain(arguments) => retain::run(context, arguments),
         Command::Session(arguments) => session::run(context, arguments),
         Command::Serve(arguments) => serve::run(context, arguments),
         Command::Stack(arguments) => stack::run(context, arguments),

@@ -35,6 +35,7 @@ pub(crate) const INTERRUPTED: u8 = 130;
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 const HINT: Style = AnsiColor::Cyan.on_default();
+const LOCKED: &str = "the store keeps it until its time is over; a later prune tries again";
 /// What a person would type, in the demo.
 pub(crate) const TYPED: Style = AnsiColor::Green.on_default().bold();
 /// Headings of the demo.
@@ -114,6 +115,7 @@ fn code_of(kind: ErrorKind) -> u8 {
         | ErrorKind::Forgotten
         | ErrorKind::OnlyAdds
         | ErrorKind::Refused
+        | ErrorKind::Locked
         | ErrorKind::CommandFailed
         | ErrorKind::Io => FAILED,
     }
@@ -136,6 +138,9 @@ fn hint_of(error: &EngineError, verb: &str) -> Option<&'static str> {
         (ErrorKind::WrongPassword, _) => Some(
             "check which password is used: flags, REPO_PASSWORD_COMMAND, _FILE, REPO_KEY_FILE, REPO_PASSWORD; a recovery code works as a password too",
         ),
+        (ErrorKind::Unsupported, "retain") => Some(
+            "use a bucket with object lock (docs/s3.md), or repo serve --append-only, which lets clients remove nothing",
+        ),
         (ErrorKind::Unsupported, _) => Some("a newer version of repo may read it"),
         (ErrorKind::Damaged | ErrorKind::Missing, _) => {
             Some("`repo check --read-data` says what it costs; other snapshots and paths can still be restored")
@@ -157,6 +162,7 @@ fn hint_of(error: &EngineError, verb: &str) -> Option<&'static str> {
         (ErrorKind::Refused, _) => {
             Some("nothing was forgotten; if that is meant, say --allow-empty, with --dry-run to see it first")
         }
+        (ErrorKind::Locked, _) => Some(LOCKED),
         (ErrorKind::InUse, _) => Some("wait for the other process, then run the command again"),
         (ErrorKind::SessionRevoked, _) => Some("run the command again: it starts a new session"),
         (ErrorKind::Interrupted, "snapshot") => Some("what was stored so far is used by the next snapshot"),
@@ -190,7 +196,8 @@ fn hint_of_refusal(cause: remote::Cause) -> Option<&'static str> {
         }
         Cause::Clock => Some("set the clock, and let it be set over the network (systemd-timesyncd, chrony)"),
         Cause::Region => Some("give the region that the store names: -o s3.region=REGION, and its address"),
-        Cause::Locked => Some("the store keeps it until its time is over; a later prune tries again"),
+        Cause::Locked => Some(LOCKED),
+        Cause::NoLocks => Some("turn object lock on for the bucket with the tools of the store; docs/s3.md says how"),
         Cause::TooEarly => Some("give a later time; one without an offset is local time"),
         Cause::NotImplemented => Some("docs/s3.md says what a store must have"),
         Cause::Name => Some("check the address given with -r, and the network"),
@@ -332,6 +339,7 @@ mod tests {
             ErrorKind::Forgotten,
             ErrorKind::OnlyAdds,
             ErrorKind::Refused,
+            ErrorKind::Locked,
             ErrorKind::InUse,
             ErrorKind::SessionRevoked,
             ErrorKind::Interrupted,
@@ -352,6 +360,7 @@ mod tests {
                 | ErrorKind::Forgotten
                 | ErrorKind::OnlyAdds
                 | ErrorKind::Refused
+                | ErrorKind::Locked
                 | ErrorKind::InUse
                 | ErrorKind::SessionRevoked
                 | ErrorKind::Interrupted
@@ -391,6 +400,7 @@ mod tests {
             Cause::Clock,
             Cause::Region,
             Cause::Locked,
+            Cause::NoLocks,
             Cause::TooEarly,
             Cause::NotImplemented,
             Cause::Name,

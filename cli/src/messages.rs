@@ -4,6 +4,8 @@
 
 pub(crate) mod copy;
 pub(crate) mod drill;
+mod prune;
+pub(crate) mod retain;
 
 use serde::Serialize;
 
@@ -16,6 +18,7 @@ use crate::text;
 
 mod stack;
 
+pub(crate) use prune::PruneSummary;
 pub(crate) use stack::{PartFields, ServiceFields, StackFields};
 
 /// A path as JSON can carry it: text, and its bytes where the text can't say all.
@@ -120,6 +123,8 @@ pub(crate) enum Message<'a> {
     Drill(drill::DrillFields),
     /// How a stack is doing.
     StackStatus(drill::StatusFields),
+    /// The locks of what snapshots need, from `retain`.
+    Retain(retain::RetainFields),
     /// Something that `repair` did, or would do.
     Repair {
         action: &'static str,
@@ -228,6 +233,8 @@ pub(crate) enum Summary {
     Forget(ForgetSummary),
     /// Of `prune`.
     Prune(PruneSummary),
+    /// Of `retain`.
+    Retain(retain::RetainSummary),
     /// Of `repair`.
     Repair(RepairSummary),
     /// Of `copy`.
@@ -356,33 +363,6 @@ pub(crate) struct ForgetSummary {
     pub(crate) snapshots_forgotten: u64,
     pub(crate) snapshots_forgotten_before: u64,
     pub(crate) error_count: u64,
-}
-
-/// What was removed, and what was meant to be.
-#[derive(Debug, Default, Serialize)]
-pub(crate) struct PruneSummary {
-    pub(crate) dry_run: bool,
-    pub(crate) finished: bool,
-    pub(crate) snapshots_dropped: u64,
-    pub(crate) packs_unused: u64,
-    pub(crate) bytes_unused: u64,
-    pub(crate) packs_orphaned: u64,
-    pub(crate) bytes_orphaned: u64,
-    pub(crate) packs_to_repack: u64,
-    pub(crate) bytes_to_repack: u64,
-    pub(crate) bytes_to_free: u64,
-    pub(crate) bytes_kept: u64,
-    pub(crate) bytes_left_unused: u64,
-    pub(crate) bytes_copied: u64,
-    pub(crate) packs_deleted: u64,
-    pub(crate) bytes_freed: u64,
-    pub(crate) packs_rescued: u64,
-    pub(crate) objects_deferred: u64,
-    pub(crate) plans_resumed: u64,
-    pub(crate) sessions_revoked: Vec<String>,
-    pub(crate) sessions_waited_for: Vec<String>,
-    pub(crate) error_count: u64,
-    pub(crate) total_duration: f64,
 }
 
 /// What a repair says of a pack or a snapshot.

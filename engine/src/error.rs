@@ -37,6 +37,8 @@ pub enum ErrorKind {
     InUse,
     /// The key can only add snapshots, and this needs one that can read.
     OnlyAdds,
+    /// The storage keeps an object until a time that was set, whoever asks.
+    Locked,
     /// Prune ended this session; what it stored does not count.
     SessionRevoked,
     /// The person or the system asked to stop.

@@ -15,6 +15,8 @@ pub const OPTIONS: &[(&str, &str)] = &[
     ("rest.client-key", "file with its key"),
     ("rest.token-file", "file with the token for a repo serve"),
     ("s3.bucket-lookup", "whether the bucket is in the path or in the name of the host: path, dns or auto"),
+    ("s3.lock", "for how long objects are locked when they are put: 30d"),
+    ("s3.lock-mode", "governance: who has the right to may end a lock sooner; compliance: nobody may"),
     ("s3.part-size", "the size of parts, from which objects are sent in parts, in MiB"),
     ("s3.probe", "`again` finds out anew what the store does, and puts it on record"),
     ("s3.profile", "the profile of ~/.aws that credentials are taken from, and no other place"),

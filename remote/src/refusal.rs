@@ -17,6 +17,8 @@ pub enum Cause {
     Region,
     /// The store keeps the object for a time that was set.
     Locked,
+    /// The bucket locks no objects.
+    NoLocks,
     /// At the moment that was asked for there was nothing yet.
     TooEarly,
     /// The store does not know how to do that.

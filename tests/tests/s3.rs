@@ -566,8 +566,7 @@ fn credentials_are_found_in_each_place() {
 fn in_a_bucket_with_versions_and_locks_what_is_removed_is_absent() {
     let bucket = Bucket::empty();
     bucket.s3.amazon(
-        "s3.create_bucket(Bucket='locked', ObjectLockEnabledForBucket=True)\n\
-         s3.put_object_lock_configuration(Bucket='locked', ObjectLockConfiguration={'ObjectLockEnabled': 'Enabled', \
+        "s3.put_object_lock_configuration(Bucket='locked', ObjectLockConfiguration={'ObjectLockEnabled': 'Enabled', \
          'Rule': {'DefaultRetention': {'Mode': 'COMPLIANCE', 'Days': 1}}})",
     );
     let address = bucket.s3.address("r").replace("/backups/", "/locked/");
@@ -605,8 +604,9 @@ fn an_object_that_is_locked_is_left_to_a_later_prune() {
     bucket.s3.set_faults(&json!([
         {"method": "DELETE", "match": "/packs/", "do": "status", "status": "403 Forbidden", "code": "ObjectLocked", "times": 2},
     ]));
-    let run = bucket.run("prune --grace 0 --max-unused 0").ends(3).says("the object is locked");
-    run.says("2 objects could not be deleted; a later prune tries again");
+    // That is no failure.
+    let run = bucket.run("prune --grace 0 --max-unused 0").ok();
+    assert!(run.out().contains("2 objects are locked") && run.err().is_empty(), "{run}");
     bucket.s3.assert_all_failed();
     bucket.assert_whole(&second);
     bucket.run("prune --grace 0 --max-unused 0").ok().says("2 packs deleted");

@@ -51,7 +51,8 @@ pub(super) fn prune(context: &Context, repository: &Repository, how: &How, dry_r
     let time = progress.elapsed();
     drop(progress);
     show(context, &report, dry_run, time)?;
-    let problems = report.problem_count + report.deferred;
+    // What is locked is where it should be: nothing failed.
+    let problems = report.problem_count + report.deferred - report.locked.objects;
     Ok(if report.waiting_for.is_empty() { Outcome::of_problems(problems) } else { Outcome::Waiting })
 }
 
@@ -77,6 +78,10 @@ fn show(context: &Context, report: &PruneReport, dry_run: bool, time: Duration) 
             bytes_freed: report.bytes_freed.saturating_sub(report.bytes_copied),
             packs_rescued: report.packs_rescued,
             objects_deferred: report.deferred,
+            objects_locked: report.locked.objects,
+            bytes_locked: report.locked.bytes,
+            snapshots_locked: report.snapshots_locked,
+            locked_until: report.locked.until.map(text::rfc3339),
             plans_resumed: report.plans_resumed,
             sessions_revoked: hex(&report.revoked),
             sessions_waited_for: hex(&report.waiting_for),
@@ -107,13 +112,33 @@ fn show(context: &Context, report: &PruneReport, dry_run: bool, time: Duration) 
         output.warn("the next prune goes on; --wait waits here");
         return Ok(());
     }
-    if report.deferred > 0 {
-        let objects = text::count(report.deferred, "object", "objects");
+    let refused = report.deferred - report.locked.objects;
+    if refused > 0 {
+        let objects = text::count(refused, "object", "objects");
         output.warn(&format!("{objects} could not be deleted; a later prune tries again"));
     }
+    show_locked(context, report)?;
     let freed = text::size(report.bytes_freed.saturating_sub(report.bytes_copied));
     let packs = text::count(report.packs_deleted, "pack", "packs");
     output.summary(&format!("freed {freed}: {packs} deleted in {}", text::duration(time)))?;
+    Ok(())
+}
+
+/// What the storage keeps, and until when.
+fn show_locked(context: &Context, report: &PruneReport) -> Result<(), Failure> {
+    let locked = &report.locked;
+    if locked.objects == 0 {
+        return Ok(());
+    }
+    let objects = text::count(locked.objects, "object is", "objects are");
+    let until = locked.until.map_or(String::new(), |until| format!(", the last until {}", text::local_time(until)));
+    let size = text::size(locked.bytes);
+    context.output.summary(&format!("{objects} locked ({size}){until}; a later prune deletes them"))?;
+    if report.snapshots_locked > 0 {
+        let snapshots = text::count(report.snapshots_locked, "dropped snapshot", "dropped snapshots");
+        let text = "the packs wait for them, and the next prune goes on; a longer --grace avoids that";
+        context.output.warn(&format!("not finished: {snapshots} among these; {text}"));
+    }
     Ok(())
 }
 

@@ -104,9 +104,9 @@ fn summaries() -> Vec<Message<'static>> {
     let prune = Summary::Prune(PruneSummary::default());
     let repair = Summary::Repair(RepairSummary::default());
     let copy = Summary::Copy(copy::CopySummary::default());
-    [Summary::Snapshot(snapshot), Summary::Restore(restore), Summary::Check(check), find, forget, prune, repair, copy]
-        .map(Message::Summary)
-        .into()
+    let retain = Summary::Retain(retain::RetainSummary::default());
+    let first = [Summary::Snapshot(snapshot), Summary::Restore(restore), Summary::Check(check), find, forget, prune];
+    first.into_iter().chain([repair, copy, retain]).map(Message::Summary).collect()
 }
 
 fn statistics() -> Vec<Message<'static>> {
@@ -178,6 +178,16 @@ fn samples() -> Vec<Message<'static>> {
             dry_run: false,
         },
         Message::Undelete { snapshot_id: id(), new_snapshot_id: Some(id()), action: "undeleted" },
+        Message::Retain(retain::RetainFields {
+            kind: "packs",
+            objects: 0,
+            bytes: 0,
+            objects_extended: 0,
+            bytes_extended: 0,
+            objects_unlocked: 0,
+            first_end: Some(id()),
+            dry_run: false,
+        }),
         Message::Copy(copy::CopyFields {
             repository: "/backup".into(),
             snapshot_id: id(),

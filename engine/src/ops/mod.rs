@@ -13,10 +13,12 @@ mod forget;
 mod init;
 mod keys;
 mod list;
+mod mark;
 mod pack;
 mod prune;
 mod repair;
 mod restore;
+mod retain;
 mod rotate;
 mod sessions;
 mod snapshot;
@@ -42,12 +44,13 @@ pub use forget::{
 pub use init::{CipherChoice, InitOptions, InitReport, init};
 pub use keys::{KeySlotInfo, RemovedKey, add_key, change_password, list_keys, remove_key};
 pub use list::{ForgottenList, SnapshotFilter, SnapshotList, find_snapshot, list_forgotten, list_snapshots};
-pub use prune::{MaxUnused, PruneOptions, PruneProposal, PruneReport, prune};
+pub use prune::{LockedObjects, MaxUnused, PruneOptions, PruneProposal, PruneReport, prune};
 pub use repair::{
     IndexRepair, PackRepair, PacksRepair, RepairOptions, SnapshotRepair, SnapshotsRepair, repair_index, repair_packs,
     repair_snapshots,
 };
 pub use restore::{Overwrite, Ownership, RestoreOptions, RestoreReport, restore};
+pub use retain::{FamilyLocks, RetainOptions, RetainReport, retain};
 pub use rotate::{Rotation, rotate};
 pub use sessions::{SessionEnd, SessionInfo, SessionWriterInfo, list_sessions, revoke_sessions};
 pub use snapshot::{

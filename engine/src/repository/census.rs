@@ -310,7 +310,8 @@ impl Census {
             pack.sealed = (pack.sealed + u64::from(segment.sealed_len)).min(pack.len);
             let (needed, plain) = (u64::from(needed.load(Ordering::Relaxed)), u64::from(segment.plain_len.max(1)));
             // Two stores may list one pack: then a segment is there twice, and needed once.
-            pack.live += u64::from(segment.sealed_len) * needed.min(plain) / plain;
+            // A little that is needed is not nothing, however well it is compressed.
+            pack.live += (u64::from(segment.sealed_len) * needed.min(plain)).div_ceil(plain);
         }
         packs
     }

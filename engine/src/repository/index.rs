@@ -246,6 +246,12 @@ impl Index {
         self.sessions.is_uncommitted_index(id)
     }
 
+    /// Whether an index object that was there when this was loaded counts, as far as is known: its session is committed,
+    /// and nothing takes its place.
+    pub(crate) fn counts(&self, id: &IndexId) -> bool {
+        !self.replaced.contains(id) && !self.skips(id)
+    }
+
     /// The stores that hold what index objects list.
     pub(super) fn listing_stores(&self) -> impl Iterator<Item = &dyn Rows> {
         self.stores.iter().map(Box::as_ref)

@@ -1,6 +1,7 @@
 //! What every storage must do, run on every storage: those of the engine below, others by their own tests.
 
-use super::{ObjectFamily, ObjectName, Outcome, Storage};
+use super::{Lock, LockMode, ObjectFamily, ObjectName, Outcome, Storage};
+use crate::clock::Timestamp;
 use crate::error::ErrorKind;
 use crate::id::{IndexId, PackId, ProofId, PruneId, SessionId, SlotId, SnapshotId};
 
@@ -12,6 +13,7 @@ pub fn check_conformance(storage: &dyn Storage) {
     what_is_written_is_listed_and_read(storage);
     nothing_is_overwritten_and_removal_is_idempotent(storage);
     short_and_large_objects_are_damage(storage);
+    what_locks_nothing_says_so(storage);
     if storage.capabilities().put_if_absent {
         of_parallel_writers_exactly_one_wins(storage);
     }
@@ -86,6 +88,21 @@ fn short_and_large_objects_are_damage(storage: &dyn Storage) {
         }
     }
     storage.remove(name).expect("remove");
+}
+
+fn what_locks_nothing_says_so(storage: &dyn Storage) {
+    if storage.capabilities().locks {
+        return;
+    }
+    let name = names()[2];
+    storage.write_new(name, &[b"0123456789"]).expect("write");
+    let lock = Lock { until: Timestamp::new(10_000_000_000, 0), mode: LockMode::Governance };
+    let errors = [storage.lock(name).map(drop), storage.retain(name, &lock)].map(|result| result.expect_err("refused"));
+    for error in errors {
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+        assert!(error.to_string().contains(&name.to_string()), "{error}");
+    }
+    storage.remove(name).expect("nothing is locked");
 }
 
 fn of_parallel_writers_exactly_one_wins(storage: &dyn Storage) {

@@ -145,6 +145,6 @@ impl Storage for LocalStorage {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { put_if_absent: true, local_directory: Some(self.root.clone()), is_past: false }
+        Capabilities { put_if_absent: true, local_directory: Some(self.root.clone()), is_past: false, locks: false }
     }
 }

@@ -63,6 +63,6 @@ impl Storage for MemoryStorage {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { put_if_absent: true, local_directory: None, is_past: false }
+        Capabilities { put_if_absent: true, local_directory: None, is_past: false, locks: false }
     }
 }

@@ -5,19 +5,21 @@
 #[cfg(any(test, feature = "conformance"))]
 mod conformance;
 mod local;
+mod lock;
 mod memory;
 mod name;
 
 #[cfg(any(test, feature = "conformance"))]
 pub use conformance::check_conformance;
 pub use local::LocalStorage;
+pub use lock::{Lock, LockMode};
 pub use memory::MemoryStorage;
 pub use name::{ObjectFamily, ObjectName};
 
 use std::ops::Range;
 
 use crate::clock::Timestamp;
-use crate::error::Result;
+use crate::error::{EngineError, ErrorKind, Result};
 
 /// What a storage can promise beyond its methods.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub struct Capabilities {
     pub local_directory: Option<std::path::PathBuf>,
     /// It shows an earlier state: nothing is written, and what this machine knows of the present does not count for it.
     pub is_past: bool,
+    /// It can keep objects from everybody until a time: [`Storage::lock`] and [`Storage::retain`] do something.
+    pub locks: bool,
 }
 
 /// What became of a request to write an object.
@@ -71,7 +75,7 @@ pub trait Storage: Send + Sync {
     /// Removes an object. One that isn't there is removed already.
     ///
     /// # Errors
-    /// `Io`.
+    /// `Locked` if it is there, and stays until its time is over; `Io`.
     fn remove(&self, name: ObjectName) -> Result<()>;
 
     /// Returns when an object that was seen is sure to survive a power cut. Whoever put it may have died just before
@@ -90,6 +94,26 @@ pub trait Storage: Send + Sync {
         Ok(0)
     }
 
+    /// Until when an object can't be removed; nothing if it can be now, or the storage does not say.
+    ///
+    /// # Errors
+    /// `Missing` if it isn't there; `Unsupported` if nothing is ever locked here; `Io`.
+    fn lock(&self, name: ObjectName) -> Result<Option<Lock>> {
+        Err(locks_nothing(name))
+    }
+
+    /// Locks an object. Nobody may be able to make a lock end sooner by this: whoever calls it has asked for the present one.
+    ///
+    /// # Errors
+    /// `Missing` if it isn't there; `Unsupported` if nothing can be locked here; `Locked` if the present lock is more; `Io`.
+    fn retain(&self, name: ObjectName, _lock: &Lock) -> Result<()> {
+        Err(locks_nothing(name))
+    }
+
     /// What it promises.
     fn capabilities(&self) -> Capabilities;
+}
+
+fn locks_nothing(name: ObjectName) -> EngineError {
+    EngineError::new(ErrorKind::Unsupported, format!("object {name} can't be locked: this storage has no object lock"))
 }

@@ -316,7 +316,7 @@ impl<T: Transport> Storage for HttpStorage<T> {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { put_if_absent: self.put_if_absent, local_directory: None, is_past: false }
+        Capabilities { put_if_absent: self.put_if_absent, local_directory: None, is_past: false, locks: false }
     }
 }
 

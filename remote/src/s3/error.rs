@@ -90,8 +90,11 @@ impl Asked<'_> {
             (code, _) if EXPIRED.contains(&code) => {
                 (ErrorKind::Io, Cause::Credentials, format!("the credentials have ended ({said})"))
             }
+            ("InvalidRequest", _) if fault.message.replace(' ', "").contains("ObjectLockConfiguration") => {
+                (ErrorKind::Unsupported, Cause::NoLocks, format!("bucket {} has no object lock ({said})", self.bucket))
+            }
             (code, status) if is_lock(code, &fault.message) && matches!(status, 400 | 403 | 409) => {
-                (ErrorKind::Io, Cause::Locked, format!("the object is locked ({said})"))
+                (ErrorKind::Locked, Cause::Locked, format!("the object is locked ({said})"))
             }
             (_, 401 | 403) => {
                 (ErrorKind::Io, Cause::Denied, format!("{} is denied on bucket {} ({said})", self.action, self.bucket))
@@ -160,7 +163,10 @@ fn is_full(status: u16, fault: &Fault) -> bool {
 }
 
 fn is_lock(code: &str, message: &str) -> bool {
-    code.starts_with("ObjectLock") || message.contains("WORM") || message.contains("object lock")
+    // `ObjectLockConfigurationNotFoundError` is about a bucket.
+    (code.starts_with("ObjectLock") && !code.starts_with("ObjectLockConfiguration"))
+        || message.contains("WORM")
+        || message.contains("object lock")
 }
 
 /// How long the store asks to wait.
@@ -277,6 +283,8 @@ mod tests {
                 "the store does not have this: s3:PutObject",
             ),
             (answer(403, "AccessDenied", "<x/>", &[]), Cause::Denied, "denied"),
+            (answer(403, "ObjectLockedByBucketPolicy", "", &[]), Cause::Locked, "the object is locked"),
+            (answer(404, "ObjectLockConfigurationNotFoundError", "", &[]), Cause::Other, "the store says 404"),
         ] {
             let Failed::ForGood(error) = ASKED.refused(&answer, now()) else { panic!("{answer:?} is for good") };
             assert!(error.to_string().starts_with("cannot write config: "), "{error}");

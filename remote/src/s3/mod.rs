@@ -8,12 +8,13 @@
 //! A request whose answer was lost may have been executed: whoever tries it again and is told that the object is there
 //! reads it and compares.
 //!
-//! `past.rs` is another storage: a bucket with versions as it was at a moment.
+//! `lock.rs` is what keeps an object from everybody until a time. `past.rs` is another storage: a bucket with versions as it was at a moment.
 
 mod credentials;
 mod error;
 mod http;
 mod list;
+mod lock;
 mod past;
 mod place;
 mod probe;
@@ -22,17 +23,19 @@ mod upload;
 mod xml;
 
 use std::ops::Range;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use bytes::Bytes;
 use engine::clock::Timestamp;
-use engine::storage::{Capabilities, ObjectFamily, ObjectName, Outcome, Storage};
+use engine::storage::{Capabilities, Lock, ObjectFamily, ObjectName, Outcome, Storage};
 use engine::{EngineError, ErrorKind, Result};
 use url::Url;
 
 use self::credentials::{Credentials, Profile};
 use self::error::Asked;
 use self::http::{Answer, Broken, Http, Request};
+use self::lock::NewLock;
 use self::place::Place;
 use crate::Access;
 use crate::patience::{Failed, Patience};
@@ -116,11 +119,15 @@ pub(crate) struct S3Storage {
     credentials: Credentials,
     patience: Patience,
     part_bytes: u64,
+    /// How objects are locked when they are put.
+    new_lock: Option<NewLock>,
     conditional: Conditional,
     /// The store did refuse the condition, whatever was on record.
     refuses_condition: AtomicBool,
     /// The store does not know checksums in headers; it compares the signed one.
     refuses_checksum: AtomicBool,
+    /// The bucket was asked, and does not say that it locks nothing.
+    may_lock: Mutex<bool>,
     /// Requests without any answer before the first one that had one.
     unanswered: AtomicU32,
     was_answered: AtomicBool,
@@ -178,9 +185,11 @@ impl S3Storage {
             credentials: Credentials::new(access.clone(), profile),
             patience: Patience::default(),
             part_bytes,
+            new_lock: NewLock::of(access)?,
             conditional: Conditional::Unsure,
             refuses_condition: AtomicBool::new(false),
             refuses_checksum: AtomicBool::new(false),
+            may_lock: Mutex::default(),
             unanswered: AtomicU32::new(0),
             was_answered: AtomicBool::new(false),
         })
@@ -377,6 +386,7 @@ impl Storage for S3Storage {
 
     fn remove(&self, name: ObjectName) -> Result<()> {
         self.delete(&self.place.key(name), &format!("cannot remove {name}"))
+            .map_err(|error| self.locked_or_denied(name, error))
     }
 
     /// What a store has acknowledged is durable.
@@ -388,11 +398,20 @@ impl Storage for S3Storage {
         self.abort_uploads(before)
     }
 
+    fn lock(&self, name: ObjectName) -> Result<Option<Lock>> {
+        self.lock_of(name, None)
+    }
+
+    fn retain(&self, name: ObjectName, lock: &Lock) -> Result<()> {
+        self.set_lock(name, None, lock)
+    }
+
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             put_if_absent: self.conditional() == Conditional::Decides,
             local_directory: None,
             is_past: false,
+            locks: true,
         }
     }
 }

@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use engine::clock::Timestamp;
-use engine::storage::{Capabilities, ObjectFamily, ObjectName, Outcome, Storage};
+use engine::storage::{Capabilities, Lock, ObjectFamily, ObjectName, Outcome, Storage};
 use engine::{EngineError, ErrorKind, Result};
 use url::Url;
 
@@ -243,8 +243,19 @@ impl Storage for PastStorage {
         Err(only_read("cannot remove unfinished uploads"))
     }
 
+    fn lock(&self, name: ObjectName) -> Result<Option<Lock>> {
+        let family = self.family(name.family())?;
+        self.bucket.lock_of(name, Some(&family.get(&name).ok_or_else(|| missing(name))?.id))
+    }
+
+    /// Locks the version that there was: nothing of the past is changed by that, and nobody can take it away then.
+    fn retain(&self, name: ObjectName, lock: &Lock) -> Result<()> {
+        let family = self.family(name.family())?;
+        self.bucket.set_lock(name, Some(&family.get(&name).ok_or_else(|| missing(name))?.id), lock)
+    }
+
     fn capabilities(&self) -> Capabilities {
-        Capabilities { put_if_absent: false, local_directory: None, is_past: true }
+        Capabilities { put_if_absent: false, local_directory: None, is_past: true, locks: true }
     }
 }
 

@@ -245,7 +245,7 @@ impl S3Storage {
         Ok(parsed.map(|versioning| versioning.status))
     }
 
-    fn object_lock(&self) -> Result<Option<bool>> {
+    pub(super) fn object_lock(&self) -> Result<Option<bool>> {
         Ok(match self.property("object-lock", "s3:GetBucketObjectLockConfiguration")? {
             None => None,
             Some((404, _)) => Some(false),

@@ -10,6 +10,7 @@ use engine::storage::Outcome;
 use engine::{EngineError, ErrorKind, Result};
 
 use super::http::Answer;
+use super::lock::content_md5;
 use super::xml::{self, Begun};
 use super::{Call, Conditional, S3Storage, probe};
 use crate::patience::Failed;
@@ -40,12 +41,17 @@ impl S3Storage {
     fn put_whole(&self, key: &str, subject: &str, body: Bytes, is_told_apart: bool) -> Result<Outcome> {
         let mut call = Call::new("PUT", "s3:PutObject", key, subject.to_owned()).with_body(body.clone());
         call.expects = &[412];
+        let mut lock = self.lock_headers(key)?;
+        if !lock.is_empty() {
+            lock.push(content_md5(&body));
+        }
         let mut may_be_mine = false;
         self.patience.run(|_| {
             if let Some(outcome) = self.looked_for(key, subject, &body, may_be_mine)? {
                 return Ok(outcome);
             }
             call.headers = self.condition().into_iter().chain(self.checksum(&call.digest)).collect();
+            call.headers.extend_from_slice(&lock);
             match self.attempt(&call) {
                 Ok(answer) if answer.status == 412 => self.settled(key, subject, &body, may_be_mine),
                 Ok(_) => Ok(Outcome::Written),
@@ -144,9 +150,10 @@ impl S3Storage {
     fn begin(&self, key: &str, subject: &str) -> Result<String> {
         let mut call = Call::new("POST", "s3:PutObject", key, subject.to_owned());
         call.query = vec![("uploads", "")];
+        let lock = self.lock_headers(key)?;
         self.patience.run(|_| {
             let is_refused = self.refuses_checksum.load(Ordering::Relaxed);
-            call.headers.clear();
+            call.headers.clone_from(&lock);
             call.headers.extend((!is_refused).then(|| ("x-amz-checksum-algorithm", "SHA256".to_owned())));
             let answer = self.attempt(&call).map_err(|failed| self.without_what_is_refused(&call, failed))?;
             let begun: Begun = xml::parse(&answer.body, "InitiateMultipartUploadResult")
@@ -252,7 +259,7 @@ fn says_checksum(error: &EngineError) -> bool {
 }
 
 /// Base64 with padding.
-fn base64(bytes: &[u8]) -> String {
+pub(super) fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for group in bytes.chunks(3) {

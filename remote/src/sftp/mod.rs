@@ -224,7 +224,7 @@ impl Storage for SftpStorage {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { put_if_absent: self.has_hard_links, local_directory: None, is_past: false }
+        Capabilities { put_if_absent: self.has_hard_links, local_directory: None, is_past: false, locks: false }
     }
 }
 

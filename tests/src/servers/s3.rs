@@ -14,7 +14,7 @@ use crate::scratch::Scratch;
 /// The names of the variables that have credentials, and those that the server takes.
 const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "test-access"), ("AWS_SECRET_ACCESS_KEY", "test-secret")];
 
-/// A server with one bucket, `backups`.
+/// A server with a bucket, `backups`, and another one with versions and object lock, `locked`.
 #[derive(Debug)]
 pub struct S3 {
     server: Server,
@@ -60,6 +60,19 @@ impl S3 {
         }
         command.env("REPO_REPOSITORY", self.address(prefix)).envs(KEYS).env("AWS_EC2_METADATA_DISABLED", "true");
         command
+    }
+
+    /// The same in the bucket with object lock.
+    pub fn command_on_locks(&self, scratch: &Scratch, prefix: &str) -> Command {
+        let mut command = self.command(scratch, prefix);
+        command.env("REPO_REPOSITORY", format!("s3:{}/locked/{prefix}", self.endpoint()));
+        command
+    }
+
+    /// Whether locked objects stay whatever is asked, as in a store without versions.
+    pub fn set_keeps(&self, keeps: bool) {
+        let path = self.server.path().join("keeps");
+        if keeps { fs::write(path, "").expect("a file") } else { drop(fs::remove_file(path)) }
     }
 
     /// How conditional writes are treated from now on.

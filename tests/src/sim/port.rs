@@ -196,7 +196,7 @@ impl Storage for Port {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { put_if_absent: true, local_directory: None, is_past: false }
+        Capabilities { put_if_absent: true, local_directory: None, is_past: false, locks: false }
     }
 }
 

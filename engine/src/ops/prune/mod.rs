@@ -6,7 +6,6 @@
 //! the rest goes (`sweep.rs`). Where nothing can have become unused since the last look, a memo says so (`memo.rs`).
 //! Whoever finds a plan open goes on with it, from wherever it stands.
 
-mod mark;
 mod memo;
 mod plan;
 mod repack;
@@ -76,8 +75,12 @@ pub struct PruneReport {
     pub bytes_freed: u64,
     /// Condemned packs that turned out to be needed.
     pub packs_rescued: u64,
-    /// Objects that the storage did not let go; they are left to a later prune.
+    /// Objects that the storage did not let go, those that are locked among them; they are left to a later prune.
     pub deferred: u64,
+    /// Those of them that are locked.
+    pub locked: LockedObjects,
+    /// Dropped snapshots that are locked. Not zero: their plan waits for them to go, and so do the packs that it condemned.
+    pub snapshots_locked: u64,
     /// Sessions that were revoked.
     pub revoked: Vec<SessionId>,
     /// Sessions that have to end before the plan can go on. Not empty: the prune is not finished, and the next one goes
@@ -87,6 +90,17 @@ pub struct PruneReport {
     pub problems: Vec<Problem>,
     /// How many there were.
     pub problem_count: u64,
+}
+
+/// What a storage keeps until a time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LockedObjects {
+    /// How many there are.
+    pub objects: u64,
+    /// Bytes of the packs among them.
+    pub bytes: u64,
+    /// When the last of them can go, as far as the storage says.
+    pub until: Option<Timestamp>,
 }
 
 /// Removes what no snapshot needs, as far as it may be removed yet.
@@ -135,8 +149,10 @@ struct Run<'a> {
 /// How a round ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Round {
-    /// There is no more to do, or not now.
+    /// There is no more to do, or not before sessions have ended.
     Ended,
+    /// The storage keeps what has to go first: the plan stays open.
+    Blocked,
     /// What was looked at is not so any more.
     Again,
 }
@@ -154,7 +170,7 @@ impl Run<'_> {
     fn run(&mut self) -> Result<()> {
         for _ in 0..ROUNDS {
             match self.round() {
-                Ok(Round::Ended) => return Ok(()),
+                Ok(Round::Ended | Round::Blocked) => return Ok(()),
                 Ok(Round::Again) => {}
                 // Every step may be done twice: with more room, all begins anew, and copies nothing.
                 Err(error) if is_full(&error) && self.spend_reserve()? => {
@@ -381,7 +397,7 @@ impl Run<'_> {
         let is_swept = |pack: &PackId| rescued.binary_search(pack).is_err();
         let swept: Vec<PackId> = plan.condemned.iter().copied().filter(is_swept).collect();
         let freed = if does_nothing(plan) { Some(0) } else { self.sweep(plan, &swept)? };
-        let Some(freed) = freed else { return Ok(Round::Ended) };
+        let Some(freed) = freed else { return Ok(Round::Blocked) };
         self.report.bytes_freed += freed;
         let plans = Plans::load(self.repository)?;
         let (_, noticed) = self.notice(&plans, &SessionTable::load(self.repository)?)?;

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::Run;
-use super::mark::mark;
 use super::plan::Noticed;
 use crate::clock::Timestamp;
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::format::{ForgottenRecord, PrunePlan, WhyForgotten};
 use crate::id::{PackId, SnapshotId};
+use crate::ops::mark::mark;
 use crate::repository::{
     Census, Index, Plans, SessionTable, SnapshotSet, has_died, put_record, read_done, read_snapshots,
 };
@@ -160,7 +160,15 @@ impl Run<'_> {
         let census = Census::new(&index)?;
         let needed: Vec<_> = set.existing().filter(|(id, _)| !dropped.contains(id)).collect();
         self.monitor.stage("finding what is needed", Some(needed.len() as u64), None);
-        mark(self.repository, &index, &census, needed.into_iter(), self.monitor)?;
+        mark(self.repository, &index, &census, needed.into_iter(), self.monitor).map_err(|(id, error)| match error
+            .kind()
+        {
+            ErrorKind::Io | ErrorKind::Interrupted => error,
+            _ => {
+                let text = format!("snapshot {id} can't be read whole, so nothing is removed");
+                EngineError::with_source(ErrorKind::Damaged, text, error)
+            }
+        })?;
         census.keep_copies(&index)?;
         Ok(Survey { index, census, packs, dropped })
     }

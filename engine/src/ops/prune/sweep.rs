@@ -2,12 +2,12 @@
 //! snapshots leave a storage.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Mutex;
 
 use rayon::prelude::*;
 
-use super::Run;
 use super::plan::Noticed;
+use super::{LockedObjects, Run};
 use crate::crypto::random_bytes;
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::format::{IndexObject, ObjectKind, PruneDone, PrunePlan};
@@ -43,42 +43,76 @@ struct IndexHeads {
     unreadable: Vec<(IndexId, EngineError)>,
 }
 
+/// What became of objects that were to go.
+#[derive(Default)]
+struct Removed {
+    /// Those that went.
+    objects: u64,
+    /// Their bytes.
+    bytes: u64,
+    /// Those that stay until their time is over.
+    locked: LockedObjects,
+    /// Those that the storage did not let go for another reason, or nobody knows.
+    refused: u64,
+}
+
 impl Run<'_> {
     /// G8 and G9: removes packs, and what names them before; bytes that were freed. `swept` ascends.
     ///
     /// `None`: something that names packs could not be removed, or nobody knows. Without its packs it would look like
-    /// damage once the plan is over, so they stay, and the plan stays open.
+    /// damage once the plan is over, so they stay, and the plan stays open. An index object that is locked may stay: it is
+    /// there for sure, and replaced or of a revoked session, and every later rewriting names it as replaced.
     pub(super) fn sweep(&mut self, plan: &PrunePlan, swept: &[PackId]) -> Result<Option<u64>> {
         let garbage = self.rewrite_index(swept)?;
         self.monitor.stage("deleting", Some((garbage.len() + plan.dropped.len() + swept.len()) as u64), None);
-        self.remove_all(garbage.into_iter().map(|id| (ObjectName::Index(id), 0)).collect());
-        self.remove_all(plan.dropped.iter().map(|id| (ObjectName::Snapshot(*id), 0)).collect());
-        if self.report.deferred > 0 {
+        let indexes = self.remove_all(garbage.into_iter().map(|id| (ObjectName::Index(id), 0)).collect());
+        let snapshots = self.remove_all(plan.dropped.iter().map(|id| (ObjectName::Snapshot(*id), 0)).collect());
+        self.report.snapshots_locked += snapshots.locked.objects;
+        if indexes.refused + snapshots.refused + snapshots.locked.objects > 0 {
             return Ok(None);
         }
         let packs = self.repository.list_packs()?;
         let there = swept.iter().filter_map(|id| Some((ObjectName::Pack(*id), *packs.get(id)?)));
-        let there: Vec<(ObjectName, u64)> = there.collect();
-        self.report.packs_deleted += there.len() as u64;
-        Ok(Some(self.remove_all(there)))
+        let removed = self.remove_all(there.collect());
+        self.report.packs_deleted += removed.objects;
+        Ok(Some(removed.bytes))
     }
 
-    /// Removes objects, as far as the storage lets it; their lengths together.
-    fn remove_all(&mut self, objects: Vec<(ObjectName, u64)>) -> u64 {
-        let (freed, deferred) = (AtomicU64::new(0), AtomicU64::new(0));
+    /// Removes objects, as far as the storage lets it.
+    fn remove_all(&mut self, objects: Vec<(ObjectName, u64)>) -> Removed {
+        let removed = Mutex::new(Removed::default());
         objects.par_iter().for_each(|(name, len)| {
-            match self.repository.storage().remove(*name) {
-                Ok(()) => freed.fetch_add(*len, Ordering::Relaxed),
+            let result = self.repository.storage().remove(*name);
+            let is_locked = result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Locked);
+            let lock = if is_locked { self.repository.storage().lock(*name).ok().flatten() } else { None };
+            let mut removed = removed.lock().expect("no holder of this lock panics");
+            match result {
+                Ok(()) => {
+                    removed.objects += 1;
+                    removed.bytes += len;
+                }
+                // That is what locks are for, and no problem.
+                Err(_) if is_locked => {
+                    removed.locked.objects += 1;
+                    removed.locked.bytes += len;
+                    removed.locked.until = removed.locked.until.max(lock.map(|lock| lock.until));
+                }
                 Err(error) => {
+                    removed.refused += 1;
                     let message = format!("{error}; it is left to a later prune");
                     self.monitor.problem(&Problem { path: name.to_string().into_bytes(), message });
-                    deferred.fetch_add(1, Ordering::Relaxed)
                 }
-            };
+            }
+            drop(removed);
             self.monitor.advance(1, *len);
         });
-        self.report.deferred += deferred.into_inner();
-        freed.into_inner()
+        let removed = removed.into_inner().expect("no holder of this lock panics");
+        self.report.deferred += removed.refused + removed.locked.objects;
+        let locked = &mut self.report.locked;
+        locked.objects += removed.locked.objects;
+        locked.bytes += removed.locked.bytes;
+        locked.until = locked.until.max(removed.locked.until);
+        removed
     }
 
     /// G8: puts index objects without the swept packs in place of those that name them. The index objects that don't

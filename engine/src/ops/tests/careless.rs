@@ -24,7 +24,7 @@ impl Storage for Careless {
         self.0.persist(name)
     }
     fn capabilities(&self) -> Capabilities {
-        Capabilities { put_if_absent: false, local_directory: None, is_past: false }
+        Capabilities { put_if_absent: false, local_directory: None, is_past: false, locks: false }
     }
 }
 

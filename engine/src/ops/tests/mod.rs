@@ -6,6 +6,7 @@ mod careless;
 mod former;
 mod kept_objects;
 mod local_index;
+mod locks;
 mod pruning;
 mod swept;
 

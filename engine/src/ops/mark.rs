@@ -26,35 +26,49 @@ enum Holds {
 /// Marks in `census` every chunk that the snapshots need.
 ///
 /// # Errors
-/// `Damaged` if a tree can't be read, or the index does not list a chunk: then nothing may be removed. `Interrupted`,
-/// `Io`.
+/// What is wrong with the first snapshot of which not all is there, and that one: then the others are not looked at.
+/// Such an error is of a tree that can't be read, or of a chunk that the index does not list; or it is `Interrupted`, `Io`.
 pub(super) fn mark<'s>(
     repository: &Repository,
     index: &Index,
     census: &Census,
     snapshots: impl Iterator<Item = &'s (SnapshotId, Snapshot)>,
     monitor: &dyn Monitor,
-) -> Result<()> {
-    let readers =
-        (0..rayon::current_num_threads()).map(|_| ChunkReader::strict(repository, index, CACHED_SEGMENTS)).collect();
-    let walk = Walk { census, readers, monitor, stopped: AtomicBool::new(false), failure: Mutex::default() };
+) -> Result<(), (SnapshotId, EngineError)> {
+    let walk = Walk::new(repository, index, census, monitor, true);
     for (id, snapshot) in snapshots {
-        rayon::in_place_scope(|scope| walk.content(scope, &snapshot.root, true));
-        monitor.advance(1, 0);
-        let failure = walk.failure.lock().expect("no holder of this lock panics").take();
-        if let Some(error) = failure {
-            return Err(match error.kind() {
-                ErrorKind::Io | ErrorKind::Interrupted => error,
-                _ => refusal(*id, error),
-            });
-        }
+        walk.snapshot(snapshot).map_or(Ok(()), |error| Err((*id, error)))?;
     }
     Ok(())
 }
 
-fn refusal(id: SnapshotId, error: EngineError) -> EngineError {
-    let text = format!("snapshot {id} can't be read whole, so nothing is removed");
-    EngineError::with_source(ErrorKind::Damaged, text, error)
+/// Marks in `census` every chunk that the snapshots need and that can be found; what is wrong first with each that lacks
+/// some. What two of them lack may be told of one only.
+///
+/// # Errors
+/// `Interrupted`, `Io`.
+pub(super) fn mark_what_is_there<'s>(
+    repository: &Repository,
+    index: &Index,
+    census: &Census,
+    snapshots: impl Iterator<Item = &'s (SnapshotId, Snapshot)>,
+    monitor: &dyn Monitor,
+) -> Result<Vec<(SnapshotId, EngineError)>> {
+    let walk = Walk::new(repository, index, census, monitor, false);
+    let mut lacking = Vec::new();
+    for (id, snapshot) in snapshots {
+        match walk.snapshot(snapshot) {
+            Some(error) if is_fatal(&error) => return Err(error),
+            Some(error) => lacking.push((*id, error)),
+            None => {}
+        }
+    }
+    Ok(lacking)
+}
+
+/// Whether an error is none of the trees.
+fn is_fatal(error: &EngineError) -> bool {
+    matches!(error.kind(), ErrorKind::Io | ErrorKind::Interrupted)
 }
 
 struct Walk<'a> {
@@ -62,14 +76,41 @@ struct Walk<'a> {
     /// One for each thread: what it reads lies together.
     readers: Vec<ChunkReader<'a>>,
     monitor: &'a dyn Monitor,
+    /// Whether the first thing that is wrong ends it.
+    is_strict: bool,
     stopped: AtomicBool,
     failure: Mutex<Option<EngineError>>,
 }
 
 impl<'a> Walk<'a> {
+    fn new(
+        repository: &'a Repository,
+        index: &'a Index,
+        census: &'a Census,
+        monitor: &'a dyn Monitor,
+        is_strict: bool,
+    ) -> Self {
+        let reader = |_| ChunkReader::strict(repository, index, CACHED_SEGMENTS);
+        let readers = (0..rayon::current_num_threads()).map(reader).collect();
+        Self { census, readers, monitor, is_strict, stopped: AtomicBool::new(false), failure: Mutex::default() }
+    }
+
+    /// Marks what a snapshot needs; what was wrong first.
+    fn snapshot(&self, snapshot: &Snapshot) -> Option<EngineError> {
+        rayon::in_place_scope(|scope| self.content(scope, &snapshot.root, true));
+        self.monitor.advance(1, 0);
+        self.failure.lock().expect("no holder of this lock panics").take()
+    }
+
     fn fail(&self, error: EngineError) {
-        self.stopped.store(true, Ordering::Relaxed);
-        self.failure.lock().expect("no holder of this lock panics").get_or_insert(error);
+        let is_end = self.is_strict || is_fatal(&error);
+        let mut failure = self.failure.lock().expect("no holder of this lock panics");
+        if is_end && !self.stopped.swap(true, Ordering::Relaxed) {
+            // Of what was wrong before this, nobody will hear.
+            *failure = Some(error);
+        } else {
+            failure.get_or_insert(error);
+        }
     }
 
     fn content<'s>(&'s self, scope: &rayon::Scope<'s>, content: &Content, directory: bool) {
@@ -92,7 +133,10 @@ impl<'a> Walk<'a> {
                 match (mark, below) {
                     (Mark::Unknown, _) => {
                         let text = format!("no index object that counts lists chunk {}", reference.id);
-                        return self.fail(EngineError::new(ErrorKind::Missing, text));
+                        self.fail(EngineError::new(ErrorKind::Missing, text));
+                        if self.is_strict {
+                            return;
+                        }
                     }
                     (Mark::First, Some(holds)) => {
                         let reference = *reference;
