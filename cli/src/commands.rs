@@ -9,6 +9,7 @@ mod copy;
 mod diff;
 mod drill;
 mod dump;
+mod fan_out;
 mod find;
 mod forget;
 mod init;

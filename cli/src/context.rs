@@ -18,6 +18,7 @@ use crate::output::Output;
 use crate::progress::Progress;
 use crate::secret::{ATTEMPTS, Source};
 use crate::signals::Cancel;
+use crate::text;
 
 /// Everything that a command function takes besides its own arguments.
 pub(crate) struct Context {
@@ -66,8 +67,16 @@ impl Context {
 
     /// The same with variables of other names, and of the present: what is copied is written now.
     fn access_of(&self, rename: impl Fn(&str) -> String + Send + Sync + 'static) -> Result<Access, Failure> {
+        self.access_with(&self.global.options, rename)
+    }
+
+    fn access_with(
+        &self,
+        options: &[String],
+        rename: impl Fn(&str) -> String + Send + Sync + 'static,
+    ) -> Result<Access, Failure> {
         let environment = self.environment.clone();
-        let mut access = Access::new(&self.global.options, Arc::new(move |name| environment.get(&rename(name))))?;
+        let mut access = Access::new(options, Arc::new(move |name| environment.get(&rename(name))))?;
         access.upload_limit = self.global.limit_upload;
         access.download_limit = self.global.limit_download;
         Ok(access)
@@ -99,7 +108,8 @@ impl Context {
 
     /// The same for commands that need not read what is stored.
     pub(crate) fn open_to_add(&self) -> Result<Repository, Failure> {
-        self.open_at(&self.address()?, &Source::choose(&self.global, &self.environment), &self.access()?)
+        let source = Source::choose(&self.global, &self.environment);
+        self.open_at(&self.address()?, &source, "repository password: ", &self.access()?)
     }
 
     /// Opens the other repositories of `copy`; their addresses, too.
@@ -113,28 +123,45 @@ impl Context {
             return Err(Failure::Usage("no other repository given: use --to PLACE or set REPO_TO_REPOSITORY".into()));
         }
         let open = |(number, address): (usize, String)| {
-            let source = Source::choose_other(to, number, &self.global, &self.environment)?;
-            // A token is for one server, and the others must not learn it.
-            let access = self.access_of(move |name| match (name, number) {
-                ("REPO_TOKEN" | "REPO_TOKEN_FILE", 0) => name.replace("REPO_", "REPO_TO_"),
-                ("REPO_TOKEN" | "REPO_TOKEN_FILE", more) => {
-                    format!("{}_{}", name.replace("REPO_", "REPO_TO_"), more + 1)
-                }
-                (other, _) => other.to_owned(),
-            })?;
-            let repository = self.open_at(&address, &source, &access)?;
-            repository.require_full_key()?;
-            Ok((address, repository))
+            self.open_other(to, number, &address).map(|repository| (address, repository))
         };
         addresses.into_iter().enumerate().map(open).collect()
     }
 
-    fn open_at(&self, address: &str, source: &Source, access: &Access) -> Result<Repository, Failure> {
+    /// Opens one of the other repositories, counted from 0. Errors name it.
+    pub(crate) fn open_other(&self, to: &To, number: usize, address: &str) -> Result<Repository, Failure> {
+        let source = Source::choose_other(to, number, &self.global, &self.environment)?;
+        // A token is for one server, and the others must not learn it.
+        let mut options = self.global.options.clone();
+        options.retain(|option| !option.starts_with("rest.token-file="));
+        let access = self.access_with(&options, move |name| match (name, number) {
+            ("REPO_TOKEN" | "REPO_TOKEN_FILE", 0) => name.replace("REPO_", "REPO_TO_"),
+            ("REPO_TOKEN" | "REPO_TOKEN_FILE", more) => {
+                format!("{}_{}", name.replace("REPO_", "REPO_TO_"), more + 1)
+            }
+            (other, _) => other.to_owned(),
+        })?;
+        let question = format!("password of {}: ", text::plain(address));
+        self.open_at(address, &source, &question, &access)
+            .map_err(|failure| match failure {
+                Failure::Engine(error) if error.kind() == ErrorKind::WrongPassword => {
+                    error.during(text::plain(address)).into()
+                }
+                other => other,
+            })
+            .and_then(|repository| {
+                repository.require_full_key()?;
+                Ok(repository)
+            })
+    }
+
+    /// `question` is what a person is asked, if that is where the password comes from.
+    fn open_at(&self, address: &str, source: &Source, question: &str, access: &Access) -> Result<Repository, Failure> {
         let cache = self.cache_directory()?;
         let storage = remote::open(address, false, access)?;
         let attempts = if *source == Source::Prompt { ATTEMPTS } else { 1 };
         for attempt in 1.. {
-            let secrets = source.existing(&self.cancel)?;
+            let secrets = source.existing(question, &self.cancel)?;
             match open_with_any(&storage, &secrets, &cache) {
                 Err(error) if error.kind() == ErrorKind::WrongPassword && attempt < attempts => {
                     self.output.warn("wrong password, try again");

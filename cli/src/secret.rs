@@ -92,12 +92,12 @@ impl Source {
 
     /// What may open an existing repository, in the order to try: a password that reads as a recovery code is
     /// tried as one first, since that costs nothing.
-    pub(crate) fn existing(&self, cancel: &Cancel) -> Result<Vec<Secret>, Failure> {
+    pub(crate) fn existing(&self, question: &str, cancel: &Cancel) -> Result<Vec<Secret>, Failure> {
         if let Self::KeyFile(path) = self {
             return Ok(vec![read_key_file(path)?]);
         }
         let password = match self {
-            Self::Prompt => prompt("repository password: ", cancel)?,
+            Self::Prompt => prompt(question, cancel)?,
             _ => self.password()?,
         };
         let code = std::str::from_utf8(&password).ok().and_then(Secret::from_recovery_words);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::sync::Mutex;
 
 use engine::clock::Timestamp;
@@ -40,6 +41,8 @@ pub struct StackSnapshotOptions {
     pub program: String,
     /// Secrets are included, sealed to these; left out if there are none.
     pub recipients: Recipients,
+    /// Directories of this machine that hold other repositories and their caches: they are left out.
+    pub repositories: Vec<PathBuf>,
 }
 
 /// What was done.
@@ -96,6 +99,7 @@ pub fn stack_snapshot(
         time: options.time,
         force: options.force,
         program: options.program.clone(),
+        repositories: options.repositories.clone(),
         ..SnapshotOptions::default()
     };
     let snapshot = ops::snapshot(repository, input, &snapshot_options, surroundings.clock, surroundings.monitor);

@@ -9,8 +9,8 @@ use repo_tests::binary::split;
 use repo_tests::compare::assert_same_with;
 use repo_tests::damage::{Harm, Kind, harm, objects_of, wait_until};
 use repo_tests::scratch::files_below;
-use repo_tests::tree::{self, noise, prose, write};
-use repo_tests::{Run, Scratch, python, words};
+use repo_tests::tree::{self, Random, noise, prose, write};
+use repo_tests::{Run, Scratch, announced_seed, python, words};
 use serde_json::Value;
 
 /// Two repositories with keys of their own.
@@ -142,11 +142,20 @@ fn only_what_is_missing_is_read() {
     let summary = run.summary();
     let read = number(&summary, "bytes_read");
     assert!((200_000..260_000).contains(&read), "{run}");
-    // Without its memory it reads more, and stores no more.
-    write(pair.source.join("newer"), noise(78, 200_000));
-    pair.snapshot("");
+    // Also without its memory: the copies of earlier snapshots say what is there. Where several were not copied, too.
+    for file in ["newer", "everything/newer", "newest"] {
+        write(pair.source.join(file), noise(78 + file.len() as u64, 200_000));
+        pair.snapshot("");
+    }
     fs::remove_dir_all(pair.from.cache()).expect("a cache");
-    let run = pair.copy("").ok();
+    let read = number(&pair.copy("latest").ok().summary(), "bytes_read");
+    assert!((600_000..660_000).contains(&read), "{read}");
+    pair.assert_restores("latest", &pair.source);
+    // With neither it reads more, and stores no more.
+    write(pair.source.join("last"), noise(99, 200_000));
+    pair.from.run_words(words!["snapshot", "--json", "--force", pair.source]).ok();
+    fs::remove_dir_all(pair.from.cache()).expect("a cache");
+    let run = pair.copy("latest").ok();
     let summary = run.summary();
     assert!(number(&summary, "bytes_read") >= all, "{run}");
     assert!(number(&summary, "data_added_packed") < 400_000, "{run}");
@@ -182,7 +191,7 @@ fn some_of_them_and_a_dry_run() {
     let back = words!["copy", "--json", "--to", pair.from.repository(), "--to-key-file", pair.from.key_file()];
     let run = pair.to.run_words(back).ok();
     assert_eq!(number(&run.summary(), "snapshots_copied_before"), 2, "{run}");
-    pair.from.run_words(words!["copy", "--to", pair.from.repository()]).ends(1).says("this is the repository");
+    pair.from.run_words(words!["copy", "--to", pair.from.repository()]).ends(1).says("is the repository that");
     pair.from.run("copy").ends(2).says("--to");
     pair.from.run_words(words!["copy", "--to", pair.to.repository()]).ends(12);
 }
@@ -199,10 +208,125 @@ fn cut_anew_they_share_with_what_is_there() {
     pair.assert_restores("latest", &pair.source);
     write(pair.source.join("more"), noise(9, 50_000));
     pair.snapshot("");
-    let as_they_are = added("");
+    let little = added("");
+    assert!(little < 200_000, "what did not change stays as it was cut: {little}");
+    pair.assert_restores("latest", &pair.source);
+    pair.snapshot("--force");
+    let as_they_are = added("latest");
     assert!(as_they_are > 2_000_000, "{as_they_are}");
     pair.assert_restores("latest", &pair.source);
     pair.to.check_clean();
+}
+
+/// Changes a tree in ways that an earlier copy of it can be mistaken about: names come, go, move, and become another kind.
+fn change(tree: &Path, random: &mut Random) {
+    let place = |random: &mut Random| tree.join(format!("{}/{}", random.below(4), random.below(3)));
+    for _ in 0..8 {
+        let (place, other, name) = (place(random), place(random), format!("{}", random.below(6)));
+        let path = place.join(&name);
+        let is_directory = path.is_dir();
+        match random.below(5) {
+            0 if is_directory => fs::remove_dir_all(&path).expect("removed"),
+            0 => drop(fs::remove_file(&path)),
+            1 if path.exists() && !other.join(&name).exists() => {
+                fs::create_dir_all(&other).expect("a directory");
+                fs::rename(&path, other.join(&name)).expect("moved");
+            }
+            2 if !path.exists() => {
+                let length = random.below(90_000) as usize;
+                write(path.join(format!("{}", random.below(3))), random.bytes(length));
+            }
+            3 if !path.exists() => {
+                fs::create_dir_all(&path).expect("an empty directory");
+            }
+            _ if !is_directory => {
+                let length = random.below(300_000) as usize;
+                write(path, random.bytes(length));
+            }
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn whatever_changes_between_copies_they_hold_the_same() {
+    let mut random = Random(announced_seed());
+    let (from, second, third) = (Scratch::new(), Scratch::new(), Scratch::new());
+    let source = from.tree("source");
+    for _ in 0..8 {
+        change(&source, &mut random);
+        from.snapshot(&source);
+        if random.below(3) == 0 {
+            // What was remembered of copies is gone.
+            for file in files_below(&from.cache()).iter().filter(|file| file.to_string_lossy().contains("copied-to")) {
+                fs::remove_file(file).expect("removed");
+            }
+        }
+        // One of them is behind the other as a rule.
+        let others: &[&Scratch] = match random.below(3) {
+            0 => &[&second],
+            1 => &[&third],
+            _ => &[&second, &third],
+        };
+        to_all(&from, others, "latest").ok();
+        for other in others {
+            let target = other.file("target");
+            let _ = fs::remove_dir_all(&target);
+            other.restore("latest", &source, &target).ok();
+            assert_same_with(&["--no-root"], &source, &target);
+        }
+    }
+    to_all(&from, &[&second, &third], "").ok();
+    [&second, &third].map(Scratch::check_clean);
+}
+
+#[test]
+fn changes_of_tags_come_along_over_two_hops_and_back() {
+    let pair = Pair::new();
+    let third = Scratch::new();
+    let copy = |from: &Scratch, to: &Scratch| to_all(from, &[to], "").ok().summary();
+    let listed = |scratch: &Scratch| scratch.run("snapshots --json").ok().of_type("snapshot");
+    pair.snapshot("--tag one");
+    copy(&pair.from, &pair.to);
+    copy(&pair.to, &third);
+    pair.to.run("tag latest --add two").ok();
+    assert_eq!(number(&copy(&pair.to, &third), "snapshots_copied"), 1);
+    assert_eq!(number(&copy(&third, &pair.from), "snapshots_copied"), 1);
+    // Each has one that is listed, with both tags; the one before is replaced.
+    for scratch in [&pair.from, &pair.to, &third] {
+        let [one] = &listed(scratch)[..] else { panic!("more than one: {:?}", listed(scratch)) };
+        assert_eq!(one["tags"], serde_json::json!(["one", "two"]));
+    }
+    for (from, to) in [(&pair.from, &pair.to), (&pair.to, &third), (&third, &pair.from), (&pair.from, &third)] {
+        assert_eq!(number(&copy(from, to), "snapshots_copied"), 0);
+    }
+    // A change that is copied is no change of its own.
+    pair.from.run("tag latest --add three").ok();
+    copy(&pair.from, &pair.to);
+    assert_eq!(number(&copy(&pair.to, &third), "snapshots_copied"), 1);
+    assert_eq!(number(&copy(&pair.from, &third), "snapshots_copied"), 0);
+    assert_eq!(listed(&third).len(), 1);
+    pair.assert_restores("latest", &pair.source);
+}
+
+#[test]
+fn a_copy_that_lost_something_is_not_built_on() {
+    let pair = Pair::new();
+    write(pair.source.join("kept/file"), noise(3, 400_000));
+    pair.snapshot("");
+    pair.copy("").ok();
+    // The other repository loses what is in its packs of data, and repairs what it can.
+    for pack in objects_of(&pair.to, Kind::DataPack) {
+        fs::write(&pack, [0; 1000]).expect("destroyed");
+    }
+    for verb in ["index", "packs", "snapshots"] {
+        let run = pair.to.run(&format!("repair {verb}"));
+        assert!([0, 3, 5].contains(&run.code()), "{run}");
+    }
+    write(pair.source.join("new"), noise(77, 100_000));
+    pair.snapshot("");
+    pair.copy("latest").ok();
+    pair.assert_restores("latest", &pair.source);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::select::Filter;
+use super::values;
 
 const EXAMPLES: &str = "Examples:
   repo copy --to /mnt/usb/backup
@@ -46,11 +47,24 @@ pub(crate) struct Copy {
     pub(crate) filter: Filter,
 }
 
+/// Other repositories that a snapshot goes to as well.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct FanOut {
+    #[command(flatten)]
+    pub(crate) to: To,
+
+    /// Keep what is stored on this machine until the others have it, so much at most, in a file without a name beside the
+    /// cache; what does not fit is read from the repository again
+    #[arg(long, value_name = "SIZE", default_value = "10G", value_parser = values::size)]
+    #[arg(help_heading = "The other repository", requires = "to")]
+    pub(crate) spool_size: u64,
+}
+
 /// The other repositories and what opens them.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "The other repository")]
 pub(crate) struct To {
-    /// Where the other repository is; more than once for several [env: REPO_TO_REPOSITORY]
+    /// Where the other repository is; more than once for several [env of copy: REPO_TO_REPOSITORY]
     #[arg(long = "to", id = "to", value_name = "PLACE")]
     pub(crate) repositories: Vec<String>,
 

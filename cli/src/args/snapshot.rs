@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use engine::clock::Timestamp;
 
+use super::copy::FanOut;
 use super::values;
 
 const EXAMPLES: &str = "Examples:
@@ -14,6 +15,11 @@ const EXAMPLES: &str = "Examples:
   repo snapshot --as /app --label app /mnt/lvm-snapshot/app
   repo snapshot --stdin-from-command app.sql --label db -- pg_dump app
   pg_dump app | repo snapshot --stdin app.sql --label db
+  repo snapshot /etc --to rest:https://backup.example/laptop --to /mnt/usb/backup
+
+With --to the snapshot goes to other repositories, too, and every file is opened and read
+once. One that fails does not keep the others from it: it is named, the exit code is 3, and the
+next run catches up. docs/several.md has the rest.
 
 A command whose exit code is not 0 makes no snapshot; with a pipe nobody would notice.
 An item that can't be read is named, counted, left out, and makes the exit code 3.";
@@ -50,6 +56,9 @@ pub(crate) struct Snapshot {
 
     #[command(flatten)]
     pub(crate) how: How,
+
+    #[command(flatten)]
+    pub(crate) fan_out: FanOut,
 }
 
 /// What the snapshot says about itself.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::copy::FanOut;
 use super::restore::Restore;
 use super::select::Filter;
 use super::values;
@@ -11,6 +12,7 @@ const EXAMPLES: &str = "Examples:
   repo stack check                              what is wrong with it
   repo stack snapshot                           save the stack that is declared here
   repo stack snapshot --file /srv/shop/stack.yaml --file /srv/chat/stack.yaml --all
+  repo stack snapshot --to rest:https://backup.example/shop     and to another repository
   repo stack list
   repo stack restore latest --stack shop --target /srv/shop
   repo stack templates postgres
@@ -95,6 +97,9 @@ pub(crate) struct Snapshot {
     /// Recipient of age that sealed secrets are for, age1…; can be repeated
     #[arg(long, value_name = "AGE1…", requires = "seal_secrets")]
     pub(crate) recipient: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) fan_out: FanOut,
 }
 
 /// Arguments of `stack list`.

@@ -26,7 +26,15 @@ pub(super) fn run(context: &Context, arguments: &Copy) -> Result<Outcome, Failur
     };
     let targets: Vec<_> = targets.iter().collect();
     let mut report = ops::copy(&source, &index, &snapshots, &targets, &options, &SystemClock, &progress)?;
-    show(context, arguments, &addresses, &report, unreadable, progress)?;
+    let shown = Shown {
+        addresses: &addresses,
+        // With one there is no doubt.
+        names_places: addresses.len() > 1,
+        dry_run: arguments.dry_run,
+        unreadable,
+        failed_before: 0,
+    };
+    show(context, &shown, &report, progress)?;
     let failed = report.targets.iter().filter(|target| target.failure.is_some()).count();
     if failed == report.targets.len() {
         // One of them has to decide how the command ends.
@@ -44,31 +52,43 @@ struct Counts {
     damaged: u64,
 }
 
-fn show(
+/// What is shown beside a report.
+pub(super) struct Shown<'a> {
+    /// Those that were copied to, in their order.
+    pub(super) addresses: &'a [String],
+    /// Whether lines of text say which one they are about.
+    pub(super) names_places: bool,
+    pub(super) dry_run: bool,
+    /// Snapshots that could not be read.
+    pub(super) unreadable: u64,
+    /// Repositories that failed before.
+    pub(super) failed_before: u64,
+}
+
+/// Says what became of the snapshots in each repository, and what was done in all.
+pub(super) fn show(
     context: &Context,
-    arguments: &Copy,
-    addresses: &[String],
+    shown: &Shown<'_>,
     report: &CopyReport,
-    unreadable: u64,
     progress: Progress<'_>,
 ) -> Result<(), Failure> {
     let time = progress.elapsed();
     drop(progress);
     let output = &context.output;
     let mut counts = Counts::default();
-    for (address, target) in addresses.iter().zip(&report.targets) {
-        show_target(context, arguments, address, target, &mut counts)?;
-        if let Some(error) = target.failure.as_ref().filter(|_| addresses.len() > 1) {
+    for (address, target) in shown.addresses.iter().zip(&report.targets) {
+        show_target(context, shown, address, target, &mut counts)?;
+        if let Some(error) = target.failure.as_ref().filter(|_| shown.names_places) {
             output.warn(&format!("copying to {} ended early: {error}", text::plain(address)));
         }
     }
     let added = report.targets.iter().map(|target| target.bytes_added).sum();
-    let failed = report.targets.iter().filter(|target| target.failure.is_some()).count() as u64;
+    let failed = report.targets.iter().filter(|target| target.failure.is_some()).count() as u64 + shown.failed_before;
     let Counts { copied, before, damaged } = counts;
     if output.is_json() {
         return Ok(output.message(&Message::Summary(Summary::Copy(CopySummary {
-            dry_run: arguments.dry_run,
-            repositories: addresses.len() as u64,
+            dry_run: shown.dry_run,
+            repositories: shown.addresses.len() as u64 + shown.failed_before,
             repositories_failed: failed,
             snapshots_copied: copied,
             snapshots_copied_before: before,
@@ -77,13 +97,16 @@ fn show(
             bytes_read: report.bytes_read,
             data_added_packed: added,
             resumed_sessions: report.targets.iter().map(|target| target.resumed_sessions).sum(),
-            error_count: report.problem_count + unreadable + failed,
+            error_count: report.problem_count + shown.unreadable + failed,
             total_duration: time.as_secs_f64(),
         })))?);
     }
+    if shown.addresses.is_empty() {
+        return Ok(());
+    }
     let snapshots = text::count(copied, "snapshot", "snapshots");
     let read = text::size(report.bytes_read);
-    let mut line = if arguments.dry_run {
+    let mut line = if shown.dry_run {
         format!("would copy {snapshots}, and read {read} at most")
     } else {
         format!("copied {snapshots} in {}: {read} read, {} added", text::duration(time), text::size(added))
@@ -97,15 +120,13 @@ fn show(
 /// What became of each snapshot in one target.
 fn show_target(
     context: &Context,
-    arguments: &Copy,
+    shown: &Shown<'_>,
     address: &str,
     target: &TargetReport,
     counts: &mut Counts,
 ) -> Result<(), Failure> {
     let output = &context.output;
-    // With one there is no doubt.
-    let place =
-        if arguments.to.repositories.len() > 1 { format!(" in {}", text::plain(address)) } else { String::new() };
+    let place = if shown.names_places { format!(" in {}", text::plain(address)) } else { String::new() };
     for (id, what) in &target.snapshots {
         let (action, new, count) = match what {
             Copied::Now(new) => ("copied", Some(new), &mut counts.copied),
@@ -120,7 +141,7 @@ fn show_target(
                 snapshot_id: id.to_hex(),
                 new_snapshot_id: new.map(|id| id.to_hex()),
                 action,
-                dry_run: arguments.dry_run,
+                dry_run: shown.dry_run,
             }))?;
             continue;
         }

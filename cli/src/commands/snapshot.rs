@@ -7,6 +7,7 @@ use engine::model::SnapshotStatistics;
 use engine::ops::{self, SnapshotInput, SnapshotOptions, SnapshotReport};
 use engine::repository::Repository;
 
+use super::fan_out::Places;
 use super::stream::{Feeder, Stream};
 use crate::args::select::absolute;
 use crate::args::snapshot::Snapshot;
@@ -20,11 +21,42 @@ use crate::text;
 /// Runs the command.
 pub(super) fn run(context: &Context, arguments: &Snapshot) -> Result<Outcome, Failure> {
     memory::give_back_early();
-    let progress = context.progress(true);
-    let repository = context.open_to_add()?;
-    let options = options(context, arguments, &repository)?;
-    let take = |input| ops::snapshot(&repository, input, &options, &SystemClock, &progress);
-    let report = if let Some(name) = &arguments.stdin_from_command {
+    let mut places = Places::open(context, &arguments.fan_out)?;
+    let (report, problems) = loop {
+        let progress = context.progress(true);
+        match take(context, arguments, &places, &progress) {
+            // Standard input does not come again; a command is run again.
+            Err(failure) if arguments.stdin.is_none() && places.replace_first(context, &failure) => {}
+            Err(failure) => return Err(failure),
+            Ok(report) => {
+                // Not all of them are of items.
+                let problems = report.statistics.problems.max(progress.problem_count());
+                show(context, arguments, &report, progress)?;
+                break (report, problems);
+            }
+        }
+    };
+    if arguments.how.dry_run {
+        places.show_dry_run(context)?;
+    }
+    // If nothing changed, what did not change may have to be brought to the others yet.
+    let unchanged = report.parent.filter(|_| arguments.how.skip_if_unchanged && !arguments.how.dry_run);
+    let copied = report.snapshot.or(unchanged).map_or(Ok(0), |id| places.copy(context, id))?;
+    Ok(Outcome::of_problems(problems + copied + places.failed()))
+}
+
+/// Takes the snapshot in the first repository.
+fn take(
+    context: &Context,
+    arguments: &Snapshot,
+    places: &Places,
+    progress: &Progress<'_>,
+) -> Result<SnapshotReport, Failure> {
+    let repository = places.first();
+    let options =
+        SnapshotOptions { repositories: places.directories().to_vec(), ..options(context, arguments, repository)? };
+    let take = |input| ops::snapshot(repository, input, &options, &SystemClock, progress);
+    Ok(if let Some(name) = &arguments.stdin_from_command {
         let (feeder, mut stream) = Feeder::start(&arguments.after_dashes, &context.cancel)?;
         let finish = Box::new(move || feeder.finish());
         take(SnapshotInput::Stream { name: name.as_bytes().to_vec(), read: &mut stream, finish })?
@@ -35,11 +67,7 @@ pub(super) fn run(context: &Context, arguments: &Snapshot) -> Result<Outcome, Fa
         let after_dashes = arguments.after_dashes.iter().map(Path::new);
         let paths = arguments.paths.iter().map(|path| path.as_path()).chain(after_dashes);
         take(SnapshotInput::Paths(paths.map(absolute).collect()))?
-    };
-    // Not all of them are of items.
-    let problems = report.statistics.problems.max(progress.problem_count());
-    show(context, arguments, &report, progress)?;
-    Ok(Outcome::of_problems(problems))
+    })
 }
 
 fn options(context: &Context, arguments: &Snapshot, repository: &Repository) -> Result<SnapshotOptions, Failure> {
@@ -75,6 +103,7 @@ fn options(context: &Context, arguments: &Snapshot, repository: &Repository) -> 
         dry_run: how.dry_run,
         skip_if_unchanged: how.skip_if_unchanged,
         program: PROGRAM.into(),
+        repositories: Vec::new(),
     })
 }
 

@@ -5,7 +5,7 @@ use crate::format::ForgottenRecord;
 use crate::id::SnapshotId;
 use crate::model::Snapshot;
 use crate::monitor::Problem;
-use crate::repository::{Repository, SessionTable, SnapshotSet, read_snapshots};
+use crate::repository::{Repository, SessionTable, SnapshotSet, read_snapshot, read_snapshots};
 
 /// Which snapshots; an empty list is no condition.
 #[derive(Debug, Clone, Default)]
@@ -99,6 +99,14 @@ pub fn find_snapshot(repository: &Repository, spec: &str, filter: &SnapshotFilte
     // A name that can't be one costs no request.
     parse(spec)?;
     choose(&load(repository)?, spec, filter)
+}
+
+/// Reads a snapshot of which the whole id is known, and that it exists: one request, where [`find_snapshot`] looks at all.
+///
+/// # Errors
+/// `Missing`, `Damaged`, `Unsupported`, `Io`.
+pub fn read_known_snapshot(repository: &Repository, id: SnapshotId) -> Result<Snapshot> {
+    read_snapshot(repository, id).map(|(_, snapshot)| snapshot)
 }
 
 /// What a name asks for.

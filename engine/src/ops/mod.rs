@@ -34,7 +34,7 @@ pub use browse::{ls, node_at};
 pub use cat::{CatObject, CatOutput, cat};
 pub use check::{CheckOptions, CheckReport, Finding, Head, ReadData, check};
 pub use clients::{ClientInfo, EndedClient, NewClient, add_client, list_clients, slot_of_client};
-pub use copy::{Copied, CopyOptions, CopyReport, MAX_COPY_TARGETS, TargetReport, copy};
+pub use copy::{Copied, CopyOptions, CopyReport, MAX_COPY_TARGETS, TargetReport, check_copy_targets, copy};
 pub use diff::{DiffKind, DiffReport, diff};
 pub use dump::{dump_file, dump_tar};
 pub use find::{FindOptions, find};
@@ -43,7 +43,9 @@ pub use forget::{
 };
 pub use init::{CipherChoice, InitOptions, InitReport, init};
 pub use keys::{KeySlotInfo, RemovedKey, add_key, change_password, list_keys, remove_key};
-pub use list::{ForgottenList, SnapshotFilter, SnapshotList, find_snapshot, list_forgotten, list_snapshots};
+pub use list::{
+    ForgottenList, SnapshotFilter, SnapshotList, find_snapshot, list_forgotten, list_snapshots, read_known_snapshot,
+};
 pub use prune::{LockedObjects, MaxUnused, PruneOptions, PruneProposal, PruneReport, prune};
 pub use repair::{
     IndexRepair, PackRepair, PacksRepair, RepairOptions, SnapshotRepair, SnapshotsRepair, repair_index, repair_packs,

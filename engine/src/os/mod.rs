@@ -18,6 +18,7 @@ pub mod lock;
 pub mod names;
 pub mod pinned;
 pub mod stat;
+pub mod unnamed;
 mod xattr;
 
 pub use account::Accounts;

@@ -38,7 +38,7 @@ pub use writer::{PlainSegment, SegmentBuilder, SessionWriter, WriterStatistics};
 
 pub(crate) use adoption::adopt_dead_sessions;
 pub(crate) use sessions::{end_session, has_died, read_intent, revoke_session, writer_of};
-pub(crate) use snapshots::{put_record, read_record, read_snapshot};
+pub(crate) use snapshots::{put_record, read_lasting_snapshot, read_record, read_snapshot};
 pub(crate) use writer::write_snapshot;
 
 pub use crate::crypto::Secret;
@@ -58,7 +58,7 @@ use crate::id::{DomainId, EpochId, RepositoryId, SessionId, SlotId};
 use crate::limits;
 use crate::model::{Config, Signer};
 use crate::os::lock::CacheDirectory;
-use crate::storage::{ObjectFamily, ObjectName, Storage};
+use crate::storage::{ObjectFamily, ObjectName, SpooledStorage, Storage};
 
 /// A repository whose keys are at hand.
 pub struct Repository {
@@ -74,6 +74,7 @@ pub struct Repository {
     cache: CacheDirectory,
     sessions: Mutex<HashMap<SessionId, Arc<SessionKeys>>>,
     objects: Option<objects::ObjectCache>,
+    spool: Option<Arc<SpooledStorage>>,
     told_of_an_earlier_state: AtomicBool,
 }
 
@@ -106,6 +107,7 @@ impl Repository {
             cache,
             sessions: Mutex::default(),
             objects: None,
+            spool: None,
             told_of_an_earlier_state: AtomicBool::new(false),
         })
     }
@@ -123,6 +125,28 @@ impl Repository {
     /// Where its objects are.
     pub fn storage(&self) -> &dyn Storage {
         &*self.storage
+    }
+
+    /// Keeps copies of packs that are written from now on, on this machine, so many bytes at most: they are read again soon.
+    /// Nothing if the storage is a directory of this machine.
+    ///
+    /// # Errors
+    /// `Io` if there is no place for them; all is as before then.
+    pub fn spool_writes(&mut self, limit_bytes: u64) -> Result<()> {
+        if self.spool.is_some() || self.storage.capabilities().local_directory.is_some() {
+            return Ok(());
+        }
+        let spool = SpooledStorage::new(Arc::clone(&self.storage), self.cache.path(), limit_bytes)?;
+        let spool = self.spool.insert(Arc::new(spool));
+        self.storage = Arc::clone(spool) as Arc<dyn Storage>;
+        Ok(())
+    }
+
+    /// Gives the room of these copies back: what was written until now is not read again.
+    pub fn clear_spool(&self) {
+        if let Some(spool) = &self.spool {
+            spool.clear();
+        }
     }
 
     /// The keys that were unlocked.

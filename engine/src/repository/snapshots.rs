@@ -183,6 +183,16 @@ pub(crate) fn read_snapshot(repository: &Repository, id: SnapshotId) -> Result<(
     open_snapshot(repository, id, &object)
 }
 
+/// As [`read_snapshot`], from what is kept of it, too: it says what the snapshot was, not that it is there.
+///
+/// # Errors
+/// `Missing`, `Damaged`, `Unsupported`, `Io`.
+pub(crate) fn read_lasting_snapshot(repository: &Repository, id: SnapshotId) -> Result<Snapshot> {
+    let open = |object: &[u8]| open_snapshot(repository, id, object);
+    let read = repository.read_kept_object(ObjectName::Snapshot(id), limits::ENVELOPE_BYTES, open);
+    read.map(|(_, snapshot)| snapshot)
+}
+
 fn open_snapshot(repository: &Repository, id: SnapshotId, object: &[u8]) -> Result<(SessionId, Snapshot)> {
     let name = ObjectName::Snapshot(id);
     if hash(object) != *id.as_bytes() {

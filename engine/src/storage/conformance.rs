@@ -125,16 +125,19 @@ fn of_parallel_writers_exactly_one_wins(storage: &dyn Storage) {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::{LocalStorage, MemoryStorage};
+    use super::super::{LocalStorage, MemoryStorage, SpooledStorage};
     use super::*;
 
     /// Each implementation of [`Storage`] in `storage/`, empty. [`every_storage_is_here`] fails if one is left out.
     fn storages() -> Vec<(&'static str, Arc<dyn Storage>, Option<tempfile::TempDir>)> {
         let scratch = tempfile::tempdir().expect("scratch");
         let local = LocalStorage::open(&scratch.path().join("deep/repository"), true).expect("open");
+        let spooled =
+            SpooledStorage::new(Arc::new(MemoryStorage::default()), scratch.path(), 1 << 20).expect("a spool");
         vec![
             ("LocalStorage", Arc::new(local), Some(scratch)),
             ("MemoryStorage", Arc::new(MemoryStorage::default()), None),
+            ("SpooledStorage", Arc::new(spooled), None),
         ]
     }
 

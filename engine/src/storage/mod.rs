@@ -8,6 +8,7 @@ mod local;
 mod lock;
 mod memory;
 mod name;
+mod spooled;
 
 #[cfg(any(test, feature = "conformance"))]
 pub use conformance::check_conformance;
@@ -15,6 +16,7 @@ pub use local::LocalStorage;
 pub use lock::{Lock, LockMode};
 pub use memory::MemoryStorage;
 pub use name::{ObjectFamily, ObjectName};
+pub use spooled::SpooledStorage;
 
 use std::ops::Range;
 

@@ -2,12 +2,12 @@
 
 use engine::model::{StackPart, StackPartKind};
 use engine::monitor::{Monitor, Problem};
-use engine::repository::Repository;
 use engine::{EngineError, ErrorKind};
 use stacks::manifest::Stack;
 use stacks::secrets::Recipients;
 use stacks::{StackSnapshotOptions, StackSnapshotReport, stack_snapshot};
 
+use super::super::fan_out::Places;
 use super::{Declared, declared, refuse, surrounded};
 use crate::args::stack::Snapshot;
 use crate::context::{Context, PROGRAM};
@@ -20,7 +20,7 @@ use crate::text;
 /// Runs the command.
 pub(super) fn run(context: &Context, arguments: &Snapshot) -> Result<Outcome, Failure> {
     memory::give_back_early();
-    let options = options(context, arguments)?;
+    let mut options = options(context, arguments)?;
     let wanted = declared(context, &arguments.which)?;
     if let [Declared { stack: Err(error), .. }] = wanted.as_slice() {
         return Err(refuse(context, error));
@@ -28,12 +28,13 @@ pub(super) fn run(context: &Context, arguments: &Snapshot) -> Result<Outcome, Fa
     if arguments.dry_run {
         return plan(context, &wanted);
     }
-    let repository = context.open_to_add()?;
+    let mut places = Places::open(context, &arguments.fan_out)?;
+    options.repositories = places.directories().to_vec();
     let (mut failed, mut problems, all) = (0, 0, wanted.len());
     for one in wanted {
         let progress = context.progress(true);
         let saved = match &one.stack {
-            Ok(stack) => save(context, &repository, stack, &options, progress),
+            Ok(stack) => save(context, &mut places, stack, &options, progress),
             Err(error) => Err(refuse(context, error)),
         };
         match saved {
@@ -51,7 +52,7 @@ pub(super) fn run(context: &Context, arguments: &Snapshot) -> Result<Outcome, Fa
         let text = format!("none of {all} stacks could be saved");
         return Err(Failure::Engine(EngineError::new(ErrorKind::CommandFailed, text)));
     }
-    Ok(Outcome::of_problems(problems + failed as u64))
+    Ok(Outcome::of_problems(problems + failed as u64 + places.failed()))
 }
 
 fn options(context: &Context, arguments: &Snapshot) -> Result<StackSnapshotOptions, Failure> {
@@ -64,23 +65,34 @@ fn options(context: &Context, arguments: &Snapshot) -> Result<StackSnapshotOptio
         force: arguments.force,
         program: PROGRAM.into(),
         recipients: Recipients::parse(&arguments.recipient)?,
+        repositories: Vec::new(),
     })
 }
 
-/// Saves one stack; gives the number of problems.
+/// Saves one stack, in all repositories; gives the number of problems.
 fn save(
     context: &Context,
-    repository: &Repository,
+    places: &mut Places,
     stack: &Stack,
     options: &StackSnapshotOptions,
     progress: Progress<'_>,
 ) -> Result<u64, Failure> {
-    let report = surrounded(context, &progress, |around| stack_snapshot(repository, stack, options, around))?;
+    let report = loop {
+        let first = places.first();
+        let saved = surrounded(context, &progress, |around| stack_snapshot(first, stack, options, around));
+        match saved.map_err(Failure::from) {
+            // Services are paused once more, which is better than no snapshot.
+            Err(failure) if places.replace_first(context, &failure) => {}
+            saved => break saved?,
+        }
+    };
     let time = progress.elapsed();
     drop(progress);
     let problems = report.snapshot.statistics.problems + report.problem_count;
     show(context, stack, &report, problems, time)?;
-    Ok(problems)
+    // Services run again by now.
+    let copied = report.snapshot.snapshot.map_or(Ok(0), |id| places.copy(context, id))?;
+    Ok(problems + copied)
 }
 
 fn show(

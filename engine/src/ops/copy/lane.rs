@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
+use super::former::Earlier;
 use super::{Context, Copied, TargetReport};
 use crate::clock::Clock;
-use crate::error::{EngineError, Result};
+use crate::error::{EngineError, ErrorKind, Result};
 use crate::id::{DomainId, RepositoryId, SnapshotId};
 use crate::model::{Content, CopyOrigin, Snapshot};
 use crate::ops::list::load;
@@ -25,7 +26,12 @@ pub(super) struct Lane<'a> {
 pub(super) struct Begun {
     pub(super) index: Index,
     pub(super) existing: SnapshotSet,
+    /// What it builds on.
+    pub(super) earlier: Option<Earlier>,
 }
+
+/// Snapshots before the one that is copied, at most, among which one is looked for that has a copy.
+const EARLIER_SNAPSHOTS: usize = 32;
 
 impl<'a> Lane<'a> {
     /// What is in `target` of `source`. If that can't be read, it has failed.
@@ -55,26 +61,33 @@ impl<'a> Lane<'a> {
     }
 
     /// Whether a snapshot is to be copied into it; if it is there, that is reported.
-    pub(super) fn lacks(&mut self, id: SnapshotId, snapshot: &Snapshot) -> bool {
+    pub(super) fn lacks(&mut self, context: &Context<'_>, id: SnapshotId, snapshot: &Snapshot) -> bool {
         if self.has_failed() {
             return false;
         }
-        let known = self.copies.known.get(&self.copies.origin_of(id, snapshot)).copied();
+        let known = self.copies.known.get(&self.copies.origin_of(context, id, snapshot)).copied();
         self.report.snapshots.extend(known.map(|copy| (id, Copied::Before(copy))));
         known.is_none()
     }
 
-    /// Begins a session, and loads what it needs.
+    /// Begins a session for a snapshot, and loads what it needs.
     ///
     /// # Errors
     /// `Io` and others of the target.
-    pub(super) fn begin(&mut self, context: &Context<'_>, clock: &dyn Clock) -> Result<(Session, Begun)> {
+    pub(super) fn begin(
+        &mut self,
+        context: &Context<'_>,
+        snapshot: &Snapshot,
+        clock: &dyn Clock,
+    ) -> Result<(Session, Begun)> {
         let (target, options) = (self.target, context.options);
         let monitor = context.problems.monitor();
         if options.dry_run {
             let session = Session::unwritten(target)?;
             let index = target.load_index_of(&session, monitor)?;
-            return Ok((session, Begun { index, existing: SnapshotSet::default() }));
+            let earlier = self.earlier(context, &session, &index, snapshot)?;
+            self.memo.next_in_dry_run();
+            return Ok((session, Begun { index, existing: SnapshotSet::default(), earlier }));
         }
         let mut session = Session::begin(target, &options.host, &options.program, clock)?;
         // Only now, when the plans are known: PROTOCOL.md, chapter 3.
@@ -82,7 +95,47 @@ impl<'a> Lane<'a> {
         let index = target.load_index_of(&session, monitor)?;
         let existing = read_snapshots(target, index.sessions())?;
         self.memo.next(&session, target);
-        Ok((session, Begun { index, existing }))
+        let earlier = self.earlier(context, &session, &index, snapshot)?;
+        self.memo.is_partial |= earlier.is_some();
+        Ok((session, Begun { index, existing, earlier }))
+    }
+
+    /// The latest snapshot before this one that has a copy here, which the session may build on; nothing if what is
+    /// remembered says as much.
+    fn earlier(
+        &self,
+        context: &Context<'_>,
+        session: &Session,
+        index: &Index,
+        snapshot: &Snapshot,
+    ) -> Result<Option<Earlier>> {
+        // With losses a copy that is there need not be whole; cut anew, its files may be cut otherwise.
+        if context.options.recut || index.knows_of_losses()? {
+            return Ok(None);
+        }
+        let mut next = snapshot.parent;
+        for _ in 0..EARLIER_SNAPSHOTS {
+            let Some(id) = next else { break };
+            let copy = self.copies.of_named(context, Some(id));
+            if copy.is_some_and(|copy| self.memo.is_of(copy)) {
+                break;
+            }
+            let Some(earlier) = context.named(id) else { break };
+            if let Some(copy) = copy
+                // A repair may have made another one of it, in either repository.
+                && earlier.original.is_none()
+            {
+                match session.read_kept(self.target, copy) {
+                    Ok(there) if there.original.is_none() => {
+                        return Ok(Some(Earlier { here: earlier.root.clone(), there: there.root }));
+                    }
+                    Err(error) if error.kind() == ErrorKind::Io => return Err(error),
+                    _ => {}
+                }
+            }
+            next = earlier.parent;
+        }
+        Ok(None)
     }
 
     /// Ends the session as it has to end, and reports what became of the snapshot: `root` is what its root became, if it is
@@ -101,7 +154,7 @@ impl<'a> Lane<'a> {
                 return if writer.has_failed() || is_dry_run { Ok(()) } else { writer.commit(None) };
             }
             Some(_) if is_dry_run => Copied::WouldBe,
-            Some(root) => Copied::Now(self.commit(id, snapshot, root, writer, existing)?),
+            Some(root) => Copied::Now(self.commit(context, (id, snapshot), root, writer, existing)?),
             None if is_dry_run => Copied::Damaged,
             None => writer.commit(None).map(|()| Copied::Damaged)?,
         };
@@ -111,21 +164,21 @@ impl<'a> Lane<'a> {
 
     fn commit(
         &mut self,
-        id: SnapshotId,
-        snapshot: &Snapshot,
+        context: &Context<'_>,
+        (id, snapshot): (SnapshotId, &Snapshot),
         root: Content,
         writer: SessionWriter<'_>,
         existing: &SnapshotSet,
     ) -> Result<SnapshotId> {
-        let origin = self.copies.origin_of(id, snapshot);
+        let origin = self.copies.origin_of(context, id, snapshot);
         let (previous, sequence) = existing.last_of_host(&snapshot.host, DomainId::SHARED);
         let copy = Snapshot {
             root,
-            parent: self.copies.of_named(snapshot.parent),
+            parent: self.copies.of_named(context, snapshot.parent),
             previous,
             sequence: sequence + 1,
-            replaces: self.copies.of_named(snapshot.replaces),
-            original: self.copies.of_named(snapshot.original),
+            replaces: self.copies.of_named(context, snapshot.replaces),
+            original: self.copies.of_named(context, snapshot.original),
             copied_from: Some(origin),
             ..snapshot.clone()
         };
@@ -144,6 +197,8 @@ pub(super) struct Memo {
     /// The copy that keeps what is in `last`.
     kept_by: Option<SnapshotId>,
     now: HashMap<[u8; 16], Content>,
+    /// Something was taken over without a look at what is in it, and so is not remembered.
+    is_partial: bool,
 }
 
 /// Directories that are remembered of a snapshot; some 150 bytes each.
@@ -172,6 +227,16 @@ impl Memo {
         self.now.clear();
     }
 
+    /// Nothing is written that could be gone.
+    fn next_in_dry_run(&mut self) {
+        self.last = std::mem::take(&mut self.now);
+    }
+
+    /// Whether all directories of a copy are remembered.
+    fn is_of(&self, copy: SnapshotId) -> bool {
+        self.kept_by == Some(copy) && !self.is_partial && !self.last.is_empty()
+    }
+
     fn copied(&mut self, copy: SnapshotId) {
         self.last = std::mem::take(&mut self.now);
         self.kept_by = Some(copy);
@@ -195,12 +260,19 @@ impl Copies {
         }
     }
 
-    fn origin_of(&self, id: SnapshotId, snapshot: &Snapshot) -> CopyOrigin {
-        snapshot.copied_from.unwrap_or(CopyOrigin { repository: self.source, snapshot: id })
+    /// What copies of a snapshot of the source are of: of the first one, also if this is a copy itself. But one that was
+    /// changed here, by other tags, is not what the one that it replaces is a copy of.
+    fn origin_of(&self, context: &Context<'_>, id: SnapshotId, snapshot: &Snapshot) -> CopyOrigin {
+        let replaced = snapshot.copied_from.and(snapshot.replaces).and_then(|old| context.named(old));
+        let is_changed_here = replaced.is_some_and(|old| old.copied_from == snapshot.copied_from);
+        let own = CopyOrigin { repository: self.source, snapshot: id };
+        snapshot.copied_from.filter(|_| !is_changed_here).unwrap_or(own)
     }
 
-    /// The copy of a snapshot that another one of the source names.
-    fn of_named(&self, id: Option<SnapshotId>) -> Option<SnapshotId> {
-        self.known.get(&CopyOrigin { repository: self.source, snapshot: id? }).copied()
+    /// The copy of a snapshot that another one of the source names; of what that is a copy of, if it has none itself.
+    fn of_named(&self, context: &Context<'_>, id: Option<SnapshotId>) -> Option<SnapshotId> {
+        let own = CopyOrigin { repository: self.source, snapshot: id? };
+        let known = self.known.get(&own).or_else(|| self.known.get(&context.named(own.snapshot)?.copied_from?));
+        known.copied()
     }
 }

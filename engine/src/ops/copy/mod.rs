@@ -7,12 +7,14 @@
 //! from then on, and the others go on.
 
 mod data;
+mod former;
 mod lane;
 mod recut;
 mod trees;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
 use self::lane::{Begun, Lane};
 use crate::clock::Clock;
@@ -20,7 +22,7 @@ use crate::error::{EngineError, ErrorKind, Result};
 use crate::id::SnapshotId;
 use crate::model::Snapshot;
 use crate::monitor::{Monitor, Problem, ProblemLog};
-use crate::repository::{Index, Repository, SessionWriter};
+use crate::repository::{Index, Repository, SessionWriter, read_lasting_snapshot};
 
 /// Targets of one copy, at most: each has its buffers for packs.
 pub const MAX_COPY_TARGETS: usize = 16;
@@ -86,9 +88,17 @@ struct Context<'a> {
     index: &'a Index,
     options: &'a CopyOptions,
     problems: &'a ProblemLog<'a>,
+    /// Snapshots of the source that others name, as far as they were read.
+    named: Mutex<HashMap<SnapshotId, Option<Arc<Snapshot>>>>,
 }
 
 impl Context<'_> {
+    /// A snapshot of the source that another one names; nothing if it is gone, or can't be read.
+    fn named(&self, id: SnapshotId) -> Option<Arc<Snapshot>> {
+        let mut named = self.named.lock().expect("no holder of this lock panics");
+        named.entry(id).or_insert_with(|| read_lasting_snapshot(self.source, id).ok().map(Arc::new)).clone()
+    }
+
     fn stop_if_asked(&self) -> Result<()> {
         if self.problems.monitor().cancelled() {
             return Err(EngineError::new(ErrorKind::Interrupted, "interrupted"));
@@ -120,9 +130,9 @@ pub fn copy(
     clock: &dyn Clock,
     monitor: &dyn Monitor,
 ) -> Result<CopyReport> {
-    check_targets(source, targets)?;
+    check_copy_targets(source, targets)?;
     let problems = ProblemLog::new(monitor);
-    let context = Context { source, index, options, problems: &problems };
+    let context = Context { source, index, options, problems: &problems, named: Mutex::default() };
     let mut lanes: Vec<_> = targets.iter().map(|target| Lane::open(source, target)).collect();
     let mut read = Read::default();
     for (id, snapshot) in snapshots {
@@ -135,13 +145,17 @@ pub fn copy(
     Ok(report)
 }
 
-fn check_targets(source: &Repository, targets: &[&Repository]) -> Result<()> {
+/// Whether these can be the targets of one copy.
+///
+/// # Errors
+/// `Invalid`, as [`copy`] says.
+pub fn check_copy_targets(source: &Repository, targets: &[&Repository]) -> Result<()> {
     let invalid = |why: String| Err(EngineError::new(ErrorKind::Invalid, why));
     if targets.len() > MAX_COPY_TARGETS {
         return invalid(format!("{} repositories to copy to: at most {MAX_COPY_TARGETS} at once", targets.len()));
     }
     if targets.iter().any(|target| target.id() == source.id()) {
-        return invalid("this is the repository that the snapshots are in".into());
+        return invalid(format!("repository {} is the repository that the snapshots are in", source.id()));
     }
     let mut met = HashSet::new();
     match targets.iter().find(|target| !met.insert(target.id())) {
@@ -161,10 +175,10 @@ fn copy_one(
 ) -> Result<()> {
     let (mut lacking, mut sessions, mut begun) = (Vec::new(), Vec::new(), Vec::new());
     for lane in lanes {
-        if !lane.lacks(id, snapshot) {
+        if !lane.lacks(context, id, snapshot) {
             continue;
         }
-        match lane.begin(context, clock) {
+        match lane.begin(context, snapshot, clock) {
             Ok((session, one)) => {
                 sessions.push(session);
                 begun.push(one);
@@ -181,7 +195,7 @@ fn copy_one(
         writers.push(SessionWriter::new(lane.target, index, session, context.options.dry_run)?);
     }
     let (mut roots, mut ends) = (Ok(Vec::new()), Vec::new());
-    run_all(&writers, &mut ends, &mut || roots = trees::copy(context, &writers, snapshot, &mut lacking, read));
+    run_all(&writers, &mut ends, &mut || roots = trees::copy(context, &writers, &begun, snapshot, &mut lacking, read));
     // The innermost ended first.
     ends.reverse();
     let sessions = lacking.into_iter().zip(writers).zip(ends).zip(&begun);

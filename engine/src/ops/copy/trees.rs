@@ -8,7 +8,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::data::{Fetched, Lacking, fetch};
-use super::lane::Lane;
+use super::former::Former;
+use super::lane::{Begun, Lane};
 use super::recut::recut;
 use super::{Context, Read};
 use crate::error::{EngineError, ErrorKind, Result};
@@ -24,6 +25,9 @@ const WINDOW_CHUNKS: usize = 32 << 10;
 const WINDOW_BYTES: u64 = 64 << 20;
 /// Nodes in a window, at most; some 500 bytes each.
 const WINDOW_NODES: usize = 16 << 10;
+
+/// Opened segments of each target that are kept for reading earlier copies; a mebibyte each.
+const FORMER_SEGMENTS: usize = 4;
 
 /// What the walk met.
 enum Step {
@@ -63,6 +67,12 @@ struct Copier<'c, 'w, 'a, 'l> {
     content: ContentWriter,
     /// Why it can't be copied.
     torn: Option<String>,
+    /// An earlier snapshot that has a copy.
+    former: Option<Former<'c>>,
+    /// What the root became, if it is the same as that of the earlier one.
+    root: Option<Content>,
+    /// The file that the walk is at is known.
+    has_file: bool,
     /// Cuts files anew.
     cutter: Option<Cutter<'w, 'a>>,
     /// Nothing was left out.
@@ -92,14 +102,27 @@ struct Fan<'c, 'w, 'a, 'l> {
 pub(super) fn copy(
     context: &Context<'_>,
     writers: &[SessionWriter<'_>],
+    begun: &[Begun],
     snapshot: &Snapshot,
     lanes: &mut [&mut Lane<'_>],
     read: &mut Read,
 ) -> Result<Vec<Option<Content>>> {
     let chunks = ChunkReader::new(context.source, context.index);
+    let indexes = begun.iter().map(|begun| &begun.index);
+    let theirs = writers.iter().zip(indexes);
+    let theirs: Vec<_> =
+        theirs.map(|(writer, index)| ChunkReader::strict(writer.repository(), index, FORMER_SEGMENTS)).collect();
     context.problems.monitor().stage("copying", Some(snapshot.statistics.files), Some(snapshot.statistics.bytes));
-    let copier = |(lane, writer)| Copier::new(lane, writer, context);
-    let copiers = lanes.iter_mut().map(|lane| &mut **lane).zip(writers).map(copier).collect();
+    let mut copiers = Vec::with_capacity(lanes.len());
+    for (((lane, writer), begun), theirs) in lanes.iter_mut().zip(writers).zip(begun).zip(&theirs) {
+        let mut copier = Copier::new(lane, writer, context);
+        match &begun.earlier {
+            Some(earlier) if earlier.here == snapshot.root => copier.have_root(&earlier.there),
+            earlier => copier.former = earlier.as_ref().map(|earlier| Former::new(&chunks, theirs, earlier)),
+        }
+        copiers.push(copier);
+    }
+    let is_known = copiers.iter().all(|copier| copier.root.is_some());
     let mut fan = Fan {
         context,
         chunks: &chunks,
@@ -111,6 +134,9 @@ pub(super) fn copy(
         waiting_bytes: 0,
         told: HashSet::new(),
     };
+    if is_known {
+        return Ok(fan.copiers.into_iter().map(Copier::finish).collect());
+    }
     walk(&chunks, &snapshot.root, b"", &mut |path, visit| {
         context.stop_if_asked()?;
         match visit {
@@ -126,7 +152,8 @@ pub(super) fn copy(
 impl<'c, 'w, 'a, 'l> Fan<'c, 'w, 'a, 'l> {
     /// The copiers that write what the walk meets now.
     fn awake(&mut self) -> impl Iterator<Item = &mut Copier<'c, 'w, 'a, 'l>> {
-        self.copiers.iter_mut().filter(|copier| copier.known_depth == 0 && !copier.lane.has_failed())
+        let is_awake = |copier: &&mut Copier<'_, '_, '_, '_>| copier.known_depth == 0 && !copier.has_file;
+        self.copiers.iter_mut().filter(is_awake).filter(|copier| !copier.lane.has_failed())
     }
 
     fn node(&mut self, path: &[u8], node: &Node) -> Result<Descend> {
@@ -150,13 +177,14 @@ impl<'c, 'w, 'a, 'l> Fan<'c, 'w, 'a, 'l> {
         let key = content_key(content);
         let mut is_new = false;
         for copier in &mut self.copiers {
-            match (copier.known_depth, copier.lane.memo.get(&key)) {
+            match (copier.known_depth, copier.known_directory(node, key)) {
                 (0, Some(known)) => {
                     copier.steps.push(Step::Same(Node { content: Some(known), ..node.clone() }));
                     copier.known_depth = 1;
                 }
                 (0, None) => {
                     copier.steps.push(Step::Enter(node.clone(), key));
+                    copier.former.iter_mut().for_each(Former::enter);
                     is_new = true;
                 }
                 (depth, _) => copier.known_depth = depth + 1,
@@ -173,7 +201,10 @@ impl<'c, 'w, 'a, 'l> Fan<'c, 'w, 'a, 'l> {
     fn left(&mut self) -> Result<()> {
         for copier in &mut self.copiers {
             match copier.known_depth {
-                0 => copier.steps.push(Step::Leave),
+                0 => {
+                    copier.steps.push(Step::Leave);
+                    copier.former.iter_mut().for_each(Former::leave);
+                }
                 depth => copier.known_depth = depth - 1,
             }
         }
@@ -181,6 +212,19 @@ impl<'c, 'w, 'a, 'l> Fan<'c, 'w, 'a, 'l> {
     }
 
     fn file(&mut self, path: &[u8], node: &Node, content: &Content) -> Result<()> {
+        let mut is_wanted = false;
+        for copier in self.awake() {
+            let known = copier.former.as_mut().and_then(|former| former.became(node));
+            copier.has_file = known.is_some();
+            is_wanted |= known.is_none();
+            copier.steps.extend(known.map(|known| Step::Same(Node { content: Some(known), ..node.clone() })));
+        }
+        let done = if is_wanted { self.unknown_file(path, node, content) } else { self.count_node() };
+        self.copiers.iter_mut().for_each(|copier| copier.has_file = false);
+        done
+    }
+
+    fn unknown_file(&mut self, path: &[u8], node: &Node, content: &Content) -> Result<()> {
         let mut reader = ContentReader::new(self.chunks, content);
         let mut piece = Vec::new();
         loop {
@@ -328,9 +372,31 @@ impl<'c, 'w, 'a, 'l> Copier<'c, 'w, 'a, 'l> {
             open: vec![root],
             content: ContentWriter::default(),
             torn: None,
+            former: None,
+            root: None,
+            has_file: false,
             cutter: context.options.recut.then(|| Cutter::new(writer, context.problems)),
             is_whole: true,
         }
+    }
+
+    /// All of it is there.
+    fn have_root(&mut self, content: &Content) {
+        self.root = Some(content.clone());
+        // It sleeps until the end.
+        self.known_depth = 1;
+    }
+
+    /// What a directory became, if that is known.
+    fn known_directory(&mut self, node: &Node, key: [u8; 16]) -> Option<Content> {
+        let memo = &mut self.lane.memo;
+        let known = memo.get(&key);
+        if known.is_some() || self.known_depth > 0 {
+            return known;
+        }
+        let known = self.former.as_mut()?.became(node)?;
+        memo.put(key, &known);
+        Some(known)
     }
 
     /// The last of it is written.
@@ -346,7 +412,7 @@ impl<'c, 'w, 'a, 'l> Copier<'c, 'w, 'a, 'l> {
             Ok(content)
         };
         let content = finish().map_err(|error| self.lane.fail(error)).ok();
-        content.filter(|_| self.is_whole)
+        self.root.or(content).filter(|_| self.is_whole)
     }
 
     /// What the chunks of the window became, of those that need not be read.

@@ -130,7 +130,8 @@ pub(super) fn exclude_rules(
 ) -> Result<ExcludeRules> {
     let repository = writer.repository();
     let own = [repository.storage().capabilities().local_directory, Some(repository.cache_directory().to_owned())];
-    let skip = own.iter().flatten().filter_map(|path| os::path_identity(path)).collect();
+    let all = own.iter().flatten().chain(&options.repositories);
+    let skip = all.filter_map(|path| os::path_identity(path)).collect();
     ExcludeRules::new(&ExcludeOptions {
         patterns: options.excludes.clone(),
         rooted,

@@ -109,6 +109,9 @@ pub struct SnapshotOptions {
     pub skip_if_unchanged: bool,
     /// Program and version.
     pub program: String,
+    /// Directories of this machine that hold other repositories and their caches: a snapshot leaves them out, as it does
+    /// with its own.
+    pub repositories: Vec<PathBuf>,
 }
 
 /// What was done.
@@ -151,7 +154,7 @@ pub fn snapshot(
 ) -> Result<SnapshotReport> {
     let started = clock.now();
     let paths = snapshot_paths(&mut input, options)?;
-    refuse_own_directory(repository, &input)?;
+    refuse_own_directories(repository, &options.repositories, &input)?;
     require_a_path(&input)?;
     let (resumed_sessions, session) = begin(repository, options, clock)?;
     let index = repository.load_index_of(&session, monitor)?;
@@ -312,20 +315,19 @@ fn require_a_path(input: &SnapshotInput<'_>) -> Result<()> {
     Err(EngineError::new(ErrorKind::NotFound, format!("nothing to snapshot: {} does not exist", names.join(", "))))
 }
 
-/// A backup of the repository into itself would never end well; one of what holds it leaves it out.
-fn refuse_own_directory(repository: &Repository, input: &SnapshotInput<'_>) -> Result<()> {
+/// A backup of a repository into itself would never end well; one of what holds it leaves it out.
+fn refuse_own_directories(repository: &Repository, others: &[PathBuf], input: &SnapshotInput<'_>) -> Result<()> {
     use std::os::unix::ffi::OsStrExt;
     let paths: Vec<&[u8]> = match input {
         SnapshotInput::Paths(paths) => paths.iter().map(Vec::as_slice).collect(),
         SnapshotInput::Stream { .. } => return Ok(()),
         SnapshotInput::Stack { parts, .. } => parts.iter().filter_map(SnapshotPart::source_path).collect(),
     };
-    let Some(own) = repository.storage().capabilities().local_directory.and_then(|path| os::real_path(&path)) else {
-        return Ok(());
-    };
+    let own = repository.storage().capabilities().local_directory;
+    let own: Vec<PathBuf> = own.iter().chain(others).filter_map(|path| os::real_path(path)).collect();
     for path in paths {
         let path = std::path::Path::new(std::ffi::OsStr::from_bytes(path));
-        if os::real_path(path).is_some_and(|real| real.starts_with(&own)) {
+        if os::real_path(path).is_some_and(|real| own.iter().any(|own| real.starts_with(own))) {
             let text = format!("{} is inside the repository itself", path.display());
             return Err(EngineError::new(ErrorKind::Invalid, text));
         }
