@@ -36,7 +36,7 @@ use engine::id::SnapshotId;
 use engine::model::{Node, NodeKind, Snapshot};
 use engine::monitor::Monitor;
 use engine::ops;
-use engine::repository::Repository;
+use engine::repository::{Index, Repository};
 
 use crate::args::Command;
 use crate::args::select::Filter;
@@ -81,24 +81,28 @@ pub(crate) fn run(context: &Context, command: &Command) -> Result<Outcome, Failu
     }
 }
 
-/// The snapshots that are named, or those that the filter leaves; and how many could not be read.
+/// The snapshots that are named, or those that the filter leaves; and how many could not be read. With an index, of those
+/// that there were when it was loaded.
 fn select(
     repository: &Repository,
+    index: Option<&Index>,
     names: &[String],
     filter: &Filter,
     progress: &Progress<'_>,
 ) -> Result<(Vec<(SnapshotId, Snapshot)>, u64), Failure> {
     let filter = filter.to_engine();
     if names.is_empty() {
-        let list = ops::list_snapshots(repository, &filter)?;
+        let list = match index {
+            Some(index) => ops::list_snapshots_of(repository, index, &filter)?,
+            None => ops::list_snapshots(repository, &filter)?,
+        };
         for problem in &list.problems {
             progress.problem(problem);
         }
         return Ok((list.snapshots, list.problems.len() as u64));
     }
     let mut found: Vec<(SnapshotId, Snapshot)> = Vec::with_capacity(names.len());
-    for name in names {
-        let snapshot = ops::find_snapshot(repository, name, &filter)?;
+    for snapshot in ops::find_snapshots(repository, index, names, &filter)? {
         // The same one under two names is meant once.
         if !found.iter().any(|(id, _)| *id == snapshot.0) {
             found.push(snapshot);

@@ -7,13 +7,14 @@ use std::time::Instant;
 use engine::ErrorKind;
 use engine::clock::{Clock, Stopwatch, Timestamp};
 use engine::repository::{Index, Repository, Secret};
-use engine::storage::Storage;
+use engine::storage::{ObjectFamily, ObjectName, Storage};
 use remote::Access;
 
 use crate::args::copy::To;
 use crate::args::{Global, values};
 use crate::environment::Environment;
 use crate::exit::{Failure, invalid};
+use crate::hint::SlotHint;
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::secret::{ATTEMPTS, Source};
@@ -101,15 +102,27 @@ impl Context {
 
     /// Opens the repository, which may ask for the password. A key that can only add is refused.
     pub(crate) fn open(&self) -> Result<Repository, Failure> {
-        let repository = self.open_to_add()?;
+        self.open_to_list(&[])
+    }
+
+    /// The same, to list these as soon as it is open.
+    pub(crate) fn open_to_list(&self, lists: &[ObjectFamily]) -> Result<Repository, Failure> {
+        let repository = self.open_any(lists)?;
         repository.require_full_key()?;
         Ok(repository)
     }
 
-    /// The same for commands that need not read what is stored.
+    /// The same, to begin a session. A key that can only add is good for it.
     pub(crate) fn open_to_add(&self) -> Result<Repository, Failure> {
+        self.open_any(&[ObjectFamily::Prune, ObjectFamily::Sessions])
+    }
+
+    /// Opens the repository with whatever key.
+    pub(crate) fn open_any(&self, lists: &[ObjectFamily]) -> Result<Repository, Failure> {
+        let mut access = self.access()?;
+        access.first_lists = lists.to_vec();
         let source = Source::choose(&self.global, &self.environment);
-        self.open_at(&self.address()?, &source, "repository password: ", &self.access()?)
+        self.open_at(&self.address()?, &source, "repository password: ", access)
     }
 
     /// Opens the other repositories of `copy`; their addresses, too.
@@ -142,7 +155,7 @@ impl Context {
             (other, _) => other.to_owned(),
         })?;
         let question = format!("password of {}: ", text::plain(address));
-        self.open_at(address, &source, &question, &access)
+        self.open_at(address, &source, &question, access)
             .map_err(|failure| match failure {
                 Failure::Engine(error) if error.kind() == ErrorKind::WrongPassword => {
                     error.during(text::plain(address)).into()
@@ -156,9 +169,20 @@ impl Context {
     }
 
     /// `question` is what a person is asked, if that is where the password comes from.
-    fn open_at(&self, address: &str, source: &Source, question: &str, access: &Access) -> Result<Repository, Failure> {
+    fn open_at(
+        &self,
+        address: &str,
+        source: &Source,
+        question: &str,
+        mut access: Access,
+    ) -> Result<Repository, Failure> {
         let cache = self.cache_directory()?;
-        let storage = remote::open(address, false, access)?;
+        let is_local = remote::Address::parse(address)?.is_local();
+        let hint = SlotHint::of(&cache, address);
+        if !is_local {
+            access.first_objects.extend(hint.read().map(ObjectName::Key));
+        }
+        let storage = remote::open(address, false, &access)?;
         let attempts = if *source == Source::Prompt { ATTEMPTS } else { 1 };
         for attempt in 1.. {
             let secrets = source.existing(question, &self.cancel)?;
@@ -167,8 +191,9 @@ impl Context {
                     self.output.warn("wrong password, try again");
                 }
                 Ok(mut repository) => {
-                    if self.global.cache_size > 0 && !remote::Address::parse(address)?.is_local() {
+                    if self.global.cache_size > 0 && !is_local {
                         repository.keep_objects(self.global.cache_size);
+                        hint.write(repository.cache_directory(), repository.slot());
                     }
                     return Ok(repository);
                 }
@@ -180,8 +205,8 @@ impl Context {
 
     /// Opens the repository and brings the local index up to date.
     pub(crate) fn open_indexed(&self, progress: &Progress<'_>) -> Result<(Repository, Index), Failure> {
-        let repository = self.open()?;
-        let index = repository.load_index(progress)?;
+        let repository = self.open_to_list(&[ObjectFamily::Sessions])?;
+        let index = repository.load_index_before_snapshots(progress)?;
         Ok((repository, index))
     }
 

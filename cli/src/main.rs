@@ -9,6 +9,7 @@ mod context;
 mod demo;
 mod environment;
 mod exit;
+mod hint;
 mod memory;
 mod messages;
 mod output;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use engine::clock::Timestamp;
+use engine::storage::{ObjectFamily, ObjectName};
 use engine::{EngineError, ErrorKind, Result};
 
 /// Every option that some storage has, as `-o NAME=VALUE` sets it, and what it is for.
@@ -39,6 +40,11 @@ pub struct Access {
     pub download_limit: Option<u64>,
     /// The moment that is to be read instead of the present.
     pub as_of: Option<Timestamp>,
+    /// What will be listed as soon as the storage is open, besides key slots: a storage that is far away may ask for it while
+    /// it opens.
+    pub first_lists: Vec<ObjectFamily>,
+    /// What will be read then, besides the config, as far as anybody knows.
+    pub first_objects: Vec<ObjectName>,
 }
 
 impl Access {
@@ -52,7 +58,7 @@ impl Access {
             None => Err(EngineError::new(ErrorKind::Invalid, format!("option {option}: NAME=VALUE is expected"))),
         };
         let options = options.iter().map(split).collect::<Result<_>>()?;
-        Ok(Self { options, lookup, upload_limit: None, download_limit: None, as_of: None })
+        Ok(Self { options, lookup, ..Self::none() })
     }
 
     /// No options, no variables, no limits.
@@ -63,6 +69,8 @@ impl Access {
             upload_limit: None,
             download_limit: None,
             as_of: None,
+            first_lists: Vec::new(),
+            first_objects: Vec::new(),
         }
     }
 

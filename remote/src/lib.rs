@@ -6,6 +6,7 @@
 
 mod access;
 mod address;
+mod ahead;
 mod files;
 mod http;
 mod patience;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use engine::storage::{LocalStorage, Storage};
 use engine::{EngineError, ErrorKind, Result};
 
+use ahead::Ahead;
 use s3::{PastStorage, S3Storage};
 
 pub use access::{Access, Lookup, OPTIONS};
@@ -52,7 +54,7 @@ pub fn open(address: &str, create: bool, access: &Access) -> Result<Arc<dyn Stor
     match parsed {
         Address::Local(ref path) => Ok(Arc::new(LocalStorage::open(path, create)?)),
         Address::Sftp(ref remote) => sftp::open(remote, parsed.to_string(), create, access),
-        Address::S3 { endpoint, bucket, prefix } => Ok(Arc::new(S3Storage::open(&endpoint, &bucket, &prefix, access)?)),
+        Address::S3 { endpoint, bucket, prefix } => S3Storage::open(&endpoint, &bucket, &prefix, access),
         Address::Rest(url) => http::open_rest(&url, create, access),
         Address::Ssh(ref remote) => http::open_ssh(remote, parsed.to_string(), create, access),
     }
@@ -67,7 +69,7 @@ pub fn create(address: &str, access: &Access) -> Result<(Arc<dyn Storage>, Vec<S
         Address::S3 { endpoint, bucket, prefix } if access.as_of.is_none() => {
             access.check_options()?;
             let (storage, found) = S3Storage::create(&endpoint, &bucket, &prefix, access)?;
-            Ok((Arc::new(storage), found))
+            Ok((Arc::new(Ahead::new(Arc::new(storage))), found))
         }
         _ => Ok((open(address, true, access)?, Vec::new())),
     }

@@ -14,6 +14,11 @@ use serde::{Deserialize, Serialize};
 pub(crate) const HEADER: &str = "repo-protocol";
 /// The version.
 pub(crate) const VERSION: &str = "1";
+/// The header of a request that puts a register, if the intent is to go once that is durable; and of its answer, if the server
+/// has seen to it. A server that doesn't know it leaves the intent to the client.
+pub(crate) const TIDY_HEADER: &str = "repo-tidy";
+/// Its value.
+pub(crate) const TIDY_INTENT: &str = "intent";
 /// The last line of a list: what does not end with it was cut.
 pub(crate) const LIST_END: &str = "end";
 /// Length in bytes of the longest list that a client reads: some six million packs.

@@ -59,6 +59,8 @@ every! { HOLDING, assert_holds:
     adoption_two_prunes
     interrupted_writers
     reader_two_prunes
+    index_beside_the_plans_two_prunes
+    index_beside_the_plans_two_writers
     everybody
     no_put_if_absent_no_revoking
 }
@@ -67,6 +69,7 @@ every! { BROKEN, assert_found:
     no_intents
     no_rescue
     intent_after_the_index_was_loaded
+    index_loaded_beside_the_plans
     register_read_and_then_put
     writer_ignores_plans
     chunks_of_uncommitted_sessions_used

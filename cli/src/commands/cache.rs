@@ -24,7 +24,7 @@ pub(super) fn run(context: &Context, arguments: &Cache) -> Result<Outcome, Failu
         CacheAction::Clear(which) if which.all => clear(context, found(&context.cache_directory()?)?),
         CacheAction::Clear(_) => {
             // The directory is not in use any more once the repository is closed.
-            let directory = context.open_to_add()?.cache_directory().to_owned();
+            let directory = context.open_any(&[])?.cache_directory().to_owned();
             clear(context, Entry::of(directory).into_iter().collect())
         }
     }

@@ -17,7 +17,7 @@ pub(super) fn run(context: &Context, arguments: &Copy) -> Result<Outcome, Failur
     // All before anything is done: a password that is missing is asked for now.
     let (source, index) = context.open_indexed(&progress)?;
     let (addresses, targets): (Vec<_>, Vec<_>) = context.open_others(&arguments.to)?.into_iter().unzip();
-    let (snapshots, unreadable) = select(&source, &arguments.snapshots, &arguments.filter, &progress)?;
+    let (snapshots, unreadable) = select(&source, Some(&index), &arguments.snapshots, &arguments.filter, &progress)?;
     let options = CopyOptions {
         host: context.host(),
         program: PROGRAM.into(),

@@ -4,7 +4,7 @@ use engine::ops::{self, DiffKind};
 
 use crate::args::browse::Diff;
 use crate::context::Context;
-use crate::exit::{Failure, Outcome};
+use crate::exit::{Failure, Outcome, invalid};
 use crate::messages::{JsonPath, Message, Statistics};
 use crate::text;
 
@@ -13,8 +13,11 @@ pub(super) fn run(context: &Context, arguments: &Diff) -> Result<Outcome, Failur
     let progress = context.progress(false);
     let (repository, index) = context.open_indexed(&progress)?;
     let filter = arguments.filter.to_engine();
-    let (left_id, left) = ops::find_snapshot(&repository, &arguments.left.snapshot, &filter)?;
-    let (right_id, right) = ops::find_snapshot(&repository, &arguments.right.snapshot, &filter)?;
+    let names = [&arguments.left.snapshot, &arguments.right.snapshot];
+    let mut both = ops::find_snapshots(&repository, Some(&index), &names, &filter)?.into_iter();
+    let (Some((left_id, left)), Some((right_id, right))) = (both.next(), both.next()) else {
+        return Err(invalid("two snapshots are needed"));
+    };
     drop(progress);
     let output = &context.output;
     let report = ops::diff(

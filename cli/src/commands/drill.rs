@@ -27,7 +27,7 @@ pub(super) fn run(context: &Context, arguments: &Drill) -> Result<Outcome, Failu
         // Before hours of work whose proof nobody can write.
         repository.require_writable()?;
     }
-    let list = ops::list_snapshots(&repository, &SnapshotFilter::default())?;
+    let list = ops::list_snapshots_of(&repository, &index, &SnapshotFilter::default())?;
     list.problems.iter().for_each(|problem| progress.problem(problem));
     let wanted = choose(list.snapshots, arguments, &declared)?;
     let options = DrillOptions { host: context.host(), program: PROGRAM.into(), no_record: arguments.no_record };

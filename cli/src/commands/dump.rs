@@ -20,7 +20,7 @@ pub(super) fn run(context: &Context, arguments: &Dump) -> Result<Outcome, Failur
     let progress = context.progress(false);
     let (repository, index) = context.open_indexed(&progress)?;
     let what = &arguments.what;
-    let (_, snapshot) = ops::find_snapshot(&repository, &what.snapshot, &arguments.filter.to_engine())?;
+    let (_, snapshot) = ops::find_snapshot_of(&repository, &index, &what.snapshot, &arguments.filter.to_engine())?;
     let node = ops::node_at(&repository, &index, &snapshot, &what.path)?;
     let kind = node.map_or(NodeKind::Directory, |node| node.kind);
     let as_tar = kind == NodeKind::Directory || arguments.archive == Some(ArchiveFormat::Tar);

@@ -15,7 +15,8 @@ use crate::text;
 pub(super) fn run(context: &Context, arguments: &Find) -> Result<Outcome, Failure> {
     let progress = context.progress(false);
     let (repository, index) = context.open_indexed(&progress)?;
-    let (snapshots, mut problems) = select(&repository, &arguments.snapshot, &arguments.filter, &progress)?;
+    let (snapshots, mut problems) =
+        select(&repository, Some(&index), &arguments.snapshot, &arguments.filter, &progress)?;
     let options = FindOptions {
         patterns: arguments.patterns.clone(),
         ignore_case: arguments.ignore_case,

@@ -13,7 +13,7 @@ pub(super) fn run(context: &Context, arguments: &Ls) -> Result<Outcome, Failure>
     let progress = context.progress(false);
     let (repository, index) = context.open_indexed(&progress)?;
     let what = arguments.what.clone().unwrap_or_default();
-    let (_, snapshot) = ops::find_snapshot(&repository, &what.snapshot, &arguments.filter.to_engine())?;
+    let (_, snapshot) = ops::find_snapshot_of(&repository, &index, &what.snapshot, &arguments.filter.to_engine())?;
     drop(progress);
     let output = &context.output;
     ops::ls(&repository, &index, &snapshot, &what.path, arguments.recursive, &mut |path, node| {

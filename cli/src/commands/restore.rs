@@ -22,7 +22,7 @@ pub(super) fn run(context: &Context, arguments: &Restore) -> Result<Outcome, Fai
     let progress = context.progress(true);
     let (repository, index) = context.open_indexed(&progress)?;
     let what = &arguments.what;
-    let (id, snapshot) = ops::find_snapshot(&repository, &what.snapshot, &arguments.filter.to_engine())?;
+    let (id, snapshot) = ops::find_snapshot_of(&repository, &index, &what.snapshot, &arguments.filter.to_engine())?;
     let options = RestoreOptions {
         includes: arguments.include.clone(),
         excludes: arguments.exclude.clone(),

@@ -79,7 +79,8 @@ fn chosen(
 ) -> Result<Vec<(SnapshotId, Snapshot)>, Failure> {
     let policy = arguments.keep.policy();
     if policy.is_empty() {
-        return select(repository, &arguments.snapshots, &arguments.filter, progress).map(|(snapshots, _)| snapshots);
+        return select(repository, None, &arguments.snapshots, &arguments.filter, progress)
+            .map(|(snapshots, _)| snapshots);
     }
     let request = PolicyRequest {
         policy: &policy,

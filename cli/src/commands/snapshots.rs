@@ -7,6 +7,8 @@ use engine::monitor::Monitor;
 use engine::ops;
 
 use super::select;
+use engine::storage::ObjectFamily;
+
 use crate::args::browse::Snapshots;
 use crate::context::Context;
 use crate::exit::{Failure, Outcome};
@@ -19,8 +21,8 @@ pub(super) fn run(context: &Context, arguments: &Snapshots) -> Result<Outcome, F
         return run_forgotten(context, arguments);
     }
     let progress = context.progress(false);
-    let repository = context.open_to_add()?;
-    let (mut snapshots, problems) = select(&repository, &arguments.snapshots, &arguments.filter, &progress)?;
+    let repository = context.open_any(&[ObjectFamily::Sessions])?;
+    let (mut snapshots, problems) = select(&repository, None, &arguments.snapshots, &arguments.filter, &progress)?;
     drop(progress);
     if let Some(last) = arguments.last {
         snapshots.drain(..snapshots.len().saturating_sub(last));

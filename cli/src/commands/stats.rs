@@ -13,7 +13,7 @@ use crate::text::{self, Align};
 pub(super) fn run(context: &Context, arguments: &Stats) -> Result<Outcome, Failure> {
     let progress = context.progress(false);
     let (repository, index) = context.open_indexed(&progress)?;
-    let (snapshots, problems) = select(&repository, &arguments.snapshots, &arguments.filter, &progress)?;
+    let (snapshots, problems) = select(&repository, Some(&index), &arguments.snapshots, &arguments.filter, &progress)?;
     // To the engine, no snapshots means all of them; here it means that the filter left none.
     let filter = &arguments.filter;
     let filtered =

@@ -13,7 +13,7 @@ use crate::text;
 pub(super) fn run(context: &Context, arguments: &Tag) -> Result<Outcome, Failure> {
     let progress = context.progress(false);
     let repository = context.open()?;
-    let (snapshots, problems) = select(&repository, &arguments.snapshots, &arguments.filter(), &progress)?;
+    let (snapshots, problems) = select(&repository, None, &arguments.snapshots, &arguments.filter(), &progress)?;
     let change = TagChange {
         add: arguments.add.clone(),
         remove: arguments.remove.clone(),

@@ -125,6 +125,7 @@ pub(super) fn write_slot(
 /// Refuses if anything is there but key slots: these are what an interrupted `init` left, and are handed out.
 fn require_empty(storage: &dyn Storage) -> Result<Vec<SlotId>> {
     let mut slots = Vec::new();
+    storage.expect(&ObjectFamily::ALL, &[]);
     for family in ObjectFamily::ALL {
         let mut found = None;
         storage.list(family, &mut |name, _| match name {

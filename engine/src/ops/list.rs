@@ -5,7 +5,8 @@ use crate::format::ForgottenRecord;
 use crate::id::SnapshotId;
 use crate::model::Snapshot;
 use crate::monitor::Problem;
-use crate::repository::{Repository, SessionTable, SnapshotSet, read_snapshot, read_snapshots};
+use crate::repository::{Index, Repository, SessionTable, SnapshotSet, read_snapshot, read_snapshots};
+use crate::storage::ObjectFamily;
 
 /// Which snapshots; an empty list is no condition.
 #[derive(Debug, Clone, Default)]
@@ -58,9 +59,20 @@ pub struct ForgottenList {
 /// # Errors
 /// `Io`.
 pub fn list_snapshots(repository: &Repository, filter: &SnapshotFilter) -> Result<SnapshotList> {
-    let mut set = load(repository)?;
+    Ok(matching(load(repository)?, filter))
+}
+
+/// As [`list_snapshots`], of the snapshots that there were when the index was loaded.
+///
+/// # Errors
+/// `Io`.
+pub fn list_snapshots_of(repository: &Repository, index: &Index, filter: &SnapshotFilter) -> Result<SnapshotList> {
+    Ok(matching(load_of(repository, index.sessions())?, filter))
+}
+
+fn matching(mut set: SnapshotSet, filter: &SnapshotFilter) -> SnapshotList {
     set.snapshots.retain(|(_, snapshot)| filter.matches(snapshot));
-    Ok(SnapshotList { snapshots: set.snapshots, problems: set.problems })
+    SnapshotList { snapshots: set.snapshots, problems: set.problems }
 }
 
 /// All forgotten snapshots that match, oldest first.
@@ -80,8 +92,11 @@ pub fn list_forgotten(repository: &Repository, filter: &SnapshotFilter) -> Resul
 
 /// All snapshots; what is wrong with registers is among the problems.
 pub(super) fn load(repository: &Repository) -> Result<SnapshotSet> {
-    let sessions = SessionTable::load(repository)?;
-    let mut set = read_snapshots(repository, &sessions)?;
+    load_of(repository, &SessionTable::load_before(repository, &[ObjectFamily::Snapshots, ObjectFamily::Forgotten])?)
+}
+
+fn load_of(repository: &Repository, sessions: &SessionTable) -> Result<SnapshotSet> {
+    let mut set = read_snapshots(repository, sessions)?;
     let registers = sessions.damaged().iter().map(|(session, message)| Problem {
         path: format!("sessions/{session}/register").into_bytes(),
         message: message.clone(),
@@ -107,6 +122,39 @@ pub fn find_snapshot(repository: &Repository, spec: &str, filter: &SnapshotFilte
 /// `Missing`, `Damaged`, `Unsupported`, `Io`.
 pub fn read_known_snapshot(repository: &Repository, id: SnapshotId) -> Result<Snapshot> {
     read_snapshot(repository, id).map(|(_, snapshot)| snapshot)
+}
+
+/// As [`find_snapshot`], among the snapshots that there were when the index was loaded.
+///
+/// # Errors
+/// As there.
+pub fn find_snapshot_of(
+    repository: &Repository,
+    index: &Index,
+    spec: &str,
+    filter: &SnapshotFilter,
+) -> Result<(SnapshotId, Snapshot)> {
+    parse(spec)?;
+    choose(&load_of(repository, index.sessions())?, spec, filter)
+}
+
+/// As [`find_snapshot`] for several names, which are looked for in one list; with an index, among the snapshots that there were
+/// when it was loaded.
+///
+/// # Errors
+/// As there.
+pub fn find_snapshots<S: AsRef<str>>(
+    repository: &Repository,
+    index: Option<&Index>,
+    specs: &[S],
+    filter: &SnapshotFilter,
+) -> Result<Vec<(SnapshotId, Snapshot)>> {
+    specs.iter().try_for_each(|spec| parse(spec.as_ref()).map(drop))?;
+    let set = match index {
+        Some(index) => load_of(repository, index.sessions())?,
+        None => load(repository)?,
+    };
+    specs.iter().map(|spec| choose(&set, spec.as_ref(), filter)).collect()
 }
 
 /// What a name asks for.

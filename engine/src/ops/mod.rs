@@ -44,7 +44,8 @@ pub use forget::{
 pub use init::{CipherChoice, InitOptions, InitReport, init};
 pub use keys::{KeySlotInfo, RemovedKey, add_key, change_password, list_keys, remove_key};
 pub use list::{
-    ForgottenList, SnapshotFilter, SnapshotList, find_snapshot, list_forgotten, list_snapshots, read_known_snapshot,
+    ForgottenList, SnapshotFilter, SnapshotList, find_snapshot, find_snapshot_of, find_snapshots, list_forgotten,
+    list_snapshots, list_snapshots_of, read_known_snapshot,
 };
 pub use prune::{LockedObjects, MaxUnused, PruneOptions, PruneProposal, PruneReport, prune};
 pub use repair::{

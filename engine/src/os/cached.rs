@@ -37,6 +37,11 @@ impl CachedFiles {
         (bytes.len() as u64 <= most).then_some(bytes)
     }
 
+    /// Whether there is a file `name`.
+    pub fn has(&self, name: &str) -> bool {
+        self.path(name).exists()
+    }
+
     /// Puts the file `name`, and makes room if there is too much. What fails leaves it out.
     pub fn put(&self, name: &str, bytes: &[u8]) {
         if bytes.len() as u64 > self.limit_bytes || self.write(name, bytes).is_err() {

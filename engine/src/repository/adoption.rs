@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::sessions::{INDEX_CHUNKS, SessionTable, end_session, has_died};
+use super::sessions::{INDEX_CHUNKS, SessionTable, end_session, which_have_died};
 use super::{Index, Repository, Session};
 use crate::crypto::SessionKeyRecord;
 use crate::error::{ErrorKind, Result};
@@ -20,10 +20,13 @@ use crate::storage::ObjectName;
 /// # Errors
 /// `Io`.
 pub(crate) fn adopt_dead_sessions(repository: &Repository, session: &mut Session, host: &str) -> Result<u64> {
-    let candidates = dead_sessions(repository, host)?;
+    // The open sessions whose process has certainly ended on this machine.
+    let candidates = which_have_died(repository, &session.others_open(repository)?, host)?;
     if candidates.is_empty() {
         return Ok(0);
     }
+    session.forget_listed();
+    repository.storage().forget_expected();
     // Which packs no index object names that counts; the session loads an index of its own after this.
     let index = repository.load_index(&Silent)?;
     let mut dead = HashSet::new();
@@ -53,13 +56,6 @@ pub(crate) fn adopt_dead_sessions(repository: &Repository, session: &mut Session
         let _ = repository.storage().remove(name);
     }
     Ok(dead.len() as u64)
-}
-
-/// The open sessions whose process has certainly ended on this machine.
-fn dead_sessions(repository: &Repository, host: &str) -> Result<Vec<SessionId>> {
-    let mut dead = SessionTable::list_open(repository)?;
-    dead.retain(|id| has_died(repository, *id, host));
-    Ok(dead)
 }
 
 /// A1. Whether this put was the one that decided: what a prune revoked may be about to be swept.

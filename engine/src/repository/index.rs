@@ -121,6 +121,15 @@ impl Repository {
         self.read_kept_object(ObjectName::Index(id), limits::INDEX_BYTES, |object| self.open_index(id, object))
     }
 
+    /// Says that [`Self::read_listed_index`] will be asked for all of these.
+    pub(super) fn expect_indexes(&self, ids: &[IndexId]) {
+        let names = ids.iter().map(|id| ObjectName::Index(*id));
+        let lacking: Vec<ObjectName> = names.filter(|name| !self.is_kept(*name)).collect();
+        if lacking.len() > 1 {
+            self.storage().expect(&[], &lacking);
+        }
+    }
+
     fn open_index(&self, id: IndexId, object: &[u8]) -> Result<IndexObject> {
         let name = ObjectName::Index(id);
         if hash(object) != *id.as_bytes() {
@@ -139,6 +148,7 @@ impl Repository {
         let id = IndexId::new(hash(&bytes));
         if !dry_run {
             self.storage().write_new(ObjectName::Index(id), &[&bytes])?;
+            self.keep_object(ObjectName::Index(id), None, &bytes);
         }
         Ok((id, bytes.len() as u64))
     }

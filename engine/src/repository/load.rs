@@ -74,7 +74,17 @@ impl Repository {
     /// # Errors
     /// `Io`, `Damaged` if sessions can't be listed or read.
     pub fn load_index(&self, monitor: &dyn Monitor) -> Result<Index> {
-        self.load_settled(&[], monitor)
+        self.load_settled(SessionTable::load(self)?, &[], monitor)
+    }
+
+    /// As [`Self::load_index`], for whoever lists snapshots and records next, and does so at once.
+    ///
+    /// # Errors
+    /// As [`Self::load_index`].
+    pub fn load_index_before_snapshots(&self, monitor: &dyn Monitor) -> Result<Index> {
+        let next = [ObjectFamily::Indexes, ObjectFamily::Snapshots, ObjectFamily::Forgotten];
+        let sessions = SessionTable::load_before(self, &next)?;
+        self.load_settled(sessions, &[], monitor)
     }
 
     /// As [`Self::load_index`], for a session that has begun: what it took over is listed, too (W3).
@@ -82,26 +92,26 @@ impl Repository {
     /// # Errors
     /// As [`Self::load_index`].
     pub fn load_index_of(&self, session: &Session, monitor: &dyn Monitor) -> Result<Index> {
-        self.load_settled(session.adopted(), monitor)
+        self.load_settled(session.table(self)?, session.adopted(), monitor)
     }
 
     /// Begins anew if index objects go away meanwhile: a prune, or whoever takes over a dead session, first puts others
     /// in their place.
-    fn load_settled(&self, own: &[IndexId], monitor: &dyn Monitor) -> Result<Index> {
-        let mut index = self.load_once(own, monitor)?;
+    fn load_settled(&self, sessions: SessionTable, own: &[IndexId], monitor: &dyn Monitor) -> Result<Index> {
+        let mut index = self.load_once(sessions, own, monitor)?;
         for _ in 0..LOADS {
             if !index.damaged.iter().any(|(_, error)| error.kind() == ErrorKind::Missing) {
                 break;
             }
-            index = self.load_once(own, monitor)?;
+            index = self.load_once(SessionTable::load(self)?, own, monitor)?;
         }
         self.tell_of_an_earlier_state(index.sessions(), monitor);
         Ok(index)
     }
 
     /// `own`: index objects that count though their session is not committed, because it is the one that asks.
-    fn load_once(&self, own: &[IndexId], monitor: &dyn Monitor) -> Result<Index> {
-        let (mut listed, mut index) = self.empty_index()?;
+    fn load_once(&self, sessions: SessionTable, own: &[IndexId], monitor: &dyn Monitor) -> Result<Index> {
+        let (mut listed, mut index) = self.empty_index(sessions)?;
         let own_bytes = own.iter().filter_map(|id| listed.0.remove(id)).sum();
         if let Some(problem) = self.cache_problem() {
             monitor.note(&format!("{problem}; going on without a cache"));
@@ -249,7 +259,7 @@ impl Repository {
     /// # Errors
     /// As [`Self::load_index`].
     pub(crate) fn load_index_without(&self, packs: HashSet<PackId>, monitor: &dyn Monitor) -> Result<Index> {
-        let (listed, mut index) = self.empty_index()?;
+        let (listed, mut index) = self.empty_index(SessionTable::load(self)?)?;
         index.without = packs;
         self.import_all(&listed, &mut index, monitor)?;
         // What replaces them has all that they listed and that is still there.
@@ -263,9 +273,9 @@ impl Repository {
         let _ = remove_cached(&seal_path(&self.shared_path()));
     }
 
-    /// An index of nothing, and the objects that there are.
-    fn empty_index(&self) -> Result<(Listed, Index)> {
-        let sessions = SessionTable::load(self)?;
+    /// An index of nothing, and the objects that there are. They are listed after the sessions were: of what a session has
+    /// committed all is there.
+    fn empty_index(&self, sessions: SessionTable) -> Result<(Listed, Index)> {
         let mut listed = Listed(HashMap::new());
         self.storage().list(ObjectFamily::Indexes, &mut |name, len| {
             if let ObjectName::Index(id) = name {
@@ -407,6 +417,7 @@ impl Repository {
         monitor: &dyn Monitor,
     ) -> Result<bool> {
         monitor.stage("reading index", Some(ids.len() as u64), None);
+        self.expect_indexes(ids);
         let (mut taken, mut outdated) = (HashSet::new(), false);
         for id in ids {
             match self.read_listed_index(*id) {

@@ -275,6 +275,7 @@ fn unlock(storage: &dyn Storage, repository: RepositoryId, secret: &Secret) -> R
         return Err(EngineError::new(ErrorKind::Missing, "the repository has no key slots left"));
     }
     let mut first_damage = None;
+    storage.expect(&[], &slots);
     let mut objects = Vec::new();
     for name in slots {
         match storage.read(name, None, limits::SMALL_OBJECT_BYTES) {

@@ -17,6 +17,9 @@ use crate::storage::ObjectName;
 /// Bytes of a checksum: the disk of a cache may rot.
 const SUM_BYTES: usize = 16;
 
+/// Objects that are asked for together, at most.
+const OBJECTS_AT_ONCE: usize = 256;
+
 /// What is kept of objects, and whether it is asked.
 pub(super) struct ObjectCache {
     files: CachedFiles,
@@ -75,6 +78,38 @@ impl Repository {
         Ok(opened)
     }
 
+    /// As [`Self::read_kept_object`], of many that `name` names: those that are not kept are asked for together. `each` hears of
+    /// all of them, in no particular order.
+    ///
+    /// # Errors
+    /// What `each` returns.
+    pub(crate) fn read_kept_objects<I: Copy, T>(
+        &self,
+        ids: &[I],
+        name: impl Fn(I) -> ObjectName,
+        max: u64,
+        open: impl Fn(I, &[u8]) -> Result<T>,
+        mut each: impl FnMut(I, Result<T>) -> Result<()>,
+    ) -> Result<()> {
+        for some in ids.chunks(OBJECTS_AT_ONCE) {
+            let mut others = Vec::new();
+            for id in some {
+                match self.kept_object(name(*id), None, max) {
+                    Some(object) => each(*id, open(*id, &object))?,
+                    None => others.push(*id),
+                }
+            }
+            if others.len() > 1 {
+                let names: Vec<ObjectName> = others.iter().map(|id| name(*id)).collect();
+                self.storage().expect(&[], &names);
+            }
+            for id in others {
+                each(id, self.read_kept_object(name(id), max, |object| open(id, object)))?;
+            }
+        }
+        Ok(())
+    }
+
     /// What is kept of an object or of a range of it.
     pub(super) fn kept_object(&self, name: ObjectName, range: Option<&Range<u64>>, max: u64) -> Option<Vec<u8>> {
         let cache = self.asked_cache()?;
@@ -84,6 +119,11 @@ impl Repository {
         let is_right = bytes[len..] == sum(&place, &bytes[..len]);
         bytes.truncate(len);
         is_right.then_some(bytes)
+    }
+
+    /// Whether an object seems to be kept.
+    pub(super) fn is_kept(&self, name: ObjectName) -> bool {
+        self.asked_cache().is_some_and(|cache| cache.files.has(&file_of(&place(name, None))))
     }
 
     /// Keeps an object that was found to be right, or a range of it.

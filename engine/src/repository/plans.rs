@@ -197,6 +197,15 @@ impl Plans {
         })
     }
 
+    /// Whether, by the names alone, no plan is open: there is a done for each, or a later one.
+    pub(super) fn names_no_open_plan(&self) -> bool {
+        let plans = self.objects.iter().filter_map(|name| match name {
+            ObjectName::PrunePlan(number) => Some(*number),
+            _ => None,
+        });
+        plans.max() <= self.done().last().copied()
+    }
+
     /// Everything that is below `prune/`, the reserve included, in the order of names.
     pub fn objects(&self) -> &[ObjectName] {
         &self.objects

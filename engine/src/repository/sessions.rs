@@ -18,6 +18,37 @@ use crate::storage::{ObjectFamily, ObjectName, Outcome};
 /// object is made.
 pub(super) const INDEX_CHUNKS: usize = 100_000;
 
+/// What a list showed of sessions.
+#[derive(Debug, Default, Clone)]
+pub(super) struct ListedSessions {
+    intents: HashSet<SessionId>,
+    registers: Vec<SessionId>,
+}
+
+impl ListedSessions {
+    /// Lists them.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(super) fn load(repository: &Repository) -> Result<Self> {
+        let mut found = Self::default();
+        repository.storage().list(ObjectFamily::Sessions, &mut |name, _| match name {
+            ObjectName::Intent(id) => drop(found.intents.insert(id)),
+            ObjectName::Register(id) => found.registers.push(id),
+            _ => {}
+        })?;
+        Ok(found)
+    }
+
+    /// Those without a register, in order.
+    fn open(&self) -> Vec<SessionId> {
+        let ended: HashSet<&SessionId> = self.registers.iter().collect();
+        let mut open: Vec<_> = self.intents.iter().filter(|id| !ended.contains(id)).copied().collect();
+        open.sort();
+        open
+    }
+}
+
 /// How every session ended that has a register, and which are open.
 #[derive(Debug, Default, Clone)]
 pub struct SessionTable {
@@ -32,38 +63,59 @@ pub struct SessionTable {
 }
 
 impl SessionTable {
-    /// Lists the sessions and reads their registers. A register that can't be read is remembered as damaged and
+    /// As [`Self::of`] what is listed now.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn load(repository: &Repository) -> Result<Self> {
+        Self::of(repository, &ListedSessions::load(repository)?)
+    }
+
+    /// As [`Self::load`]; what will be listed after that is asked for beside the registers.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(crate) fn load_before(repository: &Repository, next: &[ObjectFamily]) -> Result<Self> {
+        let listed = ListedSessions::load(repository)?;
+        repository.storage().expect(next, &[]);
+        Self::of(repository, &listed)
+    }
+
+    /// Reads the registers of sessions that were listed. A register that can't be read is remembered as damaged and
     /// counts as none: what that session stored is not used. Registers of sessions that have just ended are made to last:
     /// who loads this builds on them, and their writers may have died before they were sure of that.
     ///
     /// # Errors
     /// `Io`.
-    pub fn load(repository: &Repository) -> Result<Self> {
-        let mut table = Self::default();
-        let mut registers = Vec::new();
-        repository.storage().list(ObjectFamily::Sessions, &mut |name, _| match name {
-            ObjectName::Intent(id) => drop(table.open.insert(id)),
-            ObjectName::Register(id) => registers.push(id),
-            _ => {}
-        })?;
+    pub(super) fn of(repository: &Repository, listed: &ListedSessions) -> Result<Self> {
+        let mut table = Self { open: listed.intents.clone(), ..Self::default() };
         if repository.only_adds() {
             // Of few of them it can check who made them, and it needs fewer: they are read when they are asked for.
-            table.others.extend(registers);
+            table.others.extend(&listed.registers);
             table.open.retain(|id| !table.others.contains(id));
             return Ok(table);
         }
-        for id in registers {
+        for id in &listed.registers {
             // Its writer takes the intent away when it knows that the register lasts. In this order: what is read then does.
-            if table.open.remove(&id) {
-                repository.storage().persist(ObjectName::Register(id))?;
-            }
-            match read_lasting_register(repository, id) {
-                Ok(Some(end)) => drop(table.states.insert(id, end)),
-                Ok(None) => {}
-                Err(error) if error.kind() == ErrorKind::Io => return Err(error),
-                Err(error) => table.damaged.push((id, error.to_string())),
+            if table.open.remove(id) {
+                repository.storage().persist(ObjectName::Register(*id))?;
             }
         }
+        // What is kept of a register that is sure to last is right for ever.
+        let open = |id: SessionId, object: &[u8]| state_in(repository, id, object);
+        let (of, max) = (ObjectName::Register, limits::SMALL_OBJECT_BYTES);
+        repository.read_kept_objects(&listed.registers, of, max, open, |id, state| match state {
+            Ok(state) => {
+                table.states.insert(id, state);
+                Ok(())
+            }
+            Err(error) if error.kind() == ErrorKind::Missing => Ok(()),
+            Err(error) if error.kind() == ErrorKind::Io => Err(error),
+            Err(error) => {
+                table.damaged.push((id, error.to_string()));
+                Ok(())
+            }
+        })?;
         Ok(table)
     }
 
@@ -137,22 +189,6 @@ impl SessionTable {
         &self.damaged
     }
 
-    /// The open sessions alone: one list, and no register is read.
-    ///
-    /// # Errors
-    /// `Io`.
-    pub(super) fn list_open(repository: &Repository) -> Result<Vec<SessionId>> {
-        let (mut open, mut ended) = (Vec::new(), HashSet::new());
-        repository.storage().list(ObjectFamily::Sessions, &mut |name, _| match name {
-            ObjectName::Intent(id) => open.push(id),
-            ObjectName::Register(id) => drop(ended.insert(id)),
-            _ => {}
-        })?;
-        open.retain(|id| !ended.contains(id));
-        open.sort();
-        Ok(open)
-    }
-
     /// Whether what a session stored counts, also if it committed after this was loaded: prune takes index objects away
     /// that such a session replaced.
     pub(super) fn is_committed_by_now(
@@ -212,12 +248,6 @@ fn read_register(repository: &Repository, session: SessionId) -> Result<Option<E
     if_there(object.and_then(|object| state_in(repository, session, &object)))
 }
 
-/// As [`read_register`], of one that is sure to last: what is kept of it is right for ever.
-fn read_lasting_register(repository: &Repository, session: SessionId) -> Result<Option<End>> {
-    let open = |object: &[u8]| state_in(repository, session, object);
-    if_there(repository.read_kept_object(ObjectName::Register(session), limits::SMALL_OBJECT_BYTES, open))
-}
-
 fn if_there(end: Result<End>) -> Result<Option<End>> {
     match end {
         Err(error) if error.kind() == ErrorKind::Missing => Ok(None),
@@ -249,6 +279,8 @@ pub struct Session {
     is_announced: bool,
     /// Index objects of its own that list what it took over.
     adopted: Vec<IndexId>,
+    /// The sessions that there were, for the index that is loaded next.
+    listed: Option<ListedSessions>,
 }
 
 impl Session {
@@ -272,6 +304,31 @@ impl Session {
         program: &str,
         clock: &dyn Clock,
     ) -> Result<Self> {
+        Self::begin_anywhere(repository, domain, (host, program), clock, &[])
+    }
+
+    /// As [`Self::begin`], for whoever takes over what dead writers left, loads the index and then lists `next`, at once: what
+    /// that takes is asked for ahead.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn begin_before(
+        repository: &Repository,
+        host: &str,
+        program: &str,
+        clock: &dyn Clock,
+        next: &[ObjectFamily],
+    ) -> Result<Self> {
+        Self::begin_anywhere(repository, repository.domain().domain(), (host, program), clock, next)
+    }
+
+    fn begin_anywhere(
+        repository: &Repository,
+        domain: DomainId,
+        (host, program): (&str, &str),
+        clock: &dyn Clock,
+        next: &[ObjectFamily],
+    ) -> Result<Self> {
         repository.require_writable()?;
         let keys = repository.keys().new_session(domain);
         let identity = ProcessIdentity::current();
@@ -285,12 +342,15 @@ impl Session {
         let object = format::encode_intent(&intent, repository.keys(), &keys);
         let name = ObjectName::Intent(keys.session());
         repository.keep_own_intent(keys.session(), &intent)?;
+        let early = if next.is_empty() { None } else { EarlyLists::take(repository)? };
         if repository.storage().write_new(name, &[&object])? == Outcome::Existed {
             return Err(EngineError::new(ErrorKind::AlreadyExists, format!("object {name} exists")));
         }
         // Only now: a prune whose plan this does not see yet sees the intent.
-        match heeded_plans(repository) {
-            Ok(plans) => Ok(Self { keys: Arc::new(keys), plans, is_announced: true, adopted: Vec::new() }),
+        match heeded_plans(repository, early, next) {
+            Ok((plans, listed)) => {
+                Ok(Self { keys: Arc::new(keys), plans, is_announced: true, adopted: Vec::new(), listed })
+            }
             Err(error) => {
                 let _ = repository.storage().remove(name);
                 Err(error)
@@ -304,7 +364,8 @@ impl Session {
     /// `Io`.
     pub fn unwritten(repository: &Repository) -> Result<Self> {
         let keys = Arc::new(repository.keys().new_session(repository.domain().domain()));
-        Ok(Self { keys, plans: Plans::load(repository)?, is_announced: false, adopted: Vec::new() })
+        let plans = Plans::load(repository)?;
+        Ok(Self { keys, plans, is_announced: false, adopted: Vec::new(), listed: None })
     }
 
     /// What prunes were planning when it began: it uses nothing that is condemned there.
@@ -339,6 +400,35 @@ impl Session {
         &self.adopted
     }
 
+    /// The sessions of others that are open, or were when it began, in order.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(super) fn others_open(&self, repository: &Repository) -> Result<Vec<SessionId>> {
+        let mut open = match &self.listed {
+            Some(listed) => listed.open(),
+            None => ListedSessions::load(repository)?.open(),
+        };
+        open.retain(|id| *id != self.id());
+        Ok(open)
+    }
+
+    /// What was listed when it began is not what there is any more: some are ended now.
+    pub(super) fn forget_listed(&mut self) {
+        self.listed = None;
+    }
+
+    /// The sessions that there were when it began, and how they ended; as there are now, if that changed.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(super) fn table(&self, repository: &Repository) -> Result<SessionTable> {
+        match &self.listed {
+            Some(listed) => SessionTable::of(repository, listed),
+            None => SessionTable::load(repository),
+        }
+    }
+
     /// Its id.
     pub fn id(&self) -> SessionId {
         self.keys.session()
@@ -355,16 +445,23 @@ impl Session {
     /// `SessionRevoked` if someone ended the session before; `Io`, and then whether it is committed is not known.
     pub fn commit(self, repository: &Repository, snapshot: Option<SnapshotId>) -> Result<()> {
         let wanted = SessionState::Committed(snapshot);
+        // Only tidiness: a register says all that an intent could. Append-only storages keep it.
+        let (intent, mut is_tidied) = (ObjectName::Intent(self.id()), false);
+        let decided = put_register_with(repository, self.id(), wanted, |register, object| {
+            let outcome = repository.storage().write_and_tidy(register, &[object], intent)?;
+            is_tidied = outcome == Outcome::Written;
+            Ok(outcome)
+        })?;
         // An acknowledgement may have been lost, and the register be this one's own.
-        let decided = put_register(repository, self.id(), wanted)?;
         if decided.state != wanted || decided.signer != repository.signer() {
             return Err(EngineError::new(
                 ErrorKind::SessionRevoked,
                 format!("the session was revoked, and nothing that it stored counts (session {})", self.id()),
             ));
         }
-        // Only tidiness: a register says all that an intent could. Append-only storages keep it.
-        let _ = repository.storage().remove(ObjectName::Intent(self.id()));
+        if !is_tidied {
+            let _ = repository.storage().remove(intent);
+        }
         repository.forget_own_intent(self.id());
         snapshot.into_iter().for_each(|id| repository.tidy_own_state(id));
         Ok(())
@@ -379,11 +476,58 @@ impl Session {
     }
 }
 
-/// The plans that a writer heeds.
-fn heeded_plans(repository: &Repository) -> Result<Plans> {
+/// What was listed before an intent was put, because it was asked for while the repository was opened.
+struct EarlyLists {
+    prune: Vec<ObjectName>,
+    sessions: ListedSessions,
+}
+
+impl EarlyLists {
+    /// `None` if nobody asked.
+    fn take(repository: &Repository) -> Result<Option<Self>> {
+        let storage = repository.storage();
+        if ![ObjectFamily::Prune, ObjectFamily::Sessions].iter().all(|family| storage.is_expected(*family)) {
+            return Ok(None);
+        }
+        let mut prune = Vec::new();
+        storage.list(ObjectFamily::Prune, &mut |name, _| prune.push(name))?;
+        prune.sort();
+        Ok(Some(Self { prune, sessions: ListedSessions::load(repository)? }))
+    }
+}
+
+/// The plans that a writer heeds, and the sessions that there are if `next`, which it lists after it has loaded the index, is
+/// something. All that is asked for at once then.
+///
+/// With early lists, W3 needs not wait for W2: it is asked for at the same time. If no plan was open before the intent was
+/// put, and below `prune/` is what was there then, no plan was open at any moment between, so nothing that was listed
+/// meanwhile has been swept (PROTOCOL.md, chapter 3). Otherwise what was asked for is forgotten, and asked for again.
+fn heeded_plans(
+    repository: &Repository,
+    early: Option<EarlyLists>,
+    next: &[ObjectFamily],
+) -> Result<(Plans, Option<ListedSessions>)> {
+    let storage = repository.storage();
+    let after: Vec<ObjectFamily> = [ObjectFamily::Indexes].iter().chain(next).copied().collect();
+    match early {
+        Some(_) => storage.expect(&[&[ObjectFamily::Prune], after.as_slice()].concat(), &[]),
+        None if next.is_empty() => {}
+        None => storage.expect(&[ObjectFamily::Prune, ObjectFamily::Sessions], &[]),
+    }
     let mut plans = Plans::load(repository)?;
+    let is_quiet = |early: &EarlyLists| early.prune == plans.objects() && plans.names_no_open_plan();
+    if let Some(early) = early.filter(is_quiet) {
+        return Ok((plans, Some(early.sessions)));
+    }
     plans.cancel_damaged(repository)?;
-    Ok(plans)
+    if next.is_empty() {
+        return Ok((plans, None));
+    }
+    // Listed beside the plans they are good: a register that is there stays.
+    let listed = ListedSessions::load(repository)?;
+    storage.forget_expected();
+    storage.expect(&after, &[]);
+    Ok((plans, Some(listed)))
 }
 
 /// How a session ended, and who decided that.
@@ -397,6 +541,15 @@ pub(super) struct Decided {
 
 /// Writes a register unless there is one; how the session ended, then.
 pub(super) fn put_register(repository: &Repository, session: SessionId, state: SessionState) -> Result<Decided> {
+    put_register_with(repository, session, state, |name, object| repository.storage().write_new(name, &[object]))
+}
+
+fn put_register_with(
+    repository: &Repository,
+    session: SessionId,
+    state: SessionState,
+    write: impl FnOnce(ObjectName, &[u8]) -> Result<Outcome>,
+) -> Result<Decided> {
     let object = format::encode_register(&Register { session, state }, repository.keys());
     // Without put-if-absent a register has one writer only (PROTOCOL.md, chapter 8), and reading before is enough.
     if !repository.storage().capabilities().put_if_absent
@@ -404,8 +557,11 @@ pub(super) fn put_register(repository: &Repository, session: SessionId, state: S
     {
         return Ok(Decided { state, signer, is_mine: false });
     }
-    match repository.storage().write_new(ObjectName::Register(session), &[&object])? {
-        Outcome::Written => Ok(Decided { state, signer: repository.signer(), is_mine: true }),
+    match write(ObjectName::Register(session), &object)? {
+        Outcome::Written => {
+            repository.keep_object(ObjectName::Register(session), None, &object);
+            Ok(Decided { state, signer: repository.signer(), is_mine: true })
+        }
         Outcome::Existed => {
             let (state, signer) = read_register(repository, session)?.ok_or_else(|| {
                 EngineError::damaged(format!("object {} is there and is not", ObjectName::Register(session)))
@@ -445,7 +601,29 @@ pub(crate) fn end_session(repository: &Repository, session: SessionId) -> Result
 /// there any more. The name tells machines apart that were cloned with their ids.
 pub(crate) fn has_died(repository: &Repository, session: SessionId, host: &str) -> bool {
     let me = ProcessIdentity::current();
-    read_intent(repository, session).is_ok_and(|intent| intent.host == host && me.knows_ended(&writer_of(&intent)))
+    read_intent(repository, session).is_ok_and(|intent| is_of_the_dead(&me, &intent, host))
+}
+
+fn is_of_the_dead(me: &ProcessIdentity, intent: &Intent, host: &str) -> bool {
+    intent.host == host && me.knows_ended(&writer_of(intent))
+}
+
+/// Those of the sessions, which a list has just shown, of which [`has_died`] is true.
+pub(super) fn which_have_died(repository: &Repository, sessions: &[SessionId], host: &str) -> Result<Vec<SessionId>> {
+    if repository.only_adds() {
+        // It knows those that it began itself.
+        return Ok(sessions.iter().copied().filter(|id| has_died(repository, *id, host)).collect());
+    }
+    let (me, mut dead) = (ProcessIdentity::current(), Vec::new());
+    let open = |session: SessionId, object: &[u8]| open_intent(repository, session, object);
+    repository.read_kept_objects(sessions, ObjectName::Intent, limits::ENVELOPE_BYTES, open, |session, intent| {
+        if intent.is_ok_and(|intent| is_of_the_dead(&me, &intent, host)) {
+            dead.push(session);
+        }
+        Ok(())
+    })?;
+    dead.sort();
+    Ok(dead)
 }
 
 /// Reads an intent.
@@ -457,8 +635,12 @@ pub(crate) fn read_intent(repository: &Repository, session: SessionId) -> Result
         return repository.own_intent(session);
     }
     let name = ObjectName::Intent(session);
-    let object = repository.storage().read(name, None, limits::ENVELOPE_BYTES)?;
-    let (keys, intent) = repository.decode_signed(name, |keys| format::decode_intent(&object, keys))?;
+    open_intent(repository, session, &repository.storage().read(name, None, limits::ENVELOPE_BYTES)?)
+}
+
+fn open_intent(repository: &Repository, session: SessionId, object: &[u8]) -> Result<Intent> {
+    let name = ObjectName::Intent(session);
+    let (keys, intent) = repository.decode_signed(name, |keys| format::decode_intent(object, keys))?;
     if keys.session() != session {
         return Err(EngineError::damaged(format!("object {name} belongs to another session")).about(name));
     }

@@ -77,22 +77,32 @@ pub fn read_snapshots(repository: &Repository, sessions: &SessionTable) -> Resul
     }
     let mut promised: Vec<SnapshotId> = sessions.snapshots().map(|(_, snapshot)| snapshot).collect();
     promised.sort();
-    for id in &listed {
-        let name = ObjectName::Snapshot(*id);
-        let open = |object: &[u8]| open_snapshot(repository, *id, object);
-        match repository.read_kept_object(name, limits::ENVELOPE_BYTES, open) {
+    let open = |id: SnapshotId, object: &[u8]| open_snapshot(repository, id, object);
+    let (of, max) = (ObjectName::Snapshot, limits::ENVELOPE_BYTES);
+    repository.read_kept_objects(&listed, of, max, open, |id, read| {
+        match read {
             Ok((session, snapshot))
-                if sessions.snapshot_of(session) == Some(*id)
+                if sessions.snapshot_of(session) == Some(id)
                     && sessions.signer_of(session) == Some(snapshot.signer) =>
             {
-                set.snapshots.push((*id, snapshot))
+                set.snapshots.push((id, snapshot));
             }
-            Ok((session, _)) => set.uncommitted.push((*id, session)),
+            Ok((session, _)) => set.uncommitted.push((id, session)),
             Err(error) if error.kind() == ErrorKind::Io => return Err(error),
-            Err(error) => set.problems.push(problem(*id, error.to_string())),
+            Err(error) => set.problems.push(problem(id, error.to_string())),
         }
-    }
+        Ok(())
+    })?;
+    set.snapshots.sort_by_key(|(id, _)| *id);
+    set.uncommitted.sort();
+    let (was_ahead, problems) = (repository.storage().is_expected(ObjectFamily::Forgotten), set.problems.len());
     read_records(repository, &mut set)?;
+    let is_lost = |id: &SnapshotId| listed.binary_search(id).is_err() && !set.records.contains_key(id);
+    if was_ahead && promised.iter().any(is_lost) {
+        // Its record may have come, and the snapshot gone, after the records were listed and before the snapshots were.
+        set.problems.truncate(problems);
+        read_records(repository, &mut set)?;
+    }
     // With a record it was dropped, and is not lost.
     for id in promised.into_iter().filter(|id| listed.binary_search(id).is_err()) {
         if set.records.contains_key(&id) {
@@ -128,10 +138,11 @@ fn read_records(repository: &Repository, set: &mut SnapshotSet) -> Result<()> {
         }
     })?;
     listed.sort();
-    for id in listed {
-        // A record that a power cut took may have been put again, later. Whoever builds on its time asks the storage.
-        let open = |object: &[u8]| open_record(repository, id, object);
-        match repository.read_kept_object(ObjectName::Forgotten(id), limits::SMALL_OBJECT_BYTES, open) {
+    // A record that a power cut took may have been put again, later. Whoever builds on its time asks the storage.
+    let open = |id: SnapshotId, object: &[u8]| open_record(repository, id, object);
+    let (of, max) = (ObjectName::Forgotten, limits::SMALL_OBJECT_BYTES);
+    repository.read_kept_objects(&listed, of, max, open, |id, read| {
+        match read {
             Ok(record) => drop(set.records.insert(id, record)),
             Err(error) if error.kind() == ErrorKind::Io => return Err(error),
             Err(error) => set.problems.push(Problem {
@@ -139,7 +150,8 @@ fn read_records(repository: &Repository, set: &mut SnapshotSet) -> Result<()> {
                 message: format!("{error}; the snapshot counts as not forgotten"),
             }),
         }
-    }
+        Ok(())
+    })?;
     Ok(())
 }
 

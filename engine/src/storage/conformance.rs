@@ -14,6 +14,8 @@ pub fn check_conformance(storage: &dyn Storage) {
     nothing_is_overwritten_and_removal_is_idempotent(storage);
     short_and_large_objects_are_damage(storage);
     what_locks_nothing_says_so(storage);
+    other_ways_of_writing_are_writing(storage);
+    what_is_expected_is_what_is_there(storage);
     if storage.capabilities().put_if_absent {
         of_parallel_writers_exactly_one_wins(storage);
     }
@@ -103,6 +105,45 @@ fn what_locks_nothing_says_so(storage: &dyn Storage) {
         assert!(error.to_string().contains(&name.to_string()), "{error}");
     }
     storage.remove(name).expect("nothing is locked");
+}
+
+fn other_ways_of_writing_are_writing(storage: &dyn Storage) {
+    let (pack, session) = (names()[2], SessionId::new([5; 16]));
+    for (bytes, outcome) in [(&b"--first"[..], Outcome::Written), (b"--other", Outcome::Existed)] {
+        let (written, buffer) = storage.write_lent(pack, bytes.to_vec(), 2);
+        assert_eq!(written.expect("write"), outcome);
+        assert_eq!(buffer.len(), bytes.len(), "it comes back");
+        assert_eq!(storage.read(pack, None, 10).expect("read"), b"first");
+    }
+    storage.remove(pack).expect("remove");
+    let (intent, register) = (ObjectName::Intent(session), ObjectName::Register(session));
+    storage.write_new(intent, &[b"begun"]).expect("write");
+    assert_eq!(storage.write_and_tidy(register, &[b"en", b"ded"], intent).expect("write"), Outcome::Written);
+    assert_eq!(listed(storage), [(register, 5)]);
+    storage.write_new(intent, &[b"begun"]).expect("write");
+    assert_eq!(storage.write_and_tidy(register, &[b"other"], intent).expect("write"), Outcome::Existed);
+    assert_eq!(storage.read(register, None, 10).expect("read"), b"ended");
+    storage.read(intent, None, 10).expect("of a session that another one ended it is left to others");
+    storage.remove(intent).expect("remove");
+    storage.remove(register).expect("remove");
+}
+
+fn what_is_expected_is_what_is_there(storage: &dyn Storage) {
+    let (there, missing) = (names()[4], names()[3]);
+    storage.write_new(there, &[b"bytes"]).expect("write");
+    storage.expect(&[ObjectFamily::Snapshots, ObjectFamily::Indexes], &[there, missing]);
+    let mut found = Vec::new();
+    for family in [ObjectFamily::Snapshots, ObjectFamily::Indexes, ObjectFamily::Keys] {
+        storage.list(family, &mut |name, len| found.push((name, len))).expect("list");
+    }
+    assert_eq!(found, [(there, 5)]);
+    assert_eq!(storage.read(there, None, 10).expect("read"), b"bytes");
+    assert_eq!(storage.read(missing, None, 10).expect_err("missing").kind(), ErrorKind::Missing);
+    storage.expect(&[ObjectFamily::Snapshots], &[]);
+    storage.forget_expected();
+    assert!(!storage.is_expected(ObjectFamily::Snapshots));
+    storage.remove(there).expect("remove");
+    assert_eq!(listed(storage), []);
 }
 
 fn of_parallel_writers_exactly_one_wins(storage: &dyn Storage) {

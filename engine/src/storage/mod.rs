@@ -74,6 +74,28 @@ pub trait Storage: Send + Sync {
     /// `Io`; whether the object is there is not known then.
     fn write_new(&self, name: ObjectName, parts: &[&[u8]]) -> Result<Outcome>;
 
+    /// As [`Self::write_new`], of the bytes from `start` on, with the buffer lent: who sends it need not copy it. It comes back,
+    /// with whatever is in it then.
+    ///
+    /// # Errors
+    /// As [`Self::write_new`].
+    fn write_lent(&self, name: ObjectName, buffer: Vec<u8>, start: usize) -> (Result<Outcome>, Vec<u8>) {
+        (self.write_new(name, &[buffer.get(start..).unwrap_or_default()]), buffer)
+    }
+
+    /// As [`Self::write_new`]; if the object is there now because of that, `leftover` is removed, or that is at least tried.
+    ///
+    /// # Errors
+    /// As [`Self::write_new`].
+    fn write_and_tidy(&self, name: ObjectName, parts: &[&[u8]], leftover: ObjectName) -> Result<Outcome> {
+        let outcome = self.write_new(name, parts)?;
+        if outcome == Outcome::Written {
+            // Whoever finds it can tell that it means nothing any more.
+            let _ = self.remove(leftover);
+        }
+        Ok(outcome)
+    }
+
     /// Removes an object. One that isn't there is removed already.
     ///
     /// # Errors
@@ -111,6 +133,18 @@ pub trait Storage: Send + Sync {
     fn retain(&self, name: ObjectName, _lock: &Lock) -> Result<()> {
         Err(locks_nothing(name))
     }
+
+    /// Says what will be asked for soon, once each: lists of families, and whole objects that do not change under their
+    /// names. A storage that is far away may ask for all of it at once, now; each answer is of a moment after this.
+    fn expect(&self, _lists: &[ObjectFamily], _objects: &[ObjectName]) {}
+
+    /// Whether a list was expected and not asked for yet, and its answer is here or on its way.
+    fn is_expected(&self, _list: ObjectFamily) -> bool {
+        false
+    }
+
+    /// What was expected and not asked for is not to be handed out any more: what is asked for from now on is of a later moment.
+    fn forget_expected(&self) {}
 
     /// What it promises.
     fn capabilities(&self) -> Capabilities;

@@ -9,6 +9,8 @@ mod rest;
 mod ssh;
 
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +18,8 @@ use engine::clock::Timestamp;
 use engine::storage::{Capabilities, ObjectFamily, ObjectName, Outcome, Storage};
 use engine::{EngineError, ErrorKind, Result};
 
+use crate::access::Access;
+use crate::ahead::Ahead;
 use crate::patience::{Failed, Patience};
 use crate::protocol::{self, Code, LIST_BYTES, MESSAGE_BYTES, Operation, Refusal};
 
@@ -35,13 +39,15 @@ struct Ask {
     operation: Operation,
     range: Option<Range<u64>>,
     body: Bytes,
+    /// Whether the server is to remove the intent of a register that is put.
+    tidies: bool,
     /// How much of the answer is read: one byte more than may be.
     max: u64,
 }
 
 impl Ask {
     fn new(operation: Operation, max: u64) -> Self {
-        Self { operation, range: None, body: Bytes::new(), max }
+        Self { operation, range: None, body: Bytes::new(), tidies: false, max }
     }
 
     /// How long it may take.
@@ -65,6 +71,8 @@ struct Reply {
     status: u16,
     /// Whether `repo serve` says that it is its answer, and not one of something in between.
     is_ours: bool,
+    /// Whether the server has tidied up, as it was asked to.
+    has_tidied: bool,
     /// The length that was promised.
     len: Option<u64>,
     retry_after: Option<Duration>,
@@ -92,26 +100,48 @@ struct HttpStorage<T> {
     transport: T,
     /// What messages call it.
     place: String,
-    patience: Patience,
-    put_if_absent: bool,
+    /// Before it has said what it is.
+    first: Patience,
+    is_known: AtomicBool,
+    put_if_absent: AtomicBool,
 }
 
-impl<T: Transport> HttpStorage<T> {
-    /// Asks the server who it is, with `first` as patience for that.
+impl<T: Transport + 'static> HttpStorage<T> {
+    /// Opens a repository, with `first` as patience until the server has said what it is. What is read first is asked for at
+    /// the same time.
     ///
     /// # Errors
     /// `NoRepository` if there is none and it is not to be made; `Invalid` if no such server is there; `Io`.
-    fn open(transport: T, place: String, create: bool, first: Patience) -> Result<Self> {
-        let mut storage = Self { transport, place, patience: first, put_if_absent: true };
-        let reply = storage.ask(&Ask::new(Operation::Capabilities, MESSAGE_BYTES))?;
-        let said: protocol::Capabilities = serde_json::from_slice(&reply.body)
-            .map_err(|error| EngineError::with_source(ErrorKind::Invalid, storage.no_server(), error))?;
-        if !said.exists && !create {
-            return Err(EngineError::new(ErrorKind::NoRepository, format!("no repository at {}", storage.place)));
+    fn open(transport: T, place: String, create: bool, first: Patience, access: &Access) -> Result<Arc<dyn Storage>> {
+        let storage = Self::unknown(transport, place, first);
+        if create {
+            storage.ask_what_it_is(true)?;
+            return Ok(Arc::new(Ahead::new(Arc::new(storage))));
         }
-        storage.put_if_absent = said.put_if_absent;
-        storage.patience = Patience::default();
-        Ok(storage)
+        Ahead::open(storage, access, |storage| storage.ask_what_it_is(false))
+    }
+}
+
+impl<T: Transport> HttpStorage<T> {
+    fn unknown(transport: T, place: String, first: Patience) -> Self {
+        let (is_known, put_if_absent) = (AtomicBool::new(false), AtomicBool::new(true));
+        Self { transport, place, first, is_known, put_if_absent }
+    }
+
+    fn ask_what_it_is(&self, create: bool) -> Result<()> {
+        let reply = self.ask(&Ask::new(Operation::Capabilities, MESSAGE_BYTES))?;
+        let said: protocol::Capabilities = serde_json::from_slice(&reply.body)
+            .map_err(|error| EngineError::with_source(ErrorKind::Invalid, self.no_server(), error))?;
+        if !said.exists && !create {
+            return Err(EngineError::new(ErrorKind::NoRepository, format!("no repository at {}", self.place)));
+        }
+        self.put_if_absent.store(said.put_if_absent, Ordering::Relaxed);
+        self.is_known.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn patience(&self) -> Patience {
+        if self.is_known.load(Ordering::Relaxed) { Patience::default() } else { self.first }
     }
 
     fn no_server(&self) -> String {
@@ -120,7 +150,7 @@ impl<T: Transport> HttpStorage<T> {
 
     /// Makes a request until it is answered; refusals are errors.
     fn ask(&self, ask: &Ask) -> Result<Reply> {
-        self.patience.run(|_| self.attempt(ask).map_err(|error| self.failed(ask, error)))
+        self.patience().run(|_| self.attempt(ask).map_err(|error| self.failed(ask, error)))
     }
 
     fn attempt(&self, ask: &Ask) -> Result<Reply, Unanswered> {
@@ -181,6 +211,27 @@ impl<T: Transport> HttpStorage<T> {
             Err(error) if matches!(error.kind(), ErrorKind::Damaged | ErrorKind::Missing) => Ok(Outcome::Existed),
             Err(error) => Err(error),
         }
+    }
+
+    /// Puts an object. `tidies`: whether the server is to remove the intent of a register; after that, whether it did.
+    fn put(&self, name: ObjectName, body: Bytes, tidies: &mut bool) -> Result<Outcome> {
+        let ask = Ask { body, tidies: *tidies, ..Ask::new(Operation::Put(name), MESSAGE_BYTES) };
+        *tidies = false;
+        let mut is_doubtful = false;
+        let outcome = self.patience().run(|_| match self.attempt(&ask) {
+            Ok(reply) => {
+                *tidies = reply.has_tidied;
+                Ok(Some(Outcome::Written))
+            }
+            Err(Unanswered::Refused(refusal, _)) if refusal.code == Code::Existed => {
+                Ok(if is_doubtful { None } else { Some(Outcome::Existed) })
+            }
+            Err(error) => {
+                is_doubtful |= error.is_doubtful();
+                Err(self.failed(&ask, error))
+            }
+        })?;
+        outcome.map_or_else(|| self.was_it_this_one(name, &ask.body), Ok)
     }
 
     fn len(&self, name: ObjectName) -> Result<u64> {
@@ -245,7 +296,7 @@ fn refused(about: &str, object: Option<ObjectName>, refusal: &Refusal) -> Engine
 impl<T: Transport> Storage for HttpStorage<T> {
     fn list(&self, family: ObjectFamily, each: &mut dyn FnMut(ObjectName, u64)) -> Result<()> {
         let ask = Ask::new(Operation::List(family), LIST_BYTES);
-        let rows = self.patience.run(|_| {
+        let rows = self.patience().run(|_| {
             let reply = self.attempt(&ask).map_err(|error| self.failed(&ask, error))?;
             let cut = |why: &str| EngineError::new(ErrorKind::Io, format!("{}: {why}", self.about(&ask.operation)));
             if reply.body.len() as u64 > LIST_BYTES {
@@ -285,20 +336,24 @@ impl<T: Transport> Storage for HttpStorage<T> {
     }
 
     fn write_new(&self, name: ObjectName, parts: &[&[u8]]) -> Result<Outcome> {
-        let mut ask = Ask::new(Operation::Put(name), MESSAGE_BYTES);
-        ask.body = Bytes::from(parts.concat());
-        let mut is_doubtful = false;
-        let outcome = self.patience.run(|_| match self.attempt(&ask) {
-            Ok(_) => Ok(Some(Outcome::Written)),
-            Err(Unanswered::Refused(refusal, _)) if refusal.code == Code::Existed => {
-                Ok(if is_doubtful { None } else { Some(Outcome::Existed) })
-            }
-            Err(error) => {
-                is_doubtful |= error.is_doubtful();
-                Err(self.failed(&ask, error))
-            }
-        })?;
-        outcome.map_or_else(|| self.was_it_this_one(name, &ask.body), Ok)
+        self.put(name, Bytes::from(parts.concat()), &mut false)
+    }
+
+    fn write_lent(&self, name: ObjectName, buffer: Vec<u8>, start: usize) -> (Result<Outcome>, Vec<u8>) {
+        let lent = Bytes::from(buffer);
+        let outcome = self.put(name, lent.slice(start.min(lent.len())..), &mut false);
+        // Without a copy, if nobody has it any more.
+        (outcome, Vec::from(lent))
+    }
+
+    fn write_and_tidy(&self, name: ObjectName, parts: &[&[u8]], leftover: ObjectName) -> Result<Outcome> {
+        let mut tidies =
+            matches!((name, leftover), (ObjectName::Register(ended), ObjectName::Intent(begun)) if ended == begun);
+        let outcome = self.put(name, Bytes::from(parts.concat()), &mut tidies)?;
+        if outcome == Outcome::Written && !tidies {
+            let _ = self.remove(leftover);
+        }
+        Ok(outcome)
     }
 
     fn remove(&self, name: ObjectName) -> Result<()> {
@@ -316,7 +371,12 @@ impl<T: Transport> Storage for HttpStorage<T> {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { put_if_absent: self.put_if_absent, local_directory: None, is_past: false, locks: false }
+        Capabilities {
+            put_if_absent: self.put_if_absent.load(Ordering::Relaxed),
+            local_directory: None,
+            is_past: false,
+            locks: false,
+        }
     }
 }
 

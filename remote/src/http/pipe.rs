@@ -1,6 +1,7 @@
 //! The way through a pipe: HTTP/2 over one stream of bytes each way, so that one process carries many requests at once.
 //! The runtime that waits for it lives here.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -42,6 +43,7 @@ pub(super) struct Pipe {
     dial: Dial,
     runtime: Runtime,
     current: Mutex<Option<Arc<Connection>>>,
+    was_answered: AtomicBool,
     up: Throttle,
     down: Throttle,
 }
@@ -58,14 +60,20 @@ impl Pipe {
             .enable_all()
             .build()
             .map_err(|error| EngineError::with_source(ErrorKind::Io, "cannot wait for a pipe", error))?;
-        Ok(Self { dial, runtime, current: Mutex::default(), up, down })
+        let (current, was_answered) = (Mutex::default(), AtomicBool::new(false));
+        Ok(Self { dial, runtime, current, was_answered, up, down })
     }
 
-    /// The connection that is there, or a new one.
+    /// The connection that is there, or a new one. Whoever was never let in does not knock again: some machines lock out who
+    /// asks too often, and a person may have been asked for a password.
     fn connection(&self) -> Result<Arc<Connection>> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(connection) = current.as_ref().filter(|connection| !connection.sender.is_closed()) {
             return Ok(Arc::clone(connection));
+        }
+        if let Some(connection) = current.as_ref().filter(|_| !self.was_answered.load(Ordering::Relaxed)) {
+            let why = connection.end(&self.runtime).unwrap_or_else(|| "the connection broke".to_owned());
+            return Err(EngineError::new(ErrorKind::Io, why));
         }
         let connection = Arc::new(self.connect()?);
         *current = Some(Arc::clone(&connection));
@@ -106,6 +114,9 @@ impl Pipe {
         if let Some(range) = ask.range_header() {
             request = request.header(hyper::header::RANGE, range);
         }
+        if ask.tidies {
+            request = request.header(protocol::TIDY_HEADER, protocol::TIDY_INTENT);
+        }
         let request = request.body(Full::new(ask.body.clone()));
         request.map_err(|error| Broken::ForGood(EngineError::with_source(ErrorKind::Invalid, "no request", error)))
     }
@@ -127,7 +138,10 @@ impl Transport for Pipe {
             tokio::time::timeout(ask.time(), work).await
         });
         let reply = match exchanged {
-            Ok(Ok(reply)) => reply,
+            Ok(Ok(reply)) => {
+                self.was_answered.store(true, Ordering::Relaxed);
+                reply
+            }
             Ok(Err(error)) => {
                 let why = connection.end(&self.runtime).unwrap_or_else(|| "the connection broke".to_owned());
                 return Err(Broken::Lost(EngineError::with_source(ErrorKind::Io, why, error)));
@@ -161,6 +175,7 @@ async fn read(response: Response<Incoming>, max: u64) -> Result<Reply, hyper::Er
     let mut reply = Reply {
         status: response.status().as_u16(),
         is_ours: header(protocol::HEADER) == Some(protocol::VERSION),
+        has_tidied: header(protocol::TIDY_HEADER).is_some(),
         len: header("content-length").and_then(|len| len.parse().ok()),
         retry_after: retry_after(header("retry-after")),
         body: Vec::new(),

@@ -38,7 +38,7 @@ const PEM_BYTES: u64 = 1 << 20;
 pub(crate) fn open(url: &Url, create: bool, access: &Access) -> Result<Arc<dyn Storage>> {
     let place = format!("rest:{url}");
     let transport = Rest::new(url, access)?;
-    Ok(Arc::new(HttpStorage::open(transport, place, create, Patience::brief())?))
+    HttpStorage::open(transport, place, create, Patience::brief(), access)
 }
 
 struct Rest {
@@ -156,6 +156,9 @@ impl Transport for Rest {
         if let Some(range) = ask.range_header() {
             request = request.header(RANGE, range);
         }
+        if ask.tidies {
+            request = request.header(protocol::TIDY_HEADER, protocol::TIDY_INTENT);
+        }
         if is_put {
             let body = ask.body.clone();
             request = request.body(match &self.up {
@@ -168,6 +171,7 @@ impl Transport for Rest {
         let mut reply = Reply {
             status: response.status().as_u16(),
             is_ours: header(protocol::HEADER) == Some(protocol::VERSION),
+            has_tidied: header(protocol::TIDY_HEADER).is_some(),
             len: header("content-length").and_then(|len| len.parse().ok()),
             retry_after: retry_after(header(RETRY_AFTER.as_str())),
             body: Vec::new(),

@@ -22,7 +22,7 @@ pub(crate) fn open(remote: &Remote, place: String, create: bool, access: &Access
     let dial = Box::new(move || start(&words));
     let pipe = Pipe::new(dial, Throttle::new(access.upload_limit), Throttle::new(access.download_limit))?;
     // What ssh refuses once it refuses again, and some machines lock out who asks too often.
-    Ok(Arc::new(HttpStorage::open(pipe, place, create, Patience::none())?))
+    HttpStorage::open(pipe, place, create, Patience::none(), access)
 }
 
 /// The command line of ssh. The last word is for the shell of the other machine.

@@ -31,8 +31,9 @@ fn over_a_pipe_it_does_what_every_storage_must() {
         Ok((Box::new(mine) as Box<dyn pipe::Stream>, None))
     });
     let pipe = pipe::Pipe::new(dial, Throttle::new(None), Throttle::new(None)).expect("a pipe");
-    let storage = HttpStorage::open(pipe, "ssh://test".into(), true, Patience::none()).expect("a storage");
-    check_conformance(&storage);
+    let access = Access::none();
+    let storage = HttpStorage::open(pipe, "ssh://test".into(), true, Patience::none(), &access).expect("a storage");
+    check_conformance(&*storage);
 }
 
 /// Answers as it was told to, one after the other.
@@ -46,11 +47,11 @@ impl Transport for Scripted {
 
 fn scripted(answers: Vec<Result<Reply, Broken>>) -> HttpStorage<Scripted> {
     let transport = Scripted(Mutex::new(answers.into()));
-    HttpStorage { transport, place: "test".into(), patience: Patience::hurried(), put_if_absent: true }
+    HttpStorage::unknown(transport, "test".into(), Patience::hurried())
 }
 
 fn reply(status: u16, body: &[u8]) -> Result<Reply, Broken> {
-    Ok(Reply { status, is_ours: true, len: None, retry_after: None, body: body.to_vec() })
+    Ok(Reply { status, is_ours: true, has_tidied: false, len: None, retry_after: None, body: body.to_vec() })
 }
 
 fn existed() -> Result<Reply, Broken> {
@@ -86,8 +87,29 @@ fn an_answer_that_was_lost_is_looked_for() {
 }
 
 #[test]
+fn an_intent_goes_with_its_register_or_after_it() {
+    let session = SessionId::new([5; 16]);
+    let (register, intent) = (ObjectName::Register(session), ObjectName::Intent(session));
+    let tidied = reply(201, b"").map(|reply| Reply { has_tidied: true, ..reply });
+    for (answers, outcome) in [
+        (vec![tidied], Outcome::Written),
+        // A server that doesn't know that.
+        (vec![reply(201, b""), reply(204, b"")], Outcome::Written),
+        // It is another one's register.
+        (vec![existed()], Outcome::Existed),
+        (vec![lost(), existed()], Outcome::Existed),
+    ] {
+        let storage = scripted(answers);
+        assert_eq!(storage.write_and_tidy(register, &[b"ended"], intent).expect("an outcome"), outcome);
+        assert!(storage.transport.0.lock().expect("a lock").is_empty());
+    }
+}
+
+#[test]
 fn what_is_no_server_of_ours_is_told() {
-    let strange = |status| Ok(Reply { status, is_ours: false, len: None, retry_after: None, body: b"<html>".to_vec() });
+    let strange = |status| {
+        Ok(Reply { status, is_ours: false, has_tidied: false, len: None, retry_after: None, body: b"<html>".to_vec() })
+    };
     let error = scripted(vec![strange(200)]).read(ObjectName::Config, None, 10).expect_err("strange");
     assert_eq!(error.kind(), ErrorKind::Invalid);
     let error = scripted(vec![strange(502), strange(404)]).read(ObjectName::Config, None, 10).expect_err("strange");

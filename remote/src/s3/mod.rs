@@ -25,6 +25,7 @@ mod xml;
 use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use engine::clock::Timestamp;
@@ -38,6 +39,7 @@ use self::http::{Answer, Broken, Http, Request};
 use self::lock::NewLock;
 use self::place::Place;
 use crate::Access;
+use crate::ahead::Ahead;
 use crate::patience::{Failed, Patience};
 use crate::throttle::Throttle;
 
@@ -121,7 +123,8 @@ pub(crate) struct S3Storage {
     part_bytes: u64,
     /// How objects are locked when they are put.
     new_lock: Option<NewLock>,
-    conditional: Conditional,
+    /// What is on record; nothing before that was read.
+    recorded: OnceLock<Conditional>,
     /// The store did refuse the condition, whatever was on record.
     refuses_condition: AtomicBool,
     /// The store does not know checksums in headers; it compares the signed one.
@@ -138,21 +141,24 @@ impl S3Storage {
     ///
     /// # Errors
     /// `Invalid` for options, an address or credentials that can't be; `NoRepository` if there is no bucket; `Io`.
-    pub(crate) fn open(endpoint: &Url, bucket: &str, prefix: &str, access: &Access) -> Result<Self> {
+    pub(crate) fn open(endpoint: &Url, bucket: &str, prefix: &str, access: &Access) -> Result<Arc<dyn Storage>> {
         let mut storage = Self::unprobed(endpoint, bucket, prefix, access)?;
         match access.option("s3.probe") {
-            Some("again") => {
-                storage.probe()?;
-            }
+            Some("again") => drop(storage.probe()?),
             Some(other) => {
                 return Err(EngineError::new(
                     ErrorKind::Invalid,
                     format!("option s3.probe={other}: again is expected"),
                 ));
             }
-            None => storage.conditional = storage.recorded()?,
+            None => {}
         }
-        Ok(storage)
+        Ahead::open(storage, access, |storage| {
+            if storage.recorded.get().is_none() {
+                let _ = storage.recorded.set(storage.read_record()?);
+            }
+            Ok(())
+        })
     }
 
     /// Opens a bucket for a new repository, finds out what its store does, and puts that on record; what was found, as
@@ -186,7 +192,7 @@ impl S3Storage {
             patience: Patience::default(),
             part_bytes,
             new_lock: NewLock::of(access)?,
-            conditional: Conditional::Unsure,
+            recorded: OnceLock::new(),
             refuses_condition: AtomicBool::new(false),
             refuses_checksum: AtomicBool::new(false),
             may_lock: Mutex::default(),
@@ -196,7 +202,11 @@ impl S3Storage {
     }
 
     fn conditional(&self) -> Conditional {
-        if self.refuses_condition.load(Ordering::Relaxed) { Conditional::Refuses } else { self.conditional }
+        if self.refuses_condition.load(Ordering::Relaxed) { Conditional::Refuses } else { self.on_record() }
+    }
+
+    fn on_record(&self) -> Conditional {
+        self.recorded.get().copied().unwrap_or(Conditional::Unsure)
     }
 
     /// Sends a request until there is an answer.
@@ -382,6 +392,15 @@ impl Storage for S3Storage {
         let is_told_apart = !matches!(name, ObjectName::Register(_));
         let body = Bytes::from(parts.concat());
         self.put_new(&self.place.key(name), &format!("cannot write {name}"), body, is_told_apart)
+    }
+
+    fn write_lent(&self, name: ObjectName, buffer: Vec<u8>, start: usize) -> (Result<Outcome>, Vec<u8>) {
+        let lent = Bytes::from(buffer);
+        let body = lent.slice(start.min(lent.len())..);
+        let is_told_apart = !matches!(name, ObjectName::Register(_));
+        let outcome = self.put_new(&self.place.key(name), &format!("cannot write {name}"), body, is_told_apart);
+        // Without a copy, if nobody has it any more.
+        (outcome, Vec::from(lent))
     }
 
     fn remove(&self, name: ObjectName) -> Result<()> {

@@ -101,7 +101,7 @@ impl Record {
 
 impl S3Storage {
     /// What is on record.
-    pub(super) fn recorded(&self) -> Result<Conditional> {
+    pub(super) fn read_record(&self) -> Result<Conditional> {
         let Some(answer) = self.get(&self.place.key(RECORD), "cannot read storage.json", None, RECORD_BYTES)? else {
             return Ok(Conditional::Unsure);
         };
@@ -125,7 +125,7 @@ impl S3Storage {
         tidied?;
         let record = Record { conditional_writes, versioning: self.versioning()?, object_lock: self.object_lock()? };
         self.put_record(&record)?;
-        self.conditional = conditional_writes.conditional();
+        self.recorded = conditional_writes.conditional().into();
         Ok(record.lines())
     }
 

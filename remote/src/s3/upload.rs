@@ -116,7 +116,7 @@ impl S3Storage {
     fn without_what_is_refused(&self, call: &Call<'_>, failed: Failed) -> Failed {
         match self.without_checksum(call, failed) {
             Failed::ForGood(error)
-                if self.conditional != Conditional::Decides
+                if self.on_record() != Conditional::Decides
                     && probe::is_refusal(&error)
                     && call.has("if-none-match") =>
             {

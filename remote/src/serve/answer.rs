@@ -216,7 +216,10 @@ async fn work(
         Operation::List(family) => at.list(family).await,
         Operation::Get(name) => at.get(name, head.headers.get(RANGE)).await,
         Operation::Head(name) => at.head(name).await,
-        Operation::Put(name) => at.put(name, body, waits).await,
+        Operation::Put(name) => {
+            let tidies = head.headers.get(protocol::TIDY_HEADER).is_some_and(|what| what == protocol::TIDY_INTENT);
+            at.put(name, body, waits, tidies).await
+        }
         Operation::Delete(name) => {
             at.run(move |at| at.service.repositories.remove(&at.repository, name)).await.map(|()| done())
         }
@@ -357,7 +360,13 @@ impl At {
         Ok(Response::new(body))
     }
 
-    async fn put(&self, name: ObjectName, body: Incoming, waits: bool) -> Result<Response<Answer>, Refusal> {
+    async fn put(
+        &self,
+        name: ObjectName,
+        body: Incoming,
+        waits: bool,
+        tidies: bool,
+    ) -> Result<Response<Answer>, Refusal> {
         let reserved = match body.size_hint().exact() {
             None => Err(Refusal::new(Code::NoLength, "a Content-Length is needed")),
             Some(len) if len > protocol::largest(name) => {
@@ -387,11 +396,21 @@ impl At {
         let write = move |at: &Self| {
             // Here and not outside: the memory is taken until the thread is done, also if the client has gone.
             let _room = room;
-            at.service.repositories.put(&at.repository, name, &bytes, reservation)
+            at.service.repositories.put(&at.repository, name, &bytes, reservation)?;
+            // Whoever may put a register may remove the intent beside it (`rules.rs`).
+            Ok(match name {
+                ObjectName::Register(id) if tidies => {
+                    at.service.repositories.remove(&at.repository, ObjectName::Intent(id)).is_ok()
+                }
+                _ => false,
+            })
         };
-        self.run(write).await?;
+        let is_tidied = self.run(write).await?;
         let mut response = Response::new(full(""));
         *response.status_mut() = StatusCode::CREATED;
+        if is_tidied {
+            response.headers_mut().insert(protocol::TIDY_HEADER, HeaderValue::from_static(protocol::TIDY_INTENT));
+        }
         Ok(response)
     }
 

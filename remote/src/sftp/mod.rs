@@ -24,6 +24,7 @@ use self::connection::Connection;
 use self::work::Read;
 use crate::access::Access;
 use crate::address::Remote;
+use crate::ahead::Ahead;
 use crate::patience::{Failed, Patience};
 use crate::ssh;
 use crate::throttle::Throttle;
@@ -53,19 +54,17 @@ pub(crate) struct SftpStorage {
 pub(crate) fn open(remote: &Remote, place: String, create: bool, access: &Access) -> Result<Arc<dyn Storage>> {
     let mut words = ssh::words(remote, access)?;
     words.extend(["-s".to_owned(), remote.destination(), "sftp".to_owned()]);
-    Ok(Arc::new(SftpStorage::open(words, remote.path.clone(), place, create, access, Patience::default())?))
+    let storage = SftpStorage::start(words, remote.path.clone(), place, access, Patience::default())?;
+    if create {
+        storage.find(true)?;
+        return Ok(Arc::new(Ahead::new(Arc::new(storage))));
+    }
+    Ahead::open(storage, access, |storage| storage.find(false))
 }
 
 impl SftpStorage {
     /// Starts `words`, which must speak SFTP on its standard streams.
-    fn open(
-        words: Vec<String>,
-        root: String,
-        place: String,
-        create: bool,
-        access: &Access,
-        patience: Patience,
-    ) -> Result<Self> {
+    fn start(words: Vec<String>, root: String, place: String, access: &Access, patience: Patience) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.map_err(|error| EngineError::with_source(ErrorKind::Io, "cannot start SFTP", error))?;
         // What fails now would fail again: a wrong name, a key that is not known.
@@ -74,7 +73,7 @@ impl SftpStorage {
             let text = format!("{place}: its SFTP server has no hard links, and a rename that replaces what is there");
             return Err(EngineError::new(ErrorKind::Unsupported, text));
         }
-        let storage = Self {
+        Ok(Self {
             has_hard_links: connection.has_hard_links(),
             root: root.trim_end_matches('/').to_owned(),
             place,
@@ -84,15 +83,22 @@ impl SftpStorage {
             patience,
             upload: Throttle::new(access.upload_limit),
             download: Throttle::new(access.download_limit),
-        };
-        let root = &storage.root;
+        })
+    }
+
+    /// Finds the directory, or makes it.
+    ///
+    /// # Errors
+    /// `NoRepository` if it is neither there nor to be made; `Io`.
+    fn find(&self, create: bool) -> Result<()> {
+        let root = &self.root;
         let is_there = match create {
-            true => storage.run("make", root, async |connection, _| work::make_directories(&connection, root).await),
-            false => storage.run("look for", root, async |connection, _| work::is_directory(&connection, root).await),
+            true => self.run("make", root, async |connection, _| work::make_directories(&connection, root).await),
+            false => self.run("look for", root, async |connection, _| work::is_directory(&connection, root).await),
         };
         match is_there? {
-            true => Ok(storage),
-            false => Err(EngineError::new(ErrorKind::NoRepository, format!("no repository at {}", storage.place))),
+            true => Ok(()),
+            false => Err(EngineError::new(ErrorKind::NoRepository, format!("no repository at {}", self.place))),
         }
     }
 
@@ -147,6 +153,24 @@ impl SftpStorage {
         current.take_if(|connection| Arc::ptr_eq(connection, broken));
     }
 
+    /// Puts an object.
+    fn put(&self, name: ObjectName, bytes: &[u8]) -> Result<Outcome> {
+        let (directory, _) = name.split();
+        let (directory, path) = (format!("{}/{directory}", self.root), self.path(name));
+        self.upload.pass(bytes.len());
+        let was_there_before = self.run("write", &path, async |connection, attempt| {
+            let outcome = work::put(&connection, directory.trim_end_matches('/'), &path, bytes).await?;
+            // The answer to an earlier attempt was lost: what is there may be what it put. But whoever ends a session writes
+            // the same register as anybody else who ends it, and may only go on if it was first.
+            let is_told_apart = !matches!(name, ObjectName::Register(_));
+            let is_maybe_mine = outcome == Outcome::Existed && attempt > 0 && is_told_apart;
+            let len = bytes.len() as u64;
+            let found = if is_maybe_mine { work::read(&connection, &path, None, len).await? } else { Read::Missing };
+            Ok(outcome == Outcome::Existed && !matches!(found, Read::Bytes(found) if found == bytes))
+        })?;
+        Ok(if was_there_before { Outcome::Existed } else { Outcome::Written })
+    }
+
     fn path(&self, name: ObjectName) -> String {
         format!("{}/{name}", self.root)
     }
@@ -185,21 +209,11 @@ impl Storage for SftpStorage {
     }
 
     fn write_new(&self, name: ObjectName, parts: &[&[u8]]) -> Result<Outcome> {
-        let (directory, _) = name.split();
-        let (directory, path) = (format!("{}/{directory}", self.root), self.path(name));
-        let bytes = parts.concat();
-        self.upload.pass(bytes.len());
-        let was_there_before = self.run("write", &path, async |connection, attempt| {
-            let outcome = work::put(&connection, directory.trim_end_matches('/'), &path, &bytes).await?;
-            // The answer to an earlier attempt was lost: what is there may be what it put. But whoever ends a session writes
-            // the same register as anybody else who ends it, and may only go on if it was first.
-            let is_told_apart = !matches!(name, ObjectName::Register(_));
-            let is_maybe_mine = outcome == Outcome::Existed && attempt > 0 && is_told_apart;
-            let len = bytes.len() as u64;
-            let found = if is_maybe_mine { work::read(&connection, &path, None, len).await? } else { Read::Missing };
-            Ok(outcome == Outcome::Existed && !matches!(found, Read::Bytes(found) if found == bytes))
-        })?;
-        Ok(if was_there_before { Outcome::Existed } else { Outcome::Written })
+        self.put(name, &parts.concat())
+    }
+
+    fn write_lent(&self, name: ObjectName, buffer: Vec<u8>, start: usize) -> (Result<Outcome>, Vec<u8>) {
+        (self.put(name, buffer.get(start..).unwrap_or_default()), buffer)
     }
 
     fn remove(&self, name: ObjectName) -> Result<()> {

@@ -10,7 +10,10 @@ const SERVERS: [&str; 2] = ["/usr/lib/openssh/sftp-server", "/usr/libexec/openss
 fn storage(root: &std::path::Path, create: bool) -> Result<SftpStorage> {
     let server = SERVERS.iter().find(|path| std::path::Path::new(path).exists()).expect("OpenSSH's sftp-server");
     let root = root.to_str().expect("text").to_owned();
-    SftpStorage::open(vec![(*server).to_owned()], root, "test".into(), create, &Access::none(), Patience::hurried())
+    let words = vec![(*server).to_owned()];
+    let storage = SftpStorage::start(words, root, "test".into(), &Access::none(), Patience::hurried())?;
+    storage.find(create)?;
+    Ok(storage)
 }
 
 fn process_of(storage: &SftpStorage) -> u32 {

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use bytes::BytesMut;
 use engine::os::durable::TEMPORARY_PREFIX;
 use engine::storage::Outcome;
-use futures_util::StreamExt;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use openssh_sftp_client::Error;
 use openssh_sftp_client::error::SftpErrorKind;
 use openssh_sftp_client::file::File;
@@ -17,9 +17,12 @@ use tokio::io::AsyncSeekExt;
 
 use super::connection::Connection;
 
-/// From this length on, four parts of a file are under way at once: a request waits for its answer.
-const PARALLEL_FROM_BYTES: u64 = 1 << 20;
-const LANES: u64 = 4;
+/// How much of a file is in one request, at most, and how many parts of a file are under way at once: each request waits for its
+/// answer. OpenSSH takes a little less than this.
+const PART_BYTES: u64 = 128 << 10;
+const LANES: usize = 16;
+/// Directories that are read at once: each takes three round trips.
+const DIRECTORIES_AT_ONCE: usize = 16;
 
 /// What reading came to.
 pub(super) enum Read {
@@ -71,16 +74,18 @@ pub(super) async fn list(
     directory: &str,
     is_deep: bool,
 ) -> Result<Vec<(String, u64)>, Error> {
-    let mut files = Vec::new();
+    let (mut files, mut directories) = (Vec::new(), Vec::new());
     for entry in entries(connection, root, directory).await? {
         match entry.len {
             Some(len) => files.push((entry.name, len)),
-            None if is_deep => {
-                let below = entries(connection, root, &entry.name).await?;
-                files.extend(below.into_iter().filter_map(|entry| Some((entry.name, entry.len?))));
-            }
+            None if is_deep => directories.push(entry.name),
             None => {}
         }
+    }
+    let read = |name: String| async move { entries(connection, root, &name).await };
+    let mut below = stream::iter(directories).map(read).buffer_unordered(DIRECTORIES_AT_ONCE);
+    while let Some(entries) = below.next().await {
+        files.extend(entries?.into_iter().filter_map(|entry| Some((entry.name, entry.len?))));
     }
     Ok(files)
 }
@@ -123,49 +128,90 @@ pub(super) async fn read(
     range: Option<Range<u64>>,
     max: u64,
 ) -> Result<Read, Error> {
-    let Some(mut file) = absent(connection.sftp.open(path).await)? else { return Ok(Read::Missing) };
-    let len = file.metadata().await?.len().unwrap_or(0);
-    let range = range.unwrap_or(0..len);
-    let wanted = range.end - range.start;
+    let Some(file) = absent(connection.sftp.open(path).await)? else { return Ok(Read::Missing) };
+    let asked = range.as_ref().map(|range| range.end.saturating_sub(range.start));
+    if let Some(len) = asked.filter(|len| *len > max) {
+        return Ok(Read::TooLarge(len));
+    }
+    // What is all of it, or a beginning that often is, is read while the length is asked for.
+    let (first, mut to_measure) = (range.clone().unwrap_or(0..PART_BYTES.min(max)), file.clone());
+    let (metadata, bytes) = tokio::join!(to_measure.metadata(), read_range(&file, first.clone()));
+    let (length, mut bytes) = (metadata?.len().unwrap_or(0), bytes?);
+    let end = range.map_or(length, |range| range.end);
+    if end > length {
+        return Ok(Read::CutShort);
+    }
+    let wanted = end - first.start.min(end);
     if wanted > max {
         return Ok(Read::TooLarge(wanted));
     }
-    if range.end > len {
-        return Ok(Read::CutShort);
+    if (bytes.len() as u64) < wanted {
+        bytes.extend(read_range(&file, first.start + bytes.len() as u64..end).await?);
     }
-    let bytes = if wanted < PARALLEL_FROM_BYTES {
-        read_part(&file, range).await?.to_vec()
-    } else {
-        let part =
-            |lane| read_part(&file, range.start + wanted * lane / LANES..range.start + wanted * (lane + 1) / LANES);
-        let (first, second, third, last) = tokio::try_join!(part(0), part(1), part(2), part(3))?;
-        [first, second, third, last].concat()
-    };
-    file.close().await?;
-    Ok(Read::Bytes(bytes))
+    bytes.truncate(usize::try_from(wanted)?);
+    // That it is closed need not be waited for.
+    Ok(if bytes.len() as u64 == wanted { Read::Bytes(bytes) } else { Read::CutShort })
 }
 
+/// The parts of a range, as they are asked for.
+fn parts(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+    let step = usize::try_from(PART_BYTES).unwrap_or(usize::MAX);
+    range.clone().step_by(step).map(move |start| start..range.end.min(start.saturating_add(PART_BYTES)))
+}
+
+/// What is there of a range.
+async fn read_range(file: &File, range: Range<u64>) -> Result<Vec<u8>, Error> {
+    let mut read = stream::iter(parts(range)).map(|part| read_part(file, part)).buffered(LANES);
+    let mut bytes = Vec::new();
+    while let Some(part) = read.try_next().await? {
+        bytes.extend_from_slice(&part);
+    }
+    Ok(bytes)
+}
+
+/// What is there of a part: after the end of the file there is nothing.
 async fn read_part(file: &File, range: Range<u64>) -> Result<BytesMut, Error> {
     let mut file = file.clone();
     file.seek(SeekFrom::Start(range.start)).await?;
-    let len = usize::try_from(range.end - range.start)?;
-    file.read_all(len, BytesMut::with_capacity(len)).await
+    let len = usize::try_from(range.end.saturating_sub(range.start))?;
+    let mut bytes = BytesMut::with_capacity(len);
+    while bytes.len() < len {
+        let room = bytes.split_off(bytes.len());
+        match file.read(u32::try_from(len - bytes.len())?, room).await? {
+            Some(more) => bytes.unsplit(more),
+            None => break,
+        }
+    }
+    Ok(bytes)
 }
 
 /// Puts a file that is whole from the moment on that it has its name; nothing that has the name is touched.
 pub(super) async fn put(connection: &Connection, directory: &str, path: &str, bytes: &[u8]) -> Result<Outcome, Error> {
     let mut fs = connection.sftp.fs();
-    if absent(fs.symlink_metadata(path).await)?.is_some() {
-        return Ok(Outcome::Existed);
-    }
     let temporary = format!("{directory}/{TEMPORARY_PREFIX}{}", random_name());
     let mut options = connection.sftp.options();
     options.write(true).create_new(true);
-    let file = match absent(options.open(&temporary).await)? {
+    // At once: hardly ever is there one.
+    let (there, opened) = tokio::join!(fs.symlink_metadata(path), options.open(&temporary));
+    if absent(there)?.is_some() {
+        if let Ok(file) = opened {
+            drop(file);
+            let _ = connection.sftp.fs().remove_file(&temporary).await;
+        }
+        return Ok(Outcome::Existed);
+    }
+    let file = match absent(opened)? {
         Some(file) => file,
         None => {
-            make_directories(connection, directory).await?;
-            options.open(&temporary).await?
+            // Nearly always it is the last one alone that is missing.
+            let _ = connection.sftp.fs().create_dir(directory).await;
+            match absent(options.open(&temporary).await)? {
+                Some(file) => file,
+                None => {
+                    make_directories(connection, directory).await?;
+                    options.open(&temporary).await?
+                }
+            }
         }
     };
     let put = publish(connection, file, &temporary, path, bytes).await;
@@ -181,28 +227,34 @@ async fn publish(
     path: &str,
     bytes: &[u8],
 ) -> Result<Outcome, Error> {
-    let len = bytes.len() as u64;
-    let part = |lane: u64| write_part(&file, bytes, len * lane / LANES..len * (lane + 1) / LANES);
-    if len < PARALLEL_FROM_BYTES {
-        write_part(&file, bytes, 0..len).await?;
-    } else {
-        tokio::try_join!(part(0), part(1), part(2), part(3))?;
-    }
-    if connection.sftp.support_fsync() {
-        file.sync_all().await?;
-    }
-    file.close().await?;
+    let write = |part: Range<u64>| write_part(&file, bytes, part);
+    stream::iter(parts(0..bytes.len() as u64)).map(write).buffer_unordered(LANES).try_collect::<()>().await?;
     let mut fs = connection.sftp.fs();
-    let named = match connection.has_hard_links() {
-        true => fs.hard_link(temporary, path).await,
-        // Version 3 says that it fails if there is such a file. Not all servers have read that. Where they have another
-        // rename, which replaces, the library takes that: `open` refuses these.
-        false => fs.rename(temporary, path).await,
+    let named = if connection.sftp.support_fsync() {
+        file.sync_all().await?;
+        // It lasts; that it is closed says no more.
+        let (closed, named) = tokio::join!(file.close(), name_it(connection, temporary, path));
+        closed?;
+        named
+    } else {
+        file.close().await?;
+        name_it(connection, temporary, path).await
     };
     match named {
         Ok(()) => Ok(Outcome::Written),
         Err(Error::SftpError(..)) if absent(fs.symlink_metadata(path).await)?.is_some() => Ok(Outcome::Existed),
         Err(error) => Err(error),
+    }
+}
+
+/// Gives a file its name.
+async fn name_it(connection: &Connection, temporary: &str, path: &str) -> Result<(), Error> {
+    let mut fs = connection.sftp.fs();
+    match connection.has_hard_links() {
+        true => fs.hard_link(temporary, path).await,
+        // Version 3 says that it fails if there is such a file. Not all servers have read that. Where they have another
+        // rename, which replaces, the library takes that: `open` refuses these.
+        false => fs.rename(temporary, path).await,
     }
 }
 

@@ -20,6 +20,8 @@ pub struct Rules {
     pub intents: bool,
     /// The intent comes before the plans and the index are read.
     pub intent_first: bool,
+    /// A writer that loads the index beside the plans makes sure that none of them began and ended meanwhile.
+    pub looked_before: bool,
     /// Writers do not use condemned packs.
     pub plans_heeded: bool,
     /// Writers use only what committed sessions stored.
@@ -79,6 +81,7 @@ impl Default for Rules {
         Self {
             intents: true,
             intent_first: true,
+            looked_before: true,
             plans_heeded: true,
             only_committed: true,
             atomic_register: true,
@@ -117,6 +120,8 @@ pub struct Setup {
     pub packs: [u8; 3],
     /// The chunks that each writer wants to save. Nothing: there is no such writer.
     pub writers: [u8; 2],
+    /// Writers load the index beside the plans, and keep it if no plan was open.
+    pub early: bool,
     /// The second writer takes the first one for dead and adopts its session.
     pub adopts: bool,
     /// A delayed retry may put a writer's pack again.
@@ -153,6 +158,7 @@ impl Setup {
     pub const NOBODY: Self = Self {
         packs: [Self::C | Self::D, 0, 0],
         writers: [0, 0],
+        early: false,
         adopts: false,
         retries: false,
         prunes: 0,

@@ -51,6 +51,8 @@ pub fn holding() -> Vec<Scenario> {
         ("adoption_two_prunes", Setup { prunes: 2, ..ADOPTING }),
         ("interrupted_writers", Setup { interrupts: true, writers: [N, C | N], ..TWO_AND_ONE }),
         ("reader_two_prunes", Setup { reads: true, prunes: 2, ..MIXED }),
+        ("index_beside_the_plans_two_prunes", Setup { early: true, prunes: 2, ..ONE_AND_ONE }),
+        ("index_beside_the_plans_two_writers", Setup { early: true, ..TWO_AND_ONE }),
         (
             "everybody",
             Setup {
@@ -87,6 +89,11 @@ pub fn broken() -> Vec<Scenario> {
         ("no_intents", Rules { intents: false, ..all }, ONE_AND_ONE),
         ("no_rescue", Rules { rescue: false, ..all }, ONE_AND_ONE),
         ("intent_after_the_index_was_loaded", Rules { intent_first: false, ..all }, ONE_AND_ONE),
+        (
+            "index_loaded_beside_the_plans",
+            Rules { looked_before: false, ..all },
+            Setup { early: true, prunes: 2, ..ONE_AND_ONE },
+        ),
         ("register_read_and_then_put", Rules { atomic_register: false, ..all }, ONE_AND_ONE),
         ("writer_ignores_plans", Rules { plans_heeded: false, ..all }, ONE_AND_ONE),
         ("chunks_of_uncommitted_sessions_used", Rules { only_committed: false, ..all }, TWO_AND_ONE),

@@ -114,6 +114,26 @@ pub(super) fn bits(set: Set) -> impl Iterator<Item = usize> {
 }
 
 impl State {
+    /// Which objects are below `prune/`, as far as they tell moments apart: plans, states, and dones, which stay.
+    pub(super) fn names_below_prune(&self) -> Set {
+        // Whether a plan is there, and whether it is over: of 3 bits each, which is more than a list shows, only where a
+        // name comes or goes.
+        let kind = |plan: &Plan| match plan.state {
+            PlanState::Absent => 0,
+            PlanState::Planned => 1,
+            PlanState::Sweep | PlanState::Cancelled => 2,
+            PlanState::Done => 3,
+        };
+        self.plans.iter().enumerate().map(|(number, plan)| kind(plan) << (2 * number)).sum()
+    }
+
+    /// Whether, by these names alone, a plan may be open.
+    pub(super) fn has_plan_that_may_be_open(&self) -> bool {
+        let done = self.plans.iter().rposition(|plan| plan.state == PlanState::Done);
+        let is_left = |plan: &Plan| !matches!(plan.state, PlanState::Absent | PlanState::Done);
+        self.plans.iter().skip(done.map_or(0, |done| done + 1)).any(is_left)
+    }
+
     pub(super) fn register(&self, session: usize) -> Register {
         match self.registers >> (2 * session) & 3 {
             0 => Register::Absent,

@@ -1,6 +1,6 @@
 //! A writer, W1 to W8, and what it takes over from a dead one.
 
-use super::rules::{Adoption, Rules};
+use super::rules::Adoption;
 use super::state::{
     ADOPTED_INDEX, Model, Register, Set, State, Steps, chunk_names, pack_names, writer_index, writer_pack,
     writer_snapshot,
@@ -15,13 +15,17 @@ pub(super) struct Writer {
     condemned: Set,
     /// Chunks that it stores.
     missing: u8,
-    /// Packs of the dead writer that it takes over.
+    /// Packs of the dead writer that it takes over; or those that it found in an index that it loaded beside the plans.
     adopted: Set,
+    /// What was below `prune/` before it announced itself.
+    seen: Set,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
+    Look,
     Intent,
+    LoadBeside,
     Plans,
     Revoke,
     FindPacks,
@@ -38,12 +42,13 @@ enum Step {
 }
 
 use Step::{
-    Commit, CommitDead, FindPacks, Index, Intent, Load, NamePacks, Pack, Plans, PutRegister, ReadRegister, Revoke,
-    Snapshot, Tidy,
+    Commit, CommitDead, FindPacks, Index, Intent, Load, LoadBeside, Look, NamePacks, Pack, Plans, PutRegister,
+    ReadRegister, Revoke, Snapshot, Tidy,
 };
 
 /// What a writer does, in this order.
-fn program(rules: &Rules, adopts: bool) -> &'static [Step] {
+fn program(model: &Model, adopts: bool) -> &'static [Step] {
+    let rules = &model.rules;
     if adopts {
         return match rules.adoption {
             Adoption::CommitTheDead => {
@@ -51,6 +56,9 @@ fn program(rules: &Rules, adopts: bool) -> &'static [Step] {
             }
             _ => &[Intent, Plans, Revoke, FindPacks, NamePacks, Load, Pack, Index, Snapshot, Commit, Tidy],
         };
+    }
+    if model.setup.early {
+        return &[Look, Intent, LoadBeside, Plans, Load, Pack, Index, Snapshot, Commit, Tidy];
     }
     if !rules.intent_first {
         return &[Plans, Load, Intent, Pack, Index, Snapshot, Commit, Tidy];
@@ -71,7 +79,7 @@ fn adopts(model: &Model, number: usize) -> bool {
 impl Writer {
     /// Whether it tells its user that the snapshot exists.
     pub(super) fn succeeded(&self, model: &Model, number: usize) -> bool {
-        let program = program(&model.rules, adopts(model, number));
+        let program = program(model, adopts(model, number));
         !self.failed && usize::from(self.at) + 1 >= program.len()
     }
 }
@@ -89,7 +97,7 @@ pub(super) fn steps(model: &Model, state: &State, number: usize, steps: &mut Ste
         next.packs |= pack;
         steps.push(next, || format!("writer {number}: a delayed retry puts {} again", pack_names(pack)));
     }
-    let program = program(&model.rules, adopts(model, number));
+    let program = program(model, adopts(model, number));
     let named = program.iter().position(|step| *step == Index).is_some_and(|at| usize::from(writer.at) > at);
     if model.setup.interrupts && named && !writer.failed && state.register(number) == Register::Absent {
         let mut next = state.clone();
@@ -102,11 +110,16 @@ pub(super) fn steps(model: &Model, state: &State, number: usize, steps: &mut Ste
     let mut next = state.clone();
     next.writers[number].at += 1;
     match step {
-        Intent | Plans | Load | Pack | Index | Snapshot => {
+        Look | Intent | LoadBeside | Plans | Load | Pack | Index | Snapshot => {
             work(model, &mut next, number, *step);
+            let is_loaded = *step == Plans && model.setup.early && takes_what_was_loaded(model, &mut next, number);
             let writer = &mut next.writers[number];
+            writer.at += u8::from(is_loaded);
             // Nothing to store: no pack, no index object.
-            while *step == Load && writer.missing == 0 && matches!(program[usize::from(writer.at)], Pack | Index) {
+            while (*step == Load || is_loaded)
+                && writer.missing == 0
+                && matches!(program[usize::from(writer.at)], Pack | Index)
+            {
                 writer.at += 1;
             }
         }
@@ -135,7 +148,9 @@ pub(super) fn steps(model: &Model, state: &State, number: usize, steps: &mut Ste
 
 fn name(step: Step) -> &'static str {
     match step {
+        Look => "looks below prune/",
         Intent => "puts its intent",
+        LoadBeside => "loads the index, before it knows the plans",
         Plans => "lists the plans",
         Revoke => "revokes the session of writer 0 if it is open",
         FindPacks => "lists packs that no index object names",
@@ -155,6 +170,11 @@ fn name(step: Step) -> &'static str {
 fn work(model: &Model, next: &mut State, number: usize, step: Step) {
     let rules = &model.rules;
     match step {
+        Look => next.writers[number].seen = next.names_below_prune(),
+        LoadBeside => {
+            let counted = if rules.only_committed { next.counted_indexes(rules) } else { next.indexes };
+            next.writers[number].adopted = next.rows_of(counted);
+        }
         Intent if rules.intents => next.intents |= 1 << number,
         Plans if rules.plans_heeded => next.writers[number].condemned = next.condemned(),
         Load => {
@@ -173,6 +193,19 @@ fn work(model: &Model, next: &mut State, number: usize, step: Step) {
         Snapshot => next.snapshots |= 1 << writer_snapshot(number),
         _ => {}
     }
+}
+
+/// Takes the index that was loaded beside the plans, if no plan was open meanwhile.
+fn takes_what_was_loaded(model: &Model, next: &mut State, number: usize) -> bool {
+    let names = next.names_below_prune();
+    let writer = next.writers[number];
+    let is_as_before = names == writer.seen || !model.rules.looked_before;
+    let is_good = is_as_before && !next.has_plan_that_may_be_open();
+    if is_good {
+        next.writers[number].missing = model.setup.writers[number] & !next.chunks(writer.adopted);
+    }
+    (next.writers[number].adopted, next.writers[number].seen) = (0, 0);
+    is_good
 }
 
 /// Stands in `adopted` for "the dead session is mine to take over" until the packs are known.

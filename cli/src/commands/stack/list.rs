@@ -16,7 +16,7 @@ use crate::text::{self, Align};
 pub(super) fn run(context: &Context, arguments: &List) -> Result<Outcome, Failure> {
     let progress = context.progress(false);
     let repository = context.open()?;
-    let (snapshots, problems) = select(&repository, &[], &arguments.filter, &progress)?;
+    let (snapshots, problems) = select(&repository, None, &[], &arguments.filter, &progress)?;
     drop(progress);
     let mut stacks: BTreeMap<&str, (u64, &(SnapshotId, Snapshot))> = BTreeMap::new();
     for found in &snapshots {

@@ -24,7 +24,8 @@ pub(in crate::commands) fn run(context: &Context, arguments: &Restore) -> Result
     let target = std::path::absolute(&arguments.target).map_err(|error| io_failure("use", &arguments.target, error))?;
     let progress = context.progress(true);
     let (repository, index) = context.open_indexed(&progress)?;
-    let (id, snapshot) = ops::find_snapshot(&repository, &arguments.what.snapshot, &arguments.filter.to_engine())?;
+    let (id, snapshot) =
+        ops::find_snapshot_of(&repository, &index, &arguments.what.snapshot, &arguments.filter.to_engine())?;
     let options = options(arguments);
     let report = surrounded(context, &progress, |around| {
         stack_restore(&repository, &index, &snapshot, &target, &options, around)

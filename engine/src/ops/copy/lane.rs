@@ -12,6 +12,7 @@ use crate::ops::list::load;
 use crate::repository::{
     Index, Repository, Session, SessionWriter, SnapshotSet, Translation, adopt_dead_sessions, read_snapshots,
 };
+use crate::storage::ObjectFamily;
 
 /// What is known of a target, for all snapshots.
 pub(super) struct Lane<'a> {
@@ -89,7 +90,8 @@ impl<'a> Lane<'a> {
             self.memo.next_in_dry_run();
             return Ok((session, Begun { index, existing: SnapshotSet::default(), earlier }));
         }
-        let mut session = Session::begin(target, &options.host, &options.program, clock)?;
+        let next = [ObjectFamily::Snapshots, ObjectFamily::Forgotten];
+        let mut session = Session::begin_before(target, &options.host, &options.program, clock, &next)?;
         // Only now, when the plans are known: PROTOCOL.md, chapter 3.
         self.report.resumed_sessions += adopt_dead_sessions(target, &mut session, &options.host)?;
         let index = target.load_index_of(&session, monitor)?;

@@ -12,7 +12,7 @@ use std::thread::Scope;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::Context;
-use super::execute::{Buffers, Segment, plan, run_segment};
+use super::execute::{Buffers, Segment, plan, run_segments};
 use super::finish::finish;
 use super::look::{compare, look, parts, settle};
 use super::window::FileState;
@@ -25,9 +25,14 @@ const FILES_IN_A_TASK: usize = 32;
 /// Segments that are read in one task, if there are many. Neighbours hold files of the same directories, where two
 /// threads that create files would wait for each other.
 const SEGMENTS_IN_A_TASK: usize = 4;
+/// The same, if each request takes a round trip: neighbours are read together.
+const SEGMENTS_IN_A_TASK_FAR: usize = 8;
 
 /// Threads for each processor: while one waits for the disk, another opens what it has read.
 const MEMBERS_PER_CORE: usize = 2;
+
+/// Threads, at least, for a storage that is far away: while most wait for it, some work. Each has about five mebibytes.
+const MEMBERS_FAR: usize = 12;
 
 /// Files that are worked on.
 pub(super) struct Running<'a> {
@@ -81,6 +86,7 @@ impl<'a> Crew<'a> {
         'a: 'scope,
     {
         let members = MEMBERS_PER_CORE * std::thread::available_parallelism().map_or(1, usize::from);
+        let members = if context.is_far { members.max(MEMBERS_FAR) } else { members };
         let (tasks, queue) = unbounded();
         for _ in 0..members {
             let member = Member { context, tasks: tasks.clone(), members };
@@ -155,11 +161,8 @@ impl<'a> Member<'a> {
                 self.looked(running)
             }
             Task::Segments(running, numbers) => {
-                for segment in &running.segments.get().expect("planned before they are run")[numbers] {
-                    self.context.stop_if_asked()?;
-                    run_segment(self.context, buffers, &running.files, segment);
-                }
-                Ok(())
+                let segments = &running.segments.get().expect("planned before they are run")[numbers];
+                run_segments(self.context, buffers, &running.files, segments)
             }
             Task::Stop => Ok(()),
         }
@@ -202,7 +205,8 @@ impl<'a> Member<'a> {
         let segments = plan(self.context, &running.files)?;
         let count = segments.len();
         let _ = running.segments.set(segments);
-        let step = SEGMENTS_IN_A_TASK.min(count.div_ceil(self.members * 4)).max(1);
+        let most = if self.context.is_far { SEGMENTS_IN_A_TASK_FAR } else { SEGMENTS_IN_A_TASK };
+        let step = most.min(count.div_ceil(self.members * 4)).max(1);
         for first in (0..count).step_by(step) {
             let numbers = first..count.min(first + step);
             let _ = self.tasks.send(Task::Segments(Arc::clone(&running), numbers));

@@ -13,8 +13,11 @@ use crate::id::{ChunkId, PackId};
 use crate::model::{ChunkKind, ChunkRef};
 use crate::os::AlignedBuffer;
 use crate::repository::{OpenSegment, Place, SegmentKey, SegmentPlace, SegmentReader};
+use crate::storage::ObjectName;
 use crate::target::TargetFile;
 
+/// Bytes of neighbouring segments that are read by one request of a storage that is far away, at most.
+const READ_TOGETHER_BYTES: u64 = 2 << 20;
 /// Zeros that a restore leaves out lie in blocks of this many bytes.
 const BLOCK_BYTES: usize = 4096;
 
@@ -84,12 +87,62 @@ pub(super) fn plan(context: &Context<'_>, files: &[FileState<'_>]) -> Result<Vec
     Ok(segments)
 }
 
-/// Reads a segment and writes what it holds to wherever it belongs.
-pub(super) fn run_segment(
+/// Reads segments, those that lie side by side together if the storage is far away, and writes what they hold.
+///
+/// # Errors
+/// `Interrupted`.
+pub(super) fn run_segments(
+    context: &Context<'_>,
+    buffers: &mut Buffers,
+    files: &[FileState<'_>],
+    mut segments: &[Segment],
+) -> Result<()> {
+    while !segments.is_empty() {
+        context.stop_if_asked()?;
+        let (side_by_side, rest) = segments.split_at(count_side_by_side(context, segments));
+        segments = rest;
+        let together = if side_by_side.len() > 1 { read_together(context, side_by_side) } else { None };
+        let mut start = 0;
+        for segment in side_by_side {
+            context.stop_if_asked()?;
+            let end = start + segment.place.sealed_len() as usize;
+            let sealed = together.as_ref().and_then(|bytes| bytes.get(start..end)).map(<[u8]>::to_vec);
+            run_segment(context, buffers, files, segment, sealed);
+            start = end;
+        }
+    }
+    Ok(())
+}
+
+/// How many segments from the first on lie side by side in a pack and are read together; one at least.
+fn count_side_by_side(context: &Context<'_>, segments: &[Segment]) -> usize {
+    let end = |place: &SegmentPlace| u64::from(place.offset()) + u64::from(place.sealed_len());
+    let first = &segments[0].place;
+    let follows = |pair: &&[Segment]| {
+        let (before, place) = (&pair[0].place, &pair[1].place);
+        place.pack() == before.pack()
+            && end(before) == u64::from(place.offset())
+            && end(place) - u64::from(first.offset()) <= READ_TOGETHER_BYTES
+    };
+    let is_wanted = context.is_far && !context.options.dry_run && first.kind() == ChunkKind::Data;
+    if is_wanted { 1 + segments.windows(2).take_while(follows).count() } else { 1 }
+}
+
+/// Their bytes; nothing if they can't be had together: each is read by itself then, and tells what is wrong.
+fn read_together(context: &Context<'_>, segments: &[Segment]) -> Option<Vec<u8>> {
+    let start = u64::from(segments.first()?.place.offset());
+    let len: u64 = segments.iter().map(|segment| u64::from(segment.place.sealed_len())).sum();
+    let name = ObjectName::Pack(segments.first()?.place.pack());
+    context.repository.storage().read_once(name, Some(start..start + len), len).ok()
+}
+
+/// Reads a segment, unless `sealed` is what it is, and writes what it holds to wherever it belongs.
+fn run_segment(
     context: &Context<'_>,
     buffers: &mut Buffers,
     files: &[FileState<'_>],
     Segment { place, uses }: &Segment,
+    sealed: Option<Vec<u8>>,
 ) {
     if context.options.dry_run {
         for entry in uses {
@@ -99,11 +152,15 @@ pub(super) fn run_segment(
         return;
     }
     let Buffers { reader, checked, aligned, .. } = buffers;
-    let open = match reader.read(context.repository, place) {
+    let opened = match sealed {
+        Some(sealed) => reader.open(context.repository, place, sealed),
+        None => reader.read(context.repository, place),
+    };
+    let open = match opened {
         Ok(open) => open,
         Err(error) if error.kind() == ErrorKind::Missing => match plan_again(context, place.pack(), uses) {
             Some(elsewhere) => {
-                return elsewhere.iter().for_each(|segment| run_segment(context, buffers, files, segment));
+                return elsewhere.iter().for_each(|segment| run_segment(context, buffers, files, segment, None));
             }
             None => return fail(context, files, uses, &error),
         },

@@ -130,6 +130,8 @@ struct Context<'a> {
     domain: Arc<DomainKeys>,
     chunks: &'a ChunkReader<'a>,
     options: &'a RestoreOptions,
+    /// The storage is not of this machine.
+    is_far: bool,
     owners: OwnerMap,
     problems: ProblemLog<'a>,
     counts: Counts,
@@ -189,6 +191,7 @@ pub fn restore(
         domain: repository.domain_keys(snapshot.domain)?,
         chunks: &chunks,
         options,
+        is_far: repository.storage().capabilities().local_directory.is_none(),
         owners: OwnerMap::new(mode, snapshot.users.clone(), snapshot.groups.clone(), false)
             .with_map(&options.map_users, &options.map_groups)?,
         problems: ProblemLog::new(monitor),

@@ -29,6 +29,7 @@ use crate::repository::{
     ChunkReader, Index, Plans, Repository, Session, SessionWriter, SnapshotSet, adopt_dead_sessions, read_snapshots,
 };
 use crate::source::{Scout, normalize};
+use crate::storage::ObjectFamily;
 
 pub use parts::{AroundPaths, PartSize, PartSource, PartStream, SnapshotPart};
 
@@ -224,7 +225,8 @@ fn begin(repository: &Repository, options: &SnapshotOptions, clock: &dyn Clock) 
     if options.dry_run {
         return Ok((0, Session::unwritten(repository)?));
     }
-    let mut session = Session::begin(repository, &options.host, &options.program, clock)?;
+    let next = [ObjectFamily::Snapshots, ObjectFamily::Forgotten];
+    let mut session = Session::begin_before(repository, &options.host, &options.program, clock, &next)?;
     // Only now, when the plans are known: PROTOCOL.md, chapter 3.
     let resumed = adopt_dead_sessions(repository, &mut session, &options.host)?;
     Ok((resumed, session))

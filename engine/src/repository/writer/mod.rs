@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use self::claims::Claims;
-use self::pack::OpenPack;
+use self::pack::{FinishedPack, OpenPack};
 use self::segment::Tools;
 use super::known::KnownChunks;
 use super::sessions::INDEX_CHUNKS;
@@ -284,10 +284,15 @@ impl<'a> SessionWriter<'a> {
 
     fn write_pack(&self, pack: OpenPack) -> Result<()> {
         let kind = pack.kind;
-        let finished = pack.finish(&self.domain, &self.session);
+        let mut finished = pack.finish(&self.domain, &self.session);
         self.statistics.bytes_added.fetch_add(finished.row.len, Ordering::Relaxed);
         if !self.dry_run {
-            self.repository.storage().write_new(ObjectName::Pack(finished.row.id), &[finished.bytes()])?;
+            // Before it is sent: what is in a buffer that was lent is not known. Nothing asks for this unless an index names it.
+            self.keep_trees(&finished);
+            let (name, storage) = (ObjectName::Pack(finished.row.id), self.repository.storage());
+            let (written, buffer) = storage.write_lent(name, std::mem::take(&mut finished.buffer), finished.start);
+            finished.buffer = buffer;
+            written?;
         }
         self.free_buffer(kind, finished.buffer);
         let full = {
@@ -303,6 +308,17 @@ impl<'a> SessionWriter<'a> {
             is_full.then(|| std::mem::take(&mut *pending))
         };
         full.map_or(Ok(()), |pending| self.write_index(pending))
+    }
+
+    /// The next snapshot compares with these trees: it need not fetch what was just sent.
+    fn keep_trees(&self, pack: &FinishedPack) {
+        for row in pack.row.segments.iter().filter(|row| row.kind == ChunkKind::Tree) {
+            let range = u64::from(row.offset)..u64::from(row.offset) + u64::from(row.sealed_len);
+            let sealed = pack.bytes().get(row.offset as usize..).and_then(|rest| rest.get(..row.sealed_len as usize));
+            if let Some(sealed) = sealed {
+                self.repository.keep_object(ObjectName::Pack(pack.row.id), Some(&range), sealed);
+            }
+        }
     }
 
     /// Writes the last index object. The uploaders have ended.
@@ -383,6 +399,7 @@ pub(crate) fn write_snapshot(
     match repository.storage().write_new(ObjectName::Snapshot(id), &[&object])? {
         Outcome::Written | Outcome::Existed => {
             repository.keep_own_snapshot(session.id(), id, snapshot)?;
+            repository.keep_object(ObjectName::Snapshot(id), None, &object);
             Ok(id)
         }
     }

@@ -31,7 +31,8 @@ pub(super) struct FinishedPack {
     /// The writer's own session first: it says whose pack this is.
     pub(super) sessions: Vec<SessionKeyRecord>,
     pub(super) buffer: Vec<u8>,
-    start: usize,
+    /// Where in it the object begins.
+    pub(super) start: usize,
 }
 
 impl FinishedPack {
