@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 /// What the engine's functions return.
 pub type Result<T, E = EngineError> = std::result::Result<T, E>;
@@ -49,13 +50,13 @@ pub enum ErrorKind {
     Io,
 }
 
-/// An error with its kind, the object it is about, and its cause.
-#[derive(Debug)]
+/// An error with its kind, the object it is about, and its cause, which clones share.
+#[derive(Debug, Clone)]
 pub struct EngineError {
     kind: ErrorKind,
     subject: String,
     object: Option<String>,
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 impl EngineError {
@@ -70,7 +71,7 @@ impl EngineError {
         subject: impl Into<String>,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self { kind, subject: subject.into(), object: None, source: Some(source.into()) }
+        Self { kind, subject: subject.into(), object: None, source: Some(Arc::from(source.into())) }
     }
 
     /// Something in the repository is damaged.

@@ -9,12 +9,15 @@ use engine::clock::Timestamp;
 use engine::storage::{ObjectFamily, ObjectName};
 use engine::{EngineError, ErrorKind, Result};
 
+use crate::patience::Patience;
+
 /// Every option that some storage has, as `-o NAME=VALUE` sets it, and what it is for.
 pub const OPTIONS: &[(&str, &str)] = &[
     ("rest.ca-file", "file with the only authorities that may speak for a repo serve"),
     ("rest.client-cert", "file with the certificate that a repo serve is shown"),
     ("rest.client-key", "file with its key"),
     ("rest.token-file", "file with the token for a repo serve"),
+    ("retry.seconds", "how long requests that fail are tried again, waits together; 180 if not said, 0 is not at all"),
     ("s3.bucket-lookup", "whether the bucket is in the path or in the name of the host: path, dns or auto"),
     ("s3.lock", "for how long objects are locked when they are put: 30d"),
     ("s3.lock-mode", "governance: who has the right to may end a lock sooner; compliance: nobody may"),
@@ -25,6 +28,9 @@ pub const OPTIONS: &[(&str, &str)] = &[
     ("ssh.command", "the command that is ssh, with options"),
     ("ssh.remote-command", "the command that is repo on the other machine"),
 ];
+
+/// The most that an option may ask for: who wants to wait longer runs the command again.
+const MAX_PATIENCE_SECONDS: u64 = 24 * 3600;
 
 /// How variables are looked up: the command line decides what the environment is.
 pub type Lookup = Arc<dyn Fn(&str) -> Option<OsString> + Send + Sync>;
@@ -87,6 +93,21 @@ impl Access {
             value.parse().map_err(expected)
         };
         self.option(name).map(parse).transpose()
+    }
+
+    /// How long requests are tried again.
+    ///
+    /// # Errors
+    /// `Invalid` for an option `retry.seconds` that is no number, or more than a day.
+    pub(crate) fn patience(&self) -> Result<Patience> {
+        match self.number("retry.seconds")? {
+            None => Ok(Patience::default()),
+            Some(seconds @ ..=MAX_PATIENCE_SECONDS) => Ok(Patience::of_seconds(seconds)),
+            Some(other) => Err(EngineError::new(
+                ErrorKind::Invalid,
+                format!("option retry.seconds={other}: at most {MAX_PATIENCE_SECONDS} is expected"),
+            )),
+        }
     }
 
     /// The value of a variable, unless it is empty.

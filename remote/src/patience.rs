@@ -3,6 +3,8 @@
 //! Many clients whose requests failed at the same moment must not come back at the same moment: each waits a random
 //! time between nothing and a bound that doubles ("Exponential Backoff and Jitter", AWS Architecture Blog, 2015).
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use engine::{EngineError, Result};
@@ -26,35 +28,47 @@ pub(crate) enum Failed {
     ForGood(EngineError),
 }
 
-/// How long requests are tried again.
-#[derive(Debug, Clone, Copy)]
+/// How long requests are tried again. Clones are of one place: when one request was given up, others are tried once, until
+/// the place answers; or else a command with many items would wait for a server that is gone at each of them.
+#[derive(Debug, Clone)]
 pub(crate) struct Patience {
     first: Duration,
     total: Duration,
     attempts: u32,
+    gave_up: Arc<AtomicBool>,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { first: FIRST, total: PATIENCE, attempts: ATTEMPTS }
+        Self::of(FIRST, PATIENCE, ATTEMPTS)
     }
 }
 
 impl Patience {
-    /// For the first request: a place that is not there should be told soon.
-    pub(crate) fn brief() -> Self {
-        Self { first: FIRST, total: Duration::from_secs(10), attempts: 4 }
+    fn of(first: Duration, total: Duration, attempts: u32) -> Self {
+        Self { first, total, attempts, gave_up: Arc::default() }
+    }
+
+    /// Until all waits together have taken so long, however often that is; one attempt if it is nothing.
+    pub(crate) fn of_seconds(seconds: u64) -> Self {
+        let attempts = if seconds == 0 { 1 } else { u32::MAX };
+        Self::of(FIRST, Duration::from_secs(seconds), attempts)
+    }
+
+    /// The same for the first request: a place that is not there should be told soon.
+    pub(crate) fn briefly(&self) -> Self {
+        Self::of(FIRST, self.total.min(Duration::from_secs(10)), self.attempts.min(4))
     }
 
     /// One attempt.
     pub(crate) fn none() -> Self {
-        Self { first: FIRST, total: Duration::ZERO, attempts: 1 }
+        Self::of(FIRST, Duration::ZERO, 1)
     }
 
     /// For tests: as often, and at once.
     #[cfg(test)]
     pub(crate) fn hurried() -> Self {
-        Self { first: Duration::from_millis(1), total: Duration::from_secs(10), attempts: 6 }
+        Self::of(Duration::from_millis(1), Duration::from_secs(10), 6)
     }
 
     /// Makes attempts, told their number from 0 on, until one works, one fails for good, or patience ends.
@@ -63,13 +77,18 @@ impl Patience {
         let mut bound = self.first;
         for number in 0.. {
             let (error, told) = match attempt(number) {
-                Ok(value) => return Ok(value),
+                Ok(value) => {
+                    self.gave_up.store(false, Ordering::Relaxed);
+                    return Ok(value);
+                }
                 Err(Failed::ForGood(error)) => return Err(error),
                 Err(Failed::Again(error, told)) => (error, told),
             };
             let wait = told.unwrap_or(Duration::ZERO).min(LARGEST) + jitter(bound);
             waited += wait;
-            if number + 1 >= self.attempts || waited > self.total {
+            let is_over = number + 1 >= self.attempts || waited > self.total;
+            if is_over || self.gave_up.load(Ordering::Relaxed) {
+                self.gave_up.store(true, Ordering::Relaxed);
                 return Err(if number == 0 { error } else { error.during(format!("after {} attempts", number + 1)) });
             }
             std::thread::sleep(wait);
@@ -111,6 +130,37 @@ mod tests {
     fn it_ends_and_says_how_often_it_tried() {
         let error = Patience::hurried().run::<()>(|_| Err(again())).expect_err("no patience left");
         assert_eq!(error.to_string(), "after 6 attempts: busy");
+    }
+
+    /// Bug: a restore waited for a server that was gone at each of its files. Cause: patience was each request's own. Fix:
+    /// when one was given up, others are tried once, until there is an answer.
+    #[test]
+    fn a_place_that_was_given_up_is_not_waited_for_at_each_request() {
+        let patience = Patience::hurried();
+        let attempts = |works: bool| {
+            let mut count = 0;
+            let result = patience.clone().run(|_| {
+                count += 1;
+                if works { Ok(()) } else { Err(again()) }
+            });
+            (result.is_ok(), count)
+        };
+        assert_eq!(attempts(false), (false, 6));
+        assert_eq!(attempts(false), (false, 1));
+        assert_eq!(attempts(true), (true, 1));
+        assert_eq!(attempts(false), (false, 6), "it is there again");
+    }
+
+    #[test]
+    fn nothing_is_waited_for_without_time() {
+        let mut count = 0;
+        let result = Patience::of_seconds(0).run::<()>(|_| {
+            count += 1;
+            Err(again())
+        });
+        assert_eq!((result.expect_err("no patience").to_string(), count), ("busy".to_owned(), 1));
+        assert_eq!(Patience::of_seconds(3).briefly().total, Duration::from_secs(3));
+        assert_eq!(Patience::default().briefly().total, Duration::from_secs(10));
     }
 
     #[test]

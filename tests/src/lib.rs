@@ -10,10 +10,12 @@ pub mod damage;
 pub mod model;
 pub mod python;
 pub mod real;
+pub mod report;
 pub mod scratch;
 pub mod servers;
 pub mod sim;
 pub mod stack;
+pub mod storages;
 pub mod tree;
 
 pub use binary::{NOBODY, Run, run_command};

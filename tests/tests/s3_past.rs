@@ -8,9 +8,9 @@ use std::path::PathBuf;
 use repo_tests::binary::split;
 use repo_tests::compare::assert_diff_is_silent;
 use repo_tests::scratch::files_below;
-use repo_tests::servers::S3;
-use repo_tests::tree::{self, noise, write};
-use repo_tests::{Run, Scratch, run_command, words};
+use repo_tests::servers::{Bucket, S3};
+use repo_tests::tree::{noise, write};
+use repo_tests::{Scratch, run_command, words};
 use serde_json::json;
 
 /// Ends when the store's clock, which counts seconds, is beyond all that is there; prints the time of the last version.
@@ -32,83 +32,45 @@ for key in keys: s3.delete_object(Bucket='backups', Key=key)
 for part in ['config', '/packs/', '/register']:
   s3.put_object(Bucket='backups', Key=next(key for key in keys if part in key), Body=b'pay')";
 
-struct Bucket {
-    s3: S3,
-    scratch: Scratch,
-    source: PathBuf,
+/// With versions and a repository. Lists come in pages of five.
+fn bucket_with_versions() -> Bucket {
+    let s3 = S3::start_with(&[("MOTO_S3_DEFAULT_MAX_KEYS", "5")]);
+    s3.amazon("s3.put_bucket_versioning(Bucket='backups', VersioningConfiguration={'Status': 'Enabled'})");
+    Bucket::on(s3).with_repository()
 }
 
-impl Bucket {
-    /// With versions and a repository. Lists come in pages of five.
-    fn new() -> Self {
-        let s3 = S3::start_with(&[("MOTO_S3_DEFAULT_MAX_KEYS", "5")]);
-        s3.amazon("s3.put_bucket_versioning(Bucket='backups', VersioningConfiguration={'Status': 'Enabled'})");
-        let scratch = Scratch::empty();
-        let source = tree::small(&scratch.tree("source"), 1);
-        write(source.join("large"), noise(5, 3_000_000));
-        let bucket = Self { s3, scratch, source };
-        bucket.run("init --pack-size 1M").ok();
-        bucket
-    }
+fn moment_of(bucket: &Bucket) -> String {
+    bucket.s3.amazon(MOMENT).trim().to_owned()
+}
 
-    fn run_words(&self, words: Vec<std::ffi::OsString>) -> Run {
-        run_command(self.s3.command(&self.scratch, "host/data").args(words))
-    }
+/// How many versions and markers the bucket has.
+fn versions_of(bucket: &Bucket) -> String {
+    let code = "print(sum(len(page.get('Versions', [])) + len(page.get('DeleteMarkers', [])) for page in \
+                s3.get_paginator('list_object_versions').paginate(Bucket='backups')))";
+    bucket.s3.amazon(code)
+}
 
-    fn run(&self, line: &str) -> Run {
-        self.run_words(split(line))
-    }
-
-    #[track_caller]
-    fn snapshot(&self) -> String {
-        self.run_words(words!["snapshot", "--json", self.source]).ok().snapshot_id()
-    }
-
-    #[track_caller]
-    fn moment(&self) -> String {
-        self.s3.amazon(MOMENT).trim().to_owned()
-    }
-
-    /// What is in the latest snapshot of a moment is what is in the source.
-    #[track_caller]
-    fn assert_restores(&self, moment: &str) {
-        let target = self.scratch.file("target");
-        let _ = fs::remove_dir_all(&target);
-        let what = format!("latest:{}", self.source.display());
-        self.run_words(words!["restore", what, "--target", target, "--as-of", moment]).ok();
-        assert_diff_is_silent(&self.source, &target);
-    }
-
-    /// How many versions and markers the bucket has.
-    #[track_caller]
-    fn versions(&self) -> String {
-        let code = "print(sum(len(page.get('Versions', [])) + len(page.get('DeleteMarkers', [])) for page in \
-                    s3.get_paginator('list_object_versions').paginate(Bucket='backups')))";
-        self.s3.amazon(code)
-    }
-
-    /// All files of the cache.
-    fn remembered(&self) -> BTreeMap<PathBuf, Vec<u8>> {
-        let read = |path: PathBuf| fs::read(&path).ok().map(|bytes| (path, bytes));
-        files_below(&self.scratch.cache()).into_iter().filter_map(read).collect()
-    }
+/// All files of the cache.
+fn remembered_by(bucket: &Bucket) -> BTreeMap<PathBuf, Vec<u8>> {
+    let read = |path: PathBuf| fs::read(&path).ok().map(|bytes| (path, bytes));
+    files_below(&bucket.scratch.cache()).into_iter().filter_map(read).collect()
 }
 
 #[test]
 fn what_a_thief_removed_and_overwrote_is_read_as_it_was() {
-    let bucket = Bucket::new();
-    let first = bucket.snapshot();
-    let moment = bucket.moment();
+    let bucket = bucket_with_versions();
+    let first = bucket.snapshot("");
+    let moment = moment_of(&bucket);
     bucket.s3.amazon(THEFT);
     let run = bucket.run("snapshots");
     assert_ne!(run.civil().code(), 0, "{run}");
-    let before = bucket.versions();
+    let before = versions_of(&bucket);
 
     let past = |line: &str| bucket.run(&format!("{line} --as-of {moment}"));
     past("snapshots").ok().says(&first[..8]);
     past("ls --recursive latest").ok().says("large");
     past("find large").ok().says("large");
-    bucket.assert_restores(&moment);
+    bucket.assert_restores("latest", &["--as-of", &moment]);
     let check = past("check --read-data --json").ok();
     assert_eq!(check.summary()["damaged"], false, "{check}");
 
@@ -136,21 +98,21 @@ fn what_a_thief_removed_and_overwrote_is_read_as_it_was() {
     let spare = bucket.scratch.file("spare");
     let run = bucket.run_words(words!["key", "add", "--new-key-file", spare, "--as-of", moment]);
     run.ends(1).says("an earlier state can only be read");
-    assert_eq!(bucket.versions(), before, "nothing was written");
+    assert_eq!(versions_of(&bucket), before, "nothing was written");
 }
 
 #[test]
 fn what_this_machine_knows_of_the_present_stays_as_it_is() {
-    let bucket = Bucket::new();
-    let first = bucket.snapshot();
-    let moment = bucket.moment();
+    let bucket = bucket_with_versions();
+    let first = bucket.snapshot("");
+    let moment = moment_of(&bucket);
     write(bucket.source.join("new"), noise(6, 2_000_000));
     for _ in 0..9 {
-        bucket.snapshot();
+        bucket.snapshot("");
     }
-    let last = bucket.snapshot();
+    let last = bucket.snapshot("");
     bucket.run("check --read-data").ok();
-    let before = bucket.remembered();
+    let before = remembered_by(&bucket);
     let past = |line: &str| bucket.run(&format!("{line} --as-of {moment}"));
 
     let run = past("snapshots --json").ok();
@@ -159,14 +121,14 @@ fn what_this_machine_knows_of_the_present_stays_as_it_is() {
         let run = past(line).ok();
         assert!(!run.err().contains("earlier state") && !run.out().contains("earlier state"), "{run}");
     }
-    assert_eq!(bucket.remembered(), before, "the cache is of the present");
+    assert_eq!(remembered_by(&bucket), before, "the cache is of the present");
 
     // What was pruned since is there again, and the present does not see it.
     bucket.run(&format!("forget {first}")).ok();
     bucket.run("forget --keep-last 1").ok();
     bucket.run("prune --grace 0 --max-unused 0").ok();
     fs::remove_file(bucket.source.join("new")).expect("as it was first");
-    bucket.assert_restores(&moment);
+    bucket.assert_restores("latest", &["--as-of", &moment]);
     let check = bucket.run("check --read-data --json").ok();
     assert_eq!(check.summary()["damaged"], false, "{check}");
     bucket.run("snapshots --json").ok().says(&last);
@@ -174,8 +136,8 @@ fn what_this_machine_knows_of_the_present_stays_as_it_is() {
 
 #[test]
 fn what_has_no_past_says_so() {
-    let bucket = Bucket::new();
-    bucket.snapshot();
+    let bucket = bucket_with_versions();
+    bucket.snapshot("");
     bucket.run("snapshots --as-of 2020-01-01").ends(10).says("there was no repository here").says("at 20");
     bucket.run("snapshots --as-of yesterday").ends(2).says("2026-11-21T04:00:00Z");
     let denied = |rule: serde_json::Value| {

@@ -6,13 +6,13 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use repo_tests::binary::{Run, repo_binary, run_command, split, tool};
 use repo_tests::compare::assert_diff_is_silent;
 use repo_tests::damage::wait_until;
 use repo_tests::scratch::files_below;
-use repo_tests::servers::{RepoServe, curl, make_token};
+use repo_tests::servers::{RepoServe, Sshd, curl, make_token};
 use repo_tests::tree::{noise, small, write};
 use repo_tests::{Scratch, is_root};
 
@@ -267,55 +267,6 @@ fn an_ssh_that_fails_is_told_with_what_it_said() {
     client.run("snapshots").ends(1).says("host key is not known").says("exit status: 255");
 }
 
-/// OpenSSH's own server on a free port, for root, with a key that may do one thing.
-struct Sshd {
-    process: Child,
-    port: u16,
-}
-
-impl Sshd {
-    fn start(place: &Path, command: &str) -> Self {
-        let at = place.display();
-        for key in ["host", "user"] {
-            tool(
-                "ssh-keygen",
-                split(&format!("-q -t ed25519 -f {at}/{key} -C {key} -N")).into_iter().chain(["".into()]),
-            );
-        }
-        let public = std::fs::read_to_string(place.join("user.pub")).expect("a key");
-        write(place.join("authorized"), format!("restrict,command=\"{command}\" {public}"));
-        std::fs::set_permissions(place.join("authorized"), PermissionsExt::from_mode(0o600)).expect("its mode");
-        std::fs::create_dir_all("/run/sshd").expect("the directory that sshd wants");
-        // The system chooses a port that is free now; sshd can't be told to let it choose.
-        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a port").port();
-        let options = format!(
-            "-D -e -f /dev/null -h {at}/host -p {port} -o ListenAddress=127.0.0.1 -o StrictModes=no -o UsePAM=no \
-             -o PidFile=none -o PermitRootLogin=yes -o AuthorizedKeysFile={at}/authorized"
-        );
-        let log = std::fs::File::create(place.join("sshd.log")).expect("a log");
-        let subsystem = ["-o", "Subsystem=sftp internal-sftp"];
-        let process = Command::new("/usr/sbin/sshd").args(split(&options)).args(subsystem).stderr(log).spawn();
-        wait_until("sshd listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
-        Self { process: process.expect("sshd, which `./dev setup` installs"), port }
-    }
-
-    /// The option that names an ssh with the key that is let in.
-    fn command(keys: &Path) -> String {
-        let at = keys.display();
-        format!(
-            "ssh.command=ssh -F none -i {at}/user -o IdentitiesOnly=yes -o StrictHostKeyChecking=accept-new \
-             -o UserKnownHostsFile={at}/known -o BatchMode=yes"
-        )
-    }
-}
-
-impl Drop for Sshd {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 #[test]
 fn a_real_ssh_with_a_forced_command_is_append_only() {
     // sshd lets root in only if root started it.
@@ -326,10 +277,10 @@ fn a_real_ssh_with_a_forced_command_is_append_only() {
     let keys = scratch.tree("keys");
     let repository = scratch.file("forced");
     let forced = format!("{} serve --stdio --append-only --path {}", repo_binary().display(), repository.display());
-    let sshd = Sshd::start(&keys, &forced);
-    let options = vec![Sshd::command(&keys)];
+    let sshd = Sshd::start(&keys, Some(&forced));
+    let options = vec![sshd.command()];
     // The path that the client says is not the one that it gets.
-    let place = format!("ssh://root@127.0.0.1:{}/etc", sshd.port);
+    let place = format!("ssh://root@127.0.0.1:{}/etc", sshd.address().port());
     let client = Client { scratch: &scratch, place, options, token: None };
     client.run("init").ok();
     let source = small(&scratch.tree("source"), 1);
@@ -349,10 +300,10 @@ fn over_sftp_and_a_real_ssh_it_is_the_repository_of_a_local_directory() {
     }
     let scratch = Scratch::empty();
     let keys = scratch.tree("keys");
-    let sshd = Sshd::start(&keys, "internal-sftp");
+    let sshd = Sshd::start(&keys, Some("internal-sftp"));
     let repository = scratch.file("there/deep");
-    let place = format!("sftp://root@127.0.0.1:{}/{}", sshd.port, repository.display());
-    let client = Client { scratch: &scratch, place, options: vec![Sshd::command(&keys)], token: None };
+    let place = format!("sftp://root@127.0.0.1:{}/{}", sshd.address().port(), repository.display());
+    let client = Client { scratch: &scratch, place, options: vec![sshd.command()], token: None };
     client.run("snapshots").ends(10);
     client.live();
     // On that machine it is a directory like any other.

@@ -22,6 +22,7 @@ use crate::access::Access;
 use crate::ahead::Ahead;
 use crate::patience::{Failed, Patience};
 use crate::protocol::{self, Code, LIST_BYTES, MESSAGE_BYTES, Operation, Refusal};
+use crate::refusal::Cause;
 
 pub(crate) use rest::open as open_rest;
 pub(crate) use ssh::open as open_ssh;
@@ -102,6 +103,8 @@ struct HttpStorage<T> {
     place: String,
     /// Before it has said what it is.
     first: Patience,
+    /// After that.
+    then: Patience,
     is_known: AtomicBool,
     put_if_absent: AtomicBool,
 }
@@ -113,7 +116,7 @@ impl<T: Transport + 'static> HttpStorage<T> {
     /// # Errors
     /// `NoRepository` if there is none and it is not to be made; `Invalid` if no such server is there; `Io`.
     fn open(transport: T, place: String, create: bool, first: Patience, access: &Access) -> Result<Arc<dyn Storage>> {
-        let storage = Self::unknown(transport, place, first);
+        let storage = Self::unknown(transport, place, first, access.patience()?);
         if create {
             storage.ask_what_it_is(true)?;
             return Ok(Arc::new(Ahead::new(Arc::new(storage))));
@@ -123,9 +126,9 @@ impl<T: Transport + 'static> HttpStorage<T> {
 }
 
 impl<T: Transport> HttpStorage<T> {
-    fn unknown(transport: T, place: String, first: Patience) -> Self {
+    fn unknown(transport: T, place: String, first: Patience, then: Patience) -> Self {
         let (is_known, put_if_absent) = (AtomicBool::new(false), AtomicBool::new(true));
-        Self { transport, place, first, is_known, put_if_absent }
+        Self { transport, place, first, then, is_known, put_if_absent }
     }
 
     fn ask_what_it_is(&self, create: bool) -> Result<()> {
@@ -140,8 +143,8 @@ impl<T: Transport> HttpStorage<T> {
         Ok(())
     }
 
-    fn patience(&self) -> Patience {
-        if self.is_known.load(Ordering::Relaxed) { Patience::default() } else { self.first }
+    fn patience(&self) -> &Patience {
+        if self.is_known.load(Ordering::Relaxed) { &self.then } else { &self.first }
     }
 
     fn no_server(&self) -> String {
@@ -168,7 +171,10 @@ impl<T: Transport> HttpStorage<T> {
     fn failed(&self, ask: &Ask, error: Unanswered) -> Failed {
         let about = self.about(&ask.operation);
         match error {
-            Unanswered::Broken(Broken::Unsent(error) | Broken::Lost(error)) => Failed::Again(error.during(about), None),
+            Unanswered::Broken(Broken::Unsent(error) | Broken::Lost(error)) => {
+                let why = crate::Refusal::new(Cause::Unreachable, causes_of(&error));
+                Failed::Again(EngineError::with_source(ErrorKind::Io, about, why), None)
+            }
             Unanswered::Broken(Broken::ForGood(error)) => Failed::ForGood(error.during(about)),
             Unanswered::Strange(status, after) => {
                 // Proxies say such things while a server starts, or when it is slow.
@@ -192,10 +198,10 @@ impl<T: Transport> HttpStorage<T> {
         match operation {
             Operation::Capabilities => format!("cannot open {}", self.place),
             Operation::List(family) => format!("cannot list {} at {}", protocol::family_name(*family), self.place),
-            Operation::Get(name) | Operation::Head(name) => format!("cannot read {name}"),
-            Operation::Put(name) => format!("cannot write {name}"),
-            Operation::Delete(name) => format!("cannot remove {name}"),
-            Operation::Persist(name) => format!("cannot sync {name}"),
+            Operation::Get(name) | Operation::Head(name) => format!("cannot read {name} at {}", self.place),
+            Operation::Put(name) => format!("cannot write {name} at {}", self.place),
+            Operation::Delete(name) => format!("cannot remove {name} at {}", self.place),
+            Operation::Persist(name) => format!("cannot sync {name} at {}", self.place),
             Operation::Unfinished(_) => format!("cannot tidy {}", self.place),
         }
     }
@@ -260,6 +266,22 @@ impl Unanswered {
             Self::Refused(refusal, _) => refusal.code == Code::Failed,
         }
     }
+}
+
+/// An error and those below it in a line, each once.
+fn causes_of(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut said: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        // An engine's error tells the one below it, too; that it was a client who sent a request is no news.
+        let text =
+            cause.downcast_ref().map_or_else(|| cause.to_string(), |error: &EngineError| error.subject().to_owned());
+        if !text.starts_with("client error") && text != "error sending request" && said.last() != Some(&text) {
+            said.push(text);
+        }
+        next = cause.source();
+    }
+    said.join(": ")
 }
 
 fn object_of(operation: &Operation) -> Option<ObjectName> {

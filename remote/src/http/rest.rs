@@ -16,7 +16,6 @@ use url::{Host, Url};
 use super::{Ask, Broken, HttpStorage, Reply, Transport, retry_after};
 use crate::access::Access;
 use crate::files::read_small;
-use crate::patience::Patience;
 use crate::protocol::{self, RepositoryName};
 use crate::throttle::Throttle;
 
@@ -38,7 +37,7 @@ const PEM_BYTES: u64 = 1 << 20;
 pub(crate) fn open(url: &Url, create: bool, access: &Access) -> Result<Arc<dyn Storage>> {
     let place = format!("rest:{url}");
     let transport = Rest::new(url, access)?;
-    HttpStorage::open(transport, place, create, Patience::brief(), access)
+    HttpStorage::open(transport, place, create, access.patience()?.briefly(), access)
 }
 
 struct Rest {

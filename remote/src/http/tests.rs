@@ -47,7 +47,7 @@ impl Transport for Scripted {
 
 fn scripted(answers: Vec<Result<Reply, Broken>>) -> HttpStorage<Scripted> {
     let transport = Scripted(Mutex::new(answers.into()));
-    HttpStorage::unknown(transport, "test".into(), Patience::hurried())
+    HttpStorage::unknown(transport, "test".into(), Patience::hurried(), Patience::hurried())
 }
 
 fn reply(status: u16, body: &[u8]) -> Result<Reply, Broken> {

@@ -47,7 +47,12 @@ pub(super) struct Asked<'a> {
 
 impl Asked<'_> {
     fn error(&self, kind: ErrorKind, cause: Cause, text: String) -> EngineError {
-        EngineError::with_source(kind, self.subject, Refusal::new(cause, text))
+        EngineError::with_source(kind, self.about(), Refusal::new(cause, text))
+    }
+
+    /// What was to be done, and where.
+    fn about(&self) -> String {
+        format!("{} at s3:{}/{}", self.subject, self.endpoint, self.bucket)
     }
 
     /// An answer that is no success.
@@ -58,8 +63,11 @@ impl Asked<'_> {
             return Failed::Again(self.error(ErrorKind::Io, Cause::Busy, text), retry_after(answer));
         }
         if is_full(answer.status, &fault) {
-            let full = std::io::Error::new(std::io::ErrorKind::StorageFull, said(answer.status, &fault));
-            return Failed::ForGood(EngineError::with_source(ErrorKind::Io, self.subject, full));
+            let full = std::io::Error::new(
+                std::io::ErrorKind::StorageFull,
+                format!("the store is full ({})", said(answer.status, &fault)),
+            );
+            return Failed::ForGood(EngineError::with_source(ErrorKind::Io, self.about(), full));
         }
         let (kind, cause, text) = self.cause(answer, &fault, now);
         Failed::ForGood(self.error(kind, cause, text))
@@ -160,6 +168,8 @@ fn is_full(status: u16, fault: &Fault) -> bool {
     status == 507
         || matches!(fault.code.as_str(), "QuotaExceeded" | "XMinioStorageFull" | "InsufficientStorage")
         || fault.code.ends_with("QuotaExceeded")
+        // Garage calls it denied, and says why in words only.
+        || fault.message.contains("quota is reached")
 }
 
 fn is_lock(code: &str, message: &str) -> bool {
@@ -287,7 +297,10 @@ mod tests {
             (answer(404, "ObjectLockConfigurationNotFoundError", "", &[]), Cause::Other, "the store says 404"),
         ] {
             let Failed::ForGood(error) = ASKED.refused(&answer, now()) else { panic!("{answer:?} is for good") };
-            assert!(error.to_string().starts_with("cannot write config: "), "{error}");
+            assert!(
+                error.to_string().starts_with("cannot write config at s3:https://s3.example.org/backups: "),
+                "{error}"
+            );
             assert!(error.to_string().contains(text), "{error}");
             let source = std::error::Error::source(&error).expect("a cause");
             assert_eq!(source.downcast_ref::<Refusal>().expect("a refusal").cause(), cause, "{error}");
@@ -296,10 +309,15 @@ mod tests {
 
     #[test]
     fn a_full_store_is_a_full_storage() {
-        let Failed::ForGood(error) = ASKED.refused(&answer(403, "QuotaExceeded", "", &[]), now()) else {
-            panic!("for good")
-        };
-        assert_eq!(error.io_error().expect("as a disk says it").kind(), std::io::ErrorKind::StorageFull);
+        let mut of_garage = answer(403, "AccessDenied", "", &[]);
+        of_garage.body =
+            b"<Error><Code>AccessDenied</Code><Message>Forbidden: Bucket size quota is reached, maximum total \
+                           size of objects for this bucket: 1000</Message></Error>"
+                .to_vec();
+        for answer in [answer(403, "QuotaExceeded", "", &[]), of_garage] {
+            let Failed::ForGood(error) = ASKED.refused(&answer, now()) else { panic!("for good") };
+            assert_eq!(error.io_error().expect("as a disk says it").kind(), std::io::ErrorKind::StorageFull);
+        }
     }
 
     #[test]

@@ -189,7 +189,7 @@ impl S3Storage {
             http: Http::new(Throttle::new(access.upload_limit), Throttle::new(access.download_limit))?,
             place: Place::new(endpoint, bucket, prefix, access, &profile)?,
             credentials: Credentials::new(access.clone(), profile),
-            patience: Patience::default(),
+            patience: access.patience()?,
             part_bytes,
             new_lock: NewLock::of(access)?,
             recorded: OnceLock::new(),

@@ -26,6 +26,7 @@ use crate::access::Access;
 use crate::address::Remote;
 use crate::ahead::Ahead;
 use crate::patience::{Failed, Patience};
+use crate::refusal::{Cause, Refusal};
 use crate::ssh;
 use crate::throttle::Throttle;
 
@@ -54,7 +55,7 @@ pub(crate) struct SftpStorage {
 pub(crate) fn open(remote: &Remote, place: String, create: bool, access: &Access) -> Result<Arc<dyn Storage>> {
     let mut words = ssh::words(remote, access)?;
     words.extend(["-s".to_owned(), remote.destination(), "sftp".to_owned()]);
-    let storage = SftpStorage::start(words, remote.path.clone(), place, access, Patience::default())?;
+    let storage = SftpStorage::start(words, remote.path.clone(), place, access, access.patience()?)?;
     if create {
         storage.find(true)?;
         return Ok(Arc::new(Ahead::new(Arc::new(storage))));
@@ -113,8 +114,9 @@ impl SftpStorage {
             let connection = self.connection()?;
             let broken = |why: &dyn std::fmt::Display| {
                 self.forget(&connection);
-                let text = format!("cannot {operation} {path} on {}: the connection broke: {why}", self.place);
-                Err(Failed::Again(EngineError::new(ErrorKind::Io, text), None))
+                let text = format!("cannot {operation} {path} on {}", self.place);
+                let why = Refusal::new(Cause::Unreachable, format!("the connection broke: {why}"));
+                Err(Failed::Again(EngineError::with_source(ErrorKind::Io, text, why), None))
             };
             let answer = async { timeout(SILENCE, work(Arc::clone(&connection), attempt)).await };
             match self.runtime.block_on(answer) {
@@ -131,7 +133,7 @@ impl SftpStorage {
                     let text = format!("cannot {operation} {path} on {}: {why}", self.place);
                     Err(Failed::ForGood(EngineError::new(ErrorKind::Io, text)))
                 }
-                Ok(Err(error)) => broken(&error),
+                Ok(Err(error)) => broken(&connection::told(&error)),
             }
         })
     }

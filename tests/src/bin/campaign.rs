@@ -4,10 +4,10 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
 use repo_tests::model::{broken, explore, holding};
@@ -15,15 +15,12 @@ use repo_tests::real::disk::{fail_many, fill_many};
 use repo_tests::real::kills::kill_many;
 use repo_tests::real::soak::soak;
 use repo_tests::real::suspended::suspend_many;
+use repo_tests::report::{machine, put_between_marks, today};
 use repo_tests::sim::campaign::{Campaign, in_parallel};
 use repo_tests::sim::crash::{Violation, situations, try_situation};
 use repo_tests::sim::flips::flip_all;
 use repo_tests::sim::planted::{PLANTED, is_found};
 use repo_tests::sim::seeds::Seeds;
-
-/// Where the report has what this program writes; around it is what people wrote.
-const BEGIN: &str = "<!-- campaign: begin -->\n";
-const END: &str = "<!-- campaign: end -->\n";
 
 /// A part of the campaign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -92,13 +89,6 @@ impl Arguments {
     }
 }
 
-/// What kind of processor this is, as the system tells it.
-fn processor() -> String {
-    let told = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let line = told.lines().find(|line| line.starts_with("model name"));
-    line.and_then(|line| line.split(": ").nth(1)).unwrap_or("unknown").to_owned()
-}
-
 /// Incidents of others that can apply here and have a test.
 fn incidents() -> u64 {
     let rows = include_str!("../../INCIDENTS.md").lines().filter(|line| line.starts_with("| "));
@@ -154,28 +144,15 @@ impl Report {
         found
     }
 
-    /// Puts it between the marks of a file.
-    fn write(&self, path: &Path) -> Result<(), String> {
-        let about = |what: &dyn std::fmt::Display| format!("report {}: {what}", path.display());
-        let old = std::fs::read_to_string(path).map_err(|error| about(&error))?;
-        let marked = old.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
-        let (before, after) = marked.ok_or_else(|| about(&"no marks to write between"))?;
-        let new = format!("{before}{BEGIN}\n{}\n{END}{after}", self.markdown());
-        std::fs::write(path, new).map_err(|error| about(&error))
-    }
-
     /// The report as Markdown.
     fn markdown(&self) -> String {
         let mut text = String::new();
-        let days = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs() / 86_400);
-        let (year, month, day) = date(days as i64);
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let _ = write!(
             text,
-            "Written by `./dev campaign` on {year}-{month:02}-{day:02}, {}, {processors} processors ({}). What each line means \
+            "Written by `./dev campaign` on {}, {}. What each line means \
              is in `tests/src/model/`, `tests/src/sim/` and `tests/src/real/`; the real program ran beside the others.\n\n| | count | seconds |\n|---|---:|---:|\n",
-            std::env::consts::ARCH,
-            processor(),
+            today(),
+            machine(),
         );
         for (name, count, seconds) in &self.rows {
             let _ = writeln!(text, "| {name} | {count} | {seconds} |");
@@ -209,7 +186,9 @@ fn main() -> ExitCode {
         report.row("incidents of others with tests, see INCIDENTS.md", incidents(), Instant::now());
     }
     let _ = writeln!(std::io::stdout(), "{} violations", report.violations.len());
-    if let Some(Err(why)) = arguments.report.as_deref().map(|path| report.write(path)) {
+    if let Some(Err(why)) =
+        arguments.report.as_deref().map(|path| put_between_marks(path, "campaign", &report.markdown()))
+    {
         let _ = writeln!(std::io::stderr(), "{why}\n\n{}", report.markdown());
         return ExitCode::FAILURE;
     }
@@ -366,17 +345,4 @@ fn repeat(campaign: &Campaign, seed: u64) -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Year, month and day of a number of days since 1970-01-01.
-fn date(days: i64) -> (i64, i64, i64) {
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }

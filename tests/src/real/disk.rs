@@ -25,17 +25,23 @@ pub struct SmallDisk(PathBuf);
 impl SmallDisk {
     /// One of 12 MiB. `None` if this user can't mount one.
     pub fn mount(place: PathBuf) -> Option<Self> {
+        Self::mount_of(place, 12)
+    }
+
+    /// One of so many MiB. `None` if this user can't mount one.
+    pub fn mount_of(place: PathBuf, mebibytes: u64) -> Option<Self> {
         if !is_root() {
             return None;
         }
         fs::create_dir_all(&place).expect("a directory");
-        let options = ["-t", "tmpfs", "-o", "size=12m,mode=755", "tmpfs"];
+        let size = format!("size={mebibytes}m,mode=755");
+        let options = ["-t", "tmpfs", "-o", &size, "tmpfs"];
         let run = run_command(Command::new("mount").args(options).arg(&place));
         run.status.success().then_some(Self(place))
     }
 
     /// Leaves so many bytes free.
-    fn fill(&self, free: u64) -> PathBuf {
+    pub fn fill(&self, free: u64) -> PathBuf {
         let path = self.0.join("filler");
         let mut file = fs::File::create(&path).expect("a file");
         let block = vec![0_u8; 4096];

@@ -4,17 +4,28 @@
 //! PostgreSQL and MariaDB refuse to run as root, so root runs them as nobody. They come from Debian's packages (see `dev`);
 //! the PostgreSQL that knows pgvector is in a Python wheel, `tests/requirements.txt`.
 
+mod bucket;
+pub mod every;
+mod garage;
 mod mariadb;
 mod postgres;
+mod proxy;
 mod redis;
 mod s3;
+mod s3s;
 mod serve;
+mod sshd;
 
+pub use bucket::{Bucket, kind_of};
+pub use garage::{GARAGE, Garage};
 pub use mariadb::MariaDb;
 pub use postgres::Postgres;
+pub use proxy::Proxy;
 pub use redis::Redis;
 pub use s3::S3;
+pub use s3s::{S3S, S3sFs};
 pub use serve::{RepoServe, curl, make_token};
+pub use sshd::Sshd;
 
 use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -12,7 +13,8 @@ use crate::python;
 use crate::scratch::Scratch;
 
 /// The names of the variables that have credentials, and those that the server takes.
-const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "test-access"), ("AWS_SECRET_ACCESS_KEY", "test-secret")];
+pub(super) const KEYS: [(&str, &str); 2] =
+    [("AWS_ACCESS_KEY_ID", "test-access"), ("AWS_SECRET_ACCESS_KEY", "test-secret")];
 
 /// A server with a bucket, `backups`, and another one with versions and object lock, `locked`.
 #[derive(Debug)]
@@ -73,6 +75,12 @@ impl S3 {
     pub fn set_keeps(&self, keeps: bool) {
         let path = self.server.path().join("keeps");
         if keeps { fs::write(path, "").expect("a file") } else { drop(fs::remove_file(path)) }
+    }
+
+    /// The same credentials for a storage that a test opens itself.
+    pub fn access(&self) -> remote::Access {
+        let lookup = |name: &str| KEYS.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into());
+        remote::Access::new(&[], Arc::new(lookup)).expect("no options")
     }
 
     /// How conditional writes are treated from now on.

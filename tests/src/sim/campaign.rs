@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use super::client::{Ledger, Machine};
 use super::disk::Disk;
 use super::material::Trees;
-use super::world::World;
+use super::site::Site;
 
 /// What all parts share.
 pub struct Campaign {
@@ -59,13 +59,13 @@ impl Campaign {
     /// A machine that uses a world.
     pub fn machine(
         &self,
-        world: &Arc<World>,
+        site: &Arc<impl Site + 'static>,
         client: usize,
         cache: PathBuf,
         ledger: &Arc<Mutex<Ledger>>,
     ) -> Machine<'_> {
         Machine {
-            world: Arc::clone(world),
+            site: Arc::clone(site) as _,
             client,
             secret: &self.secret,
             other_secret: &self.other_secret,

@@ -13,11 +13,12 @@ use engine::ops::{
     TagChange, Undeleted, find_snapshot, list_snapshots,
 };
 use engine::repository::{Index, Repository};
+use engine::storage::Storage;
 use engine::{EngineError, ErrorKind, Result};
 
 use super::material::{self, FIRST_TREE, Trees};
-use super::port::Port;
-use super::world::{Client, World};
+use super::site::Site;
+use super::world::Client;
 
 /// A snapshot that somebody was told of.
 #[derive(Debug, Clone, Copy)]
@@ -113,22 +114,22 @@ pub enum Repair {
 }
 
 /// A time that its owner sets.
-pub struct WorldClock {
-    world: Arc<World>,
+pub struct SiteClock {
+    site: Arc<dyn Site>,
     /// What this machine's clock is ahead, in seconds.
     ahead: i64,
 }
 
-impl Clock for WorldClock {
+impl Clock for SiteClock {
     fn now(&self) -> Timestamp {
-        Timestamp::new(self.world.now() + self.ahead, 0)
+        Timestamp::new(self.site.now() + self.ahead, 0)
     }
 }
 
 /// A machine that uses the storage.
 pub struct Machine<'a> {
     /// What it uses.
-    pub world: Arc<World>,
+    pub site: Arc<dyn Site>,
     /// Which client of it it is.
     pub client: Client,
     /// What opens the repository.
@@ -159,8 +160,12 @@ impl Machine<'_> {
     }
 
     /// Its clock.
-    pub fn clock(&self) -> WorldClock {
-        WorldClock { world: Arc::clone(&self.world), ahead: self.ahead }
+    pub fn clock(&self) -> SiteClock {
+        SiteClock { site: Arc::clone(&self.site), ahead: self.ahead }
+    }
+
+    fn storage(&self) -> Arc<dyn Storage> {
+        Arc::clone(&self.site).open(self.client)
     }
 
     /// Opens the repository.
@@ -168,7 +173,7 @@ impl Machine<'_> {
     /// # Errors
     /// The engine's.
     pub fn open(&self) -> Result<Repository> {
-        Repository::open(Port::open(&self.world, self.client), self.secret, &self.cache)
+        Repository::open(self.storage(), self.secret, &self.cache)
     }
 
     /// Does it.
@@ -208,7 +213,7 @@ impl Machine<'_> {
             pack_size: Some(1 << 20),
             ..InitOptions::default()
         };
-        ops::init(&*Port::open(&self.world, self.client), self.secret, &options, &self.clock()).map(drop)
+        ops::init(&*self.storage(), self.secret, &options, &self.clock()).map(drop)
     }
 
     fn options(&self, number: u64, given: &SnapshotOptions) -> SnapshotOptions {
@@ -254,7 +259,7 @@ impl Machine<'_> {
     }
 
     fn give_up(&self, id: SnapshotId) {
-        let now = self.world.now();
+        let now = self.site.now();
         self.ledger().given_up.entry(id).or_insert(now);
     }
 
@@ -338,7 +343,7 @@ impl Machine<'_> {
             ledger.slowest = Some(ledger.slowest.map_or(self.ahead, |slowest| slowest.min(self.ahead)));
         }
         let pruned = ops::prune(&repository, &options, &self.clock(), &Silent);
-        let now = self.world.now();
+        let now = self.site.now();
         let mut ledger = self.ledger();
         ledger.pruned = ledger.pruned.max(Some(now + self.ahead));
         // What is forgotten by now may go, and what is forgotten while it runs: its clock is asked later.

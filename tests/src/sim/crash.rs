@@ -273,7 +273,7 @@ fn die_putting(world: &Arc<World>, machine: &Machine<'_>, verb: &Verb, which: Wh
     // With a cache of its own: what a machine has seen must not be of a world that never was.
     let cache = machine.cache.with_extension("copy");
     copy_cache(&machine.cache, &cache).map_err(|error| EngineError::io("copy", &machine.cache, error))?;
-    Machine { world: Arc::clone(&copy), ledger: Arc::default(), cache: cache.clone(), ..*machine }.run(verb)?;
+    Machine { site: Arc::clone(&copy) as _, ledger: Arc::default(), cache: cache.clone(), ..*machine }.run(verb)?;
     drop_cache(&cache);
     let is_it = |step: &super::world::Step| step.request == Request::Put && which(step.name);
     let record = copy.record();

@@ -17,4 +17,5 @@ pub mod port;
 pub mod random;
 pub mod schedule;
 pub mod seeds;
+pub mod site;
 pub mod world;

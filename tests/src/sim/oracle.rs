@@ -96,7 +96,7 @@ fn open(machine: &Machine<'_>) -> std::result::Result<Repository, String> {
 
 fn share<'a>(machine: &Machine<'a>) -> Machine<'a> {
     Machine {
-        world: Arc::clone(&machine.world),
+        site: Arc::clone(&machine.site),
         cache: machine.cache.clone(),
         ledger: Arc::clone(&machine.ledger),
         ..*machine
@@ -143,7 +143,7 @@ fn check_is_clean(machine: &Machine<'_>, repository: &Repository, may_be_torn: b
     let options = CheckOptions { read_data: ReadData::All, ..CheckOptions::default() };
     let report =
         ops::check(repository, &options, &machine.clock(), &Silent).map_err(|error| format!("check: {error}"))?;
-    let torn: Vec<String> = machine.world.with_disk(|disk| disk.torn().map(|name| name.to_string()).collect());
+    let torn: Vec<String> = machine.site.torn().iter().map(|name| name.to_string()).collect();
     for finding in report.findings.iter().filter(|finding| finding.damage) {
         let excused =
             may_be_torn && (finding.cost_count == 0 || torn.iter().any(|name| is_about(&finding.object, name)));
@@ -196,7 +196,7 @@ fn verbs_work(machine: &Machine<'_>, may_be_torn: bool) -> Verdict {
     };
     expect("undelete", count()?, (listed + 1 + back, forgotten + 1))?;
     // What lies around goes, and nothing else.
-    machine.world.with_disk(super::campaign::put_reserve);
+    machine.site.put_reserve();
     let pruned = machine.run(&Verb::Prune { at_once: false, revoke: true });
     match pruned {
         // What the power cut tore is damage, beside which nothing is removed.

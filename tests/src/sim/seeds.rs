@@ -66,6 +66,11 @@ impl<'a> Seeds<'a> {
         Ok(Self { campaign, beginnings })
     }
 
+    /// A repository to begin with, and what was promised there.
+    pub fn beginning(&self, random: &mut Random) -> &(Disk, Ledger) {
+        &self.beginnings[random.below(self.beginnings.len())]
+    }
+
     /// Does the run of a seed and judges what is left.
     ///
     /// # Errors
@@ -73,7 +78,7 @@ impl<'a> Seeds<'a> {
     pub fn run(&self, seed: u64, bug: Option<Bug>) -> Result<Ran, Violation> {
         let mut random = Random::new(seed);
         let clients = 2 + random.below(CLIENTS - 1);
-        let (disk, ledger) = &self.beginnings[random.below(self.beginnings.len())];
+        let (disk, ledger) = self.beginning(&mut random);
         let scripts: Vec<Vec<Verb>> = (0..clients).map(|_| script(&mut random)).collect();
         let weather = weather(&mut random);
         let world = World::new(clients, disk.clone());
@@ -97,7 +102,8 @@ impl<'a> Seeds<'a> {
             for ((machine, script), pool) in machines.iter().zip(&scripts).zip(&pools) {
                 let mut random = Random::new(random.draw());
                 let (keys, pool) = (&keys, &**pool);
-                scope.spawn(move || pool.install(|| follow(machine, script, keys, &mut random)));
+                let world = &world;
+                scope.spawn(move || pool.install(|| follow(world, machine, script, keys, &mut random)));
             }
         });
         world.set_schedule(None);
@@ -141,8 +147,7 @@ impl<'a> Seeds<'a> {
 }
 
 /// A client does one verb after the other, and comes back if it ended.
-fn follow(machine: &Machine<'_>, script: &[Verb], keys: &Repository, random: &mut Random) {
-    let world = &machine.world;
+fn follow(world: &World, machine: &Machine<'_>, script: &[Verb], keys: &Repository, random: &mut Random) {
     for verb in script {
         if world.is_dead(machine.client) {
             let intents = world.revive(machine.client);
@@ -158,7 +163,8 @@ fn follow(machine: &Machine<'_>, script: &[Verb], keys: &Repository, random: &mu
     world.leave(machine.client);
 }
 
-fn script(random: &mut Random) -> Vec<Verb> {
+/// What a client does, one after the other.
+pub fn script(random: &mut Random) -> Vec<Verb> {
     (0..1 + random.below(3)).map(|_| verb(random)).collect()
 }
 

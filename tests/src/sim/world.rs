@@ -9,12 +9,14 @@
 use std::fmt::Write as _;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
-use engine::storage::ObjectName;
+use engine::storage::{ObjectName, Storage};
 use engine::{EngineError, ErrorKind, Result};
 
 use super::disk::{Disk, Power};
+use super::port::Port;
 use super::random::Random;
 use super::schedule::Schedule;
+use super::site::Site;
 
 /// Which client.
 pub type Client = usize;
@@ -335,6 +337,24 @@ impl World {
         if let Some(next) = inner.leave(client) {
             self.wakes[next].notify_one();
         }
+    }
+}
+
+impl Site for World {
+    fn open(self: Arc<Self>, client: Client) -> Arc<dyn Storage> {
+        Port::open(&self, client)
+    }
+
+    fn now(&self) -> i64 {
+        Self::now(self)
+    }
+
+    fn torn(&self) -> Vec<ObjectName> {
+        self.lock().disk.torn().collect()
+    }
+
+    fn put_reserve(&self) {
+        self.with_disk(super::campaign::put_reserve);
     }
 }
 

@@ -258,7 +258,7 @@ impl Check<'_> {
     /// A finding about whatever object an error names.
     pub(super) fn find_error(&mut self, error: &crate::error::EngineError, otherwise: &str) -> Result<usize> {
         if matches!(error.kind(), ErrorKind::Io | ErrorKind::Interrupted) {
-            return Err(crate::error::EngineError::new(error.kind(), error.to_string()));
+            return Err(error.clone());
         }
         let object = error.object().unwrap_or(otherwise).to_owned();
         Ok(self.find(object, error.to_string(), true))
