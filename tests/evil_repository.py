@@ -12,9 +12,10 @@ sys.path.insert(0, os.path.join(HERE, "..", "format-spec", "vectors"))
 sys.path.insert(0, os.path.join(HERE, "..", "format-spec", "reader"))
 
 import encode as e
-import generate as g
 from encode import cbor, hash_, keyed, u24, xof
-from generate import DOMAIN, KEYS, ONE, REPOSITORY, node
+from given import DOMAIN, KEYS, ONE, REPOSITORY, ROOT
+from make_objects import config_map, snapshot_map
+from make_trees import node
 
 TIME = (1790000000, 0)
 MIB = 1 << 20
@@ -48,9 +49,9 @@ class Writer:
         return [1, self.chunk(2, b"".join(map(cbor, nodes)))]
 
     def finish(self, root):
-        self.put("config", e.config(KEYS, g.config_map()))
+        self.put("config", e.config(KEYS, config_map()))
         slot_id = xof("slot a", 16)
-        self.put("keys/" + slot_id.hex(), e.slot(REPOSITORY, g.ROOT, slot_id, 1, 1, b"correct horse", xof("salt", 32),
+        self.put("keys/" + slot_id.hex(), e.slot(REPOSITORY, ROOT, slot_id, 1, 1, b"correct horse", xof("salt", 32),
                                                  xof("n1", 24), xof("n2", 24), "sample", created=1790000000,
                                                  memory=65536, passes=1, lanes=1))
         rows, offset = [], 8
@@ -68,7 +69,7 @@ class Writer:
 
     @staticmethod
     def snapshot(root, number):
-        map_ = g.snapshot_map(root, _2=[b"/data"], _8=1, _10=[])
+        map_ = snapshot_map(root, _2=[b"/data"], _8=1, _10=[])
         return e.envelope(KEYS, 5, ONE.record, ONE.dek, xof(f"pn {number}", 24), cbor(map_))
 
 

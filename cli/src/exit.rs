@@ -374,7 +374,7 @@ mod tests {
     #[test]
     fn every_kind_has_the_code_that_is_promised() {
         let codes: Vec<u8> = every_kind().into_iter().map(code_of).collect();
-        assert_eq!(codes, [10, 1, 12, 1, 5, 5, 1, 1, 1, 1, 1, 1, 11, 4, 130, 1, 1]);
+        assert_eq!(codes, [10, 1, 12, 1, 5, 5, 1, 1, 1, 1, 1, 1, 1, 11, 4, 130, 1, 1]);
         assert_eq!(failure_code(&Failure::Usage(String::new())), 2);
         assert_eq!([Outcome::Done, Outcome::Problems, Outcome::Damage].map(Outcome::code), [0, 3, 5]);
     }

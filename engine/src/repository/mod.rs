@@ -8,6 +8,7 @@ mod directory;
 mod hidden;
 mod index;
 mod known;
+mod listed;
 mod load;
 mod local_state;
 mod objects;

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::listed::{EarlyLists, ListedSessions, heeded_plans};
 use super::{Plans, Repository, read_snapshot};
 use crate::clock::Clock;
 use crate::crypto::SessionKeys;
@@ -17,37 +18,6 @@ use crate::storage::{ObjectFamily, ObjectName, Outcome};
 /// Chunks in packs that wait for an index object, at most, and those of one more pack. A hundred bytes each while the
 /// object is made.
 pub(super) const INDEX_CHUNKS: usize = 100_000;
-
-/// What a list showed of sessions.
-#[derive(Debug, Default, Clone)]
-pub(super) struct ListedSessions {
-    intents: HashSet<SessionId>,
-    registers: Vec<SessionId>,
-}
-
-impl ListedSessions {
-    /// Lists them.
-    ///
-    /// # Errors
-    /// `Io`.
-    pub(super) fn load(repository: &Repository) -> Result<Self> {
-        let mut found = Self::default();
-        repository.storage().list(ObjectFamily::Sessions, &mut |name, _| match name {
-            ObjectName::Intent(id) => drop(found.intents.insert(id)),
-            ObjectName::Register(id) => found.registers.push(id),
-            _ => {}
-        })?;
-        Ok(found)
-    }
-
-    /// Those without a register, in order.
-    fn open(&self) -> Vec<SessionId> {
-        let ended: HashSet<&SessionId> = self.registers.iter().collect();
-        let mut open: Vec<_> = self.intents.iter().filter(|id| !ended.contains(id)).copied().collect();
-        open.sort();
-        open
-    }
-}
 
 /// How every session ended that has a register, and which are open.
 #[derive(Debug, Default, Clone)]
@@ -474,60 +444,6 @@ impl Session {
             let _ = self.commit(repository, None);
         }
     }
-}
-
-/// What was listed before an intent was put, because it was asked for while the repository was opened.
-struct EarlyLists {
-    prune: Vec<ObjectName>,
-    sessions: ListedSessions,
-}
-
-impl EarlyLists {
-    /// `None` if nobody asked.
-    fn take(repository: &Repository) -> Result<Option<Self>> {
-        let storage = repository.storage();
-        if ![ObjectFamily::Prune, ObjectFamily::Sessions].iter().all(|family| storage.is_expected(*family)) {
-            return Ok(None);
-        }
-        let mut prune = Vec::new();
-        storage.list(ObjectFamily::Prune, &mut |name, _| prune.push(name))?;
-        prune.sort();
-        Ok(Some(Self { prune, sessions: ListedSessions::load(repository)? }))
-    }
-}
-
-/// The plans that a writer heeds, and the sessions that there are if `next`, which it lists after it has loaded the index, is
-/// something. All that is asked for at once then.
-///
-/// With early lists, W3 needs not wait for W2: it is asked for at the same time. If no plan was open before the intent was
-/// put, and below `prune/` is what was there then, no plan was open at any moment between, so nothing that was listed
-/// meanwhile has been swept (PROTOCOL.md, chapter 3). Otherwise what was asked for is forgotten, and asked for again.
-fn heeded_plans(
-    repository: &Repository,
-    early: Option<EarlyLists>,
-    next: &[ObjectFamily],
-) -> Result<(Plans, Option<ListedSessions>)> {
-    let storage = repository.storage();
-    let after: Vec<ObjectFamily> = [ObjectFamily::Indexes].iter().chain(next).copied().collect();
-    match early {
-        Some(_) => storage.expect(&[&[ObjectFamily::Prune], after.as_slice()].concat(), &[]),
-        None if next.is_empty() => {}
-        None => storage.expect(&[ObjectFamily::Prune, ObjectFamily::Sessions], &[]),
-    }
-    let mut plans = Plans::load(repository)?;
-    let is_quiet = |early: &EarlyLists| early.prune == plans.objects() && plans.names_no_open_plan();
-    if let Some(early) = early.filter(is_quiet) {
-        return Ok((plans, Some(early.sessions)));
-    }
-    plans.cancel_damaged(repository)?;
-    if next.is_empty() {
-        return Ok((plans, None));
-    }
-    // Listed beside the plans they are good: a register that is there stays.
-    let listed = ListedSessions::load(repository)?;
-    storage.forget_expected();
-    storage.expect(&after, &[]);
-    Ok((plans, Some(listed)))
 }
 
 /// How a session ended, and who decided that.

@@ -197,6 +197,7 @@ fn check_once(
     let mut check = Check { repository, monitor, report, damage, plans, unlisted: Vec::new(), needed: HashSet::new() };
     check.report.chunks = index.chunk_count()?;
     check.keys()?;
+    check.clients()?;
     check.sessions(&index);
     check.prunes()?;
     check.proofs()?;

@@ -161,6 +161,14 @@ impl Check<'_> {
         }
     }
 
+    /// Without the record of its client nothing can be verified that a client signed; an end that can't be read ends nothing.
+    pub(super) fn clients(&mut self) -> Result<()> {
+        for problem in self.repository.read_clients()?.1 {
+            self.find(String::from_utf8_lossy(&problem.path), problem.message, true);
+        }
+        Ok(())
+    }
+
     /// Proofs that can't be read prove nothing, which costs no data.
     pub(super) fn proofs(&mut self) -> Result<()> {
         for problem in Proofs::load(self.repository)?.problems {
