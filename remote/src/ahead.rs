@@ -1,16 +1,17 @@
 //! Requests that are made before they are asked for: whoever knows what comes next says so, and instead of one round trip
 //! for each answer there is one for all.
 //!
-//! An answer is handed out once, and only to whoever asks after it was expected: it is of a moment after that, and of none before
-//! something was written or removed through this. What is held ready is bounded. Whatever nobody has begun when it is asked for is asked for as if it had never been expected, so that
-//! nobody waits for work that nobody does.
+//! An answer is handed out once, and only to whoever asks after it was expected: it is of a moment after that, and of none
+//! before something was written or removed through this. A failure is not handed out: it is asked for again, by the rules of
+//! whoever asks. What is held ready is bounded. Whatever nobody has begun when it is asked for is asked for as if it had never
+//! been expected, so that nobody waits for work that nobody does.
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use engine::clock::Timestamp;
-use engine::storage::{Capabilities, ObjectFamily, ObjectName, Outcome, Storage};
+use engine::storage::{Capabilities, Lock, ObjectFamily, ObjectName, Outcome, Storage};
 use engine::{ErrorKind, Result, limits};
 
 use crate::access::Access;
@@ -19,12 +20,20 @@ use crate::access::Access;
 const WORKERS: usize = 16;
 /// Bytes of objects that are held ready, at most, and those of one more for each worker.
 const HELD_BYTES: usize = 4 << 20;
+/// Index objects that are under way at once, at most: each may be as long as all that is held.
+const INDEXES_AT_ONCE: usize = 3;
 
 /// What can be expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Wanted {
     List(ObjectFamily),
     Object(ObjectName),
+}
+
+impl Wanted {
+    fn is_index(self) -> bool {
+        matches!(self, Self::Object(ObjectName::Index(_)))
+    }
 }
 
 #[derive(Debug)]
@@ -44,10 +53,16 @@ struct State {
     ready: HashMap<Wanted, Result<Answer>>,
     held_bytes: usize,
     workers: usize,
+    indexes_under_way: usize,
 }
 
 impl State {
     fn expect(&mut self, wanted: Wanted) {
+        // An object never changes: only whether it is there does.
+        let fails = matches!(self.ready.get(&wanted), Some(Err(_)));
+        if matches!(wanted, Wanted::Object(_)) && self.current.contains_key(&wanted) && !fails {
+            return;
+        }
         drop(self.take(wanted));
         self.waiting.retain(|waiting| *waiting != wanted);
         self.last += 1;
@@ -57,12 +72,23 @@ impl State {
 
     /// What to do next, if there is room for what comes of it.
     fn next(&mut self) -> Option<(Wanted, u64)> {
-        let wanted = if self.held_bytes < HELD_BYTES { self.waiting.pop_front()? } else { return None };
+        let at = if self.held_bytes < HELD_BYTES {
+            self.waiting.iter().position(|wanted| self.has_room(*wanted))?
+        } else {
+            return None;
+        };
+        let wanted = self.waiting.remove(at)?;
+        self.indexes_under_way += usize::from(wanted.is_index());
         Some((wanted, self.current[&wanted]))
+    }
+
+    fn has_room(&self, wanted: Wanted) -> bool {
+        !wanted.is_index() || self.indexes_under_way < INDEXES_AT_ONCE
     }
 
     /// Takes an answer in, if it is still expected. Nothing if there will be none.
     fn keep(&mut self, wanted: Wanted, number: u64, answer: Option<Result<Answer>>) {
+        self.indexes_under_way -= usize::from(wanted.is_index());
         if self.current.get(&wanted) != Some(&number) {
             return;
         }
@@ -218,8 +244,7 @@ impl Storage for Ahead {
                 rows.into_iter().for_each(|(name, len)| each(name, len));
                 Ok(())
             }
-            Some(Err(error)) => Err(error),
-            Some(Ok(Answer::Bytes(_))) | None => self.0.storage.list(family, each),
+            _ => self.0.storage.list(family, each),
         }
     }
 
@@ -227,8 +252,7 @@ impl Storage for Ahead {
         let expected = if range.is_none() { self.awaited(Wanted::Object(name)) } else { None };
         match expected {
             Some(Ok(Answer::Bytes(bytes))) if bytes.len() as u64 <= max => Ok(bytes),
-            // It is asked for once more if it may be longer than what was read ahead.
-            Some(Err(error)) if error.kind() != ErrorKind::Damaged => Err(error),
+            Some(Err(error)) if error.kind() == ErrorKind::Missing => Err(error),
             _ => self.0.storage.read(name, range, max),
         }
     }
@@ -269,6 +293,14 @@ impl Storage for Ahead {
 
     fn remove_unfinished(&self, before: Timestamp) -> Result<u64> {
         self.0.storage.remove_unfinished(before)
+    }
+
+    fn lock(&self, name: ObjectName) -> Result<Option<Lock>> {
+        self.0.storage.lock(name)
+    }
+
+    fn retain(&self, name: ObjectName, lock: &Lock) -> Result<()> {
+        self.0.storage.retain(name, lock)
     }
 
     fn expect(&self, lists: &[ObjectFamily], objects: &[ObjectName]) {

@@ -62,7 +62,7 @@ fn show(context: &Context, report: &PruneReport, dry_run: bool, time: Duration) 
         let hex = |sessions: &[SessionId]| sessions.iter().map(|id| id.to_hex()).collect();
         return Ok(output.message(&Message::Summary(Summary::Prune(PruneSummary {
             dry_run,
-            finished: report.waiting_for.is_empty(),
+            finished: report.waiting_for.is_empty() && report.snapshots_locked == 0,
             snapshots_dropped: proposal.snapshots.len() as u64,
             packs_unused: proposal.dead.len() as u64,
             bytes_unused: proposal.dead_bytes,

@@ -168,7 +168,7 @@ impl Keys {
     }
 }
 
-fn of_full<'o>((data, signer): (&'o [u8], Signer)) -> Result<&'o [u8], CryptoError> {
+fn of_full((data, signer): (&[u8], Signer)) -> Result<&[u8], CryptoError> {
     match signer {
         Signer::Full => Ok(data),
         Signer::Client(_) => Err(CryptoError::NotAuthentic),

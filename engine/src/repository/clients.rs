@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 use super::{Repository, object_error};
 use crate::crypto::{CryptoError, Keys, KnownClient};
-use crate::error::{ErrorKind, Result};
+use crate::error::{EngineError, ErrorKind, Result};
 use crate::format::{self, ClientRecord, FormatError, IndexObject};
 use crate::id::{ClientId, IndexId};
 use crate::limits;
@@ -20,6 +20,9 @@ use crate::storage::{ObjectFamily, ObjectName};
 pub(super) struct Clients {
     sought: Mutex<HashSet<ClientId>>,
 }
+
+/// A write-only client as it was made, and what is checked by that.
+pub(crate) type ReadClient = (ClientRecord, KnownClient);
 
 impl Repository {
     /// Decodes an object that a write-only client may have signed.
@@ -63,7 +66,7 @@ impl Repository {
     ///
     /// # Errors
     /// `Io`.
-    pub(crate) fn read_clients(&self) -> Result<(Vec<(ClientRecord, KnownClient)>, Vec<Problem>)> {
+    pub(crate) fn read_clients(&self) -> Result<(Vec<ReadClient>, Vec<Problem>)> {
         let (mut names, mut ended) = (Vec::new(), HashSet::new());
         self.storage().list(ObjectFamily::Clients, &mut |name, _| match name {
             ObjectName::Client(id) => names.push(id),
@@ -87,18 +90,13 @@ impl Repository {
     }
 
     /// An end that can't be read is a problem, and ends nothing: all doubt is for what is stored.
-    fn read_client(
-        &self,
-        id: ClientId,
-        has_ended: bool,
-        problems: &mut Vec<Problem>,
-    ) -> Result<(ClientRecord, KnownClient)> {
+    fn read_client(&self, id: ClientId, has_ended: bool, problems: &mut Vec<Problem>) -> Result<ReadClient> {
         let name = ObjectName::Client(id);
         let record = self.read_kept_object(name, limits::ENVELOPE_BYTES, |object| {
             format::decode_client(object, self.keys()).map_err(|error| object_error(name, error))
         })?;
         if record.id != id {
-            return Err(crate::error::EngineError::damaged(format!("object {name} belongs to another client")));
+            return Err(EngineError::damaged(format!("object {name} belongs to another client")));
         }
         let end = match has_ended.then(|| self.read_client_end(id)) {
             Some(Err(error)) if error.kind() == ErrorKind::Io => return Err(error),
@@ -119,10 +117,6 @@ impl Repository {
         let object = self.storage().read(name, None, limits::ENVELOPE_BYTES)?;
         let (of, _, end) =
             format::decode_client_end(&object, self.keys()).map_err(|error| object_error(name, error))?;
-        if of == id {
-            Ok(end)
-        } else {
-            Err(crate::error::EngineError::damaged(format!("object {name} belongs to another client")))
-        }
+        if of == id { Ok(end) } else { Err(EngineError::damaged(format!("object {name} belongs to another client"))) }
     }
 }

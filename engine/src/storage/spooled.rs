@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::{Capabilities, ObjectFamily, ObjectName, Outcome, Storage};
+use super::{Capabilities, Lock, ObjectFamily, ObjectName, Outcome, Storage};
 use crate::clock::Timestamp;
 use crate::error::{EngineError, Result};
 use crate::os::{self, unnamed::UnnamedFile};
@@ -127,6 +127,11 @@ impl Storage for SpooledStorage {
         Ok(outcome)
     }
 
+    fn write_and_tidy(&self, name: ObjectName, parts: &[&[u8]], leftover: ObjectName) -> Result<Outcome> {
+        self.kept().places.remove(&leftover);
+        self.below.write_and_tidy(name, parts, leftover)
+    }
+
     fn remove(&self, name: ObjectName) -> Result<()> {
         self.kept().places.remove(&name);
         self.below.remove(name)
@@ -138,6 +143,26 @@ impl Storage for SpooledStorage {
 
     fn remove_unfinished(&self, before: Timestamp) -> Result<u64> {
         self.below.remove_unfinished(before)
+    }
+
+    fn lock(&self, name: ObjectName) -> Result<Option<Lock>> {
+        self.below.lock(name)
+    }
+
+    fn retain(&self, name: ObjectName, lock: &Lock) -> Result<()> {
+        self.below.retain(name, lock)
+    }
+
+    fn expect(&self, lists: &[ObjectFamily], objects: &[ObjectName]) {
+        self.below.expect(lists, objects);
+    }
+
+    fn is_expected(&self, list: ObjectFamily) -> bool {
+        self.below.is_expected(list)
+    }
+
+    fn forget_expected(&self) {
+        self.below.forget_expected();
     }
 
     fn capabilities(&self) -> Capabilities {

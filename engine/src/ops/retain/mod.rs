@@ -176,8 +176,10 @@ impl Run<'_> {
             return Err(error);
         }
         let mut refused = std::mem::take(&mut shared.refused);
-        if !shared.has_worked && !refused.is_empty() {
-            return Err(refused.swap_remove(0).1);
+        // What is gone says nothing of the others.
+        let refusal = refused.iter().position(|(_, error)| error.kind() != ErrorKind::Missing);
+        if let Some(at) = refusal.filter(|_| !shared.has_worked) {
+            return Err(refused.swap_remove(at).1);
         }
         let is_gone = refused.iter().any(|(_, error)| error.kind() == ErrorKind::Missing);
         let problem = |(name, error): (ObjectName, EngineError)| Problem {
@@ -198,7 +200,8 @@ impl Run<'_> {
         self.monitor.advance(1, len);
         let Err(error) = result else { return true };
         let mut shared = self.shared();
-        let is_about_all = !shared.has_worked && shared.refused.len() + 1 >= MOST_REFUSALS;
+        let is_missing = error.kind() == ErrorKind::Missing;
+        let is_about_all = !is_missing && !shared.has_worked && shared.refused.len() + 1 >= MOST_REFUSALS;
         if is_about_all || matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::Unsupported) {
             shared.failure.get_or_insert(error);
             return false;
