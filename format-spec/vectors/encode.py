@@ -178,12 +178,14 @@ def pack(segments, sealed_footer, domain, padding_of, epoch=0):
     return data + padding + sealed_footer + domain + u32(epoch) + u32(len(sealed_footer)) + b"pend", padding
 
 
-def index(root_keys, domain, map_, nonce, version=1, epoch=0, auth_kind=1, client=None):
+def index(root_keys, domain, map_, nonce, version=1, epoch=0, auth_kind=None, client=None):
+    """The kind of auth is what is right for whoever makes it and for the domain (FORMAT.md §6), if none is given."""
+    usual = 2 if client else 3 if any(domain) else 1
     start = header(4, version)
     aad = start + root_keys.repository_id + domain + u32(epoch)
     framed = map_ if isinstance(map_, bytes) else frame(cbor(map_))
     sealed = seal(root_keys.domain(domain).index, aad, framed, nonce)
-    return auth(root_keys, start + domain + u32(epoch) + sealed, auth_kind, client)
+    return auth(root_keys, start + domain + u32(epoch) + sealed, usual if auth_kind is None else auth_kind, client)
 
 
 def raw_zstd(blocks, content_size=None):

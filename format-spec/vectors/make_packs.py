@@ -249,7 +249,8 @@ def index_auth(v, make, usual, own):
             client=CLIENT.shown())
     refused("without auth", "the MAC is wrong", made[:-33])
     refused("ciphertext flipped, auth right", "does not decrypt", e.auth(KEYS, flip(made[:-33], 100)))
-    refused("domain patched, auth right", "sealed with another key", e.auth(KEYS, made[:8] + OTHER_DOMAIN + made[24:-33]))
+    refused("domain patched, auth right", "sealed with another key", e.auth(KEYS, made[:8] + OTHER_DOMAIN + made[24:-33], 3))
+    refused("of full clients, in a client's domain, kind 1", "its clients can't check a MAC (it is right)", make(own, OTHER_DOMAIN, auth_kind=1))
 
 
 def index():
@@ -269,7 +270,7 @@ def index():
                 "lost": "" if client else map_.get(4, b"").hex(), "taken_out": "" if client else map_.get(5, b"").hex()}
 
     def make(map_, domain=DOMAIN, client=None, keys=KEYS, **more):
-        return e.index(keys, domain, map_, nonce, **{"auth_kind": 2 if client else 1, "client": client, **more})
+        return e.index(keys, domain, map_, nonce, **{"client": client, **more})
 
     def good(name, map_, domain=DOMAIN, client=None):
         made = make(map_, domain, client)

@@ -149,18 +149,6 @@ impl Keys {
         of_full(self.check_auth_for_all(object)?)
     }
 
-    /// As [`Self::check_auth`], of an index object whose seal is checked next. What full clients put into its domain a
-    /// write-only client knows by that alone.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn check_index_auth<'o>(&self, object: &'o [u8]) -> Result<(&'o [u8], Signer), CryptoError> {
-        match (split(object)?, &self.role) {
-            ((data, Auth::Full { .. }), Role::WriteOnly(_)) => Ok((data, Signer::Full)),
-            _ => self.check_auth(object),
-        }
-    }
-
     /// A MAC of any epoch; the newest is what most are of.
     fn check_mac(&self, parts: &[&[u8]], mac: &[u8; MAC_BYTES]) -> Result<(), CryptoError> {
         let is_right = self.roots()?.iter().rev().any(|root| root.control.keyed(parts) == *mac);
