@@ -403,6 +403,8 @@ fn a_thief_can_neither_read_nor_remove_nor_hide_nor_poison() {
     let check = scene.owner("check --read-data --json");
     assert!([0, 5].contains(&check.code()), "{check}");
     scene.assert_all_there("checked");
+    misplaces(&thief);
+    scene.assert_all_there("misplaced");
 }
 
 /// Every record is sealed to others, and nothing that it can get has a secret in it.
@@ -546,4 +548,27 @@ fn poisons(thief: &Thief<'_>) {
     let _ = thief.repository.load_index(&Silent);
     // A snapshot whose tree leads to the garbage.
     thief.commit(&Snapshot { root: Content::Inline(Vec::new()), ..lie("web1") });
+}
+
+/// Index objects that say that what it stored is in packs that nobody has, and longer than it is.
+fn misplaces(thief: &Thief<'_>) {
+    let objects = thief.loot().into_iter().filter(|(name, _)| name.family() == ObjectFamily::Indexes);
+    let indexes = objects.filter_map(|(_, object)| format::decode_index(&object, thief.repository.keys()).ok());
+    let rows: Vec<SegmentRow> = indexes.flat_map(|index| index.packs).flat_map(|pack| pack.segments).collect();
+    assert!(!rows.is_empty());
+    let session = thief.session();
+    for longer in [0, 1] {
+        let lie = |row: &SegmentRow| {
+            let chunks: Vec<_> = row.chunks.iter().map(|(id, len)| (*id, len + longer)).collect();
+            let plain_len = chunks.iter().map(|(_, len)| len).sum();
+            let row = SegmentRow { session: session.id(), plain_len, chunks, ..row.clone() };
+            PackRow { id: PackId::new(hash(&noise(longer.into(), 32))), len: 1 << 30, segments: vec![row] }
+        };
+        thief.put_index(&IndexObject {
+            sessions: vec![session.keys().record().clone()],
+            packs: rows.iter().map(lie).collect(),
+            ..IndexObject::empty(session.id(), thief.repository.domain().domain())
+        });
+    }
+    session.commit(thief.repository, None).expect("a register");
 }

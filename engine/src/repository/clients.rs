@@ -9,7 +9,7 @@ use super::{Repository, object_error};
 use crate::crypto::{CryptoError, Keys, KnownClient};
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::format::{self, ClientRecord, FormatError, IndexObject};
-use crate::id::{ClientId, IndexId};
+use crate::id::{ClientId, DomainId, IndexId};
 use crate::limits;
 use crate::model::Signer;
 use crate::monitor::Problem;
@@ -44,8 +44,30 @@ impl Repository {
     /// Whether an index object counts as far as its client goes: of one that has ended, those that its end names do.
     pub(crate) fn counts_of_its_client(&self, id: &IndexId, object: &IndexObject) -> bool {
         let Signer::Client(client) = object.signer else { return true };
-        let end = self.keys().known_client(&client).and_then(|client| client.end.clone());
+        self.counts_of_client(id, &client)
+    }
+
+    /// Whether an index object counts as far as its client goes, if only its id and the client are at hand.
+    pub(super) fn counts_of_client(&self, id: &IndexId, client: &ClientId) -> bool {
+        let end = self.keys().known_client(client).and_then(|client| client.end.clone());
         end.is_none_or(|end| end.indexes.contains(id))
+    }
+
+    /// Whether a signer is a write-only client that has ended, as far as clients were looked for: what it stored in the name
+    /// of a session without a register will never count.
+    pub(crate) fn has_ended(&self, signer: Signer) -> bool {
+        let Signer::Client(client) = signer else { return false };
+        self.keys().known_client(&client).is_some_and(|client| client.end.is_some())
+    }
+
+    /// Whether all write-only clients have ended that a domain had, and it had some.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(crate) fn has_ended_domain(&self, domain: DomainId) -> Result<bool> {
+        let (clients, problems) = self.read_clients()?;
+        let mut of_it = clients.iter().filter(|(_, client)| client.domain == domain).peekable();
+        Ok(problems.is_empty() && of_it.peek().is_some() && of_it.all(|(_, client)| client.end.is_some()))
     }
 
     /// Reads all clients, since one is not known. Whether it was not looked for before.

@@ -14,7 +14,7 @@ use crate::error::{EngineError, ErrorKind, Result};
 use crate::format::{self, IndexObject, TAIL_BYTES};
 use crate::id::{ChunkId, DomainId, IndexId, PackId};
 use crate::limits;
-use crate::model::{ChunkKind, PackRow};
+use crate::model::{ChunkKind, ChunkRef, PackRow};
 use crate::storage::{ObjectFamily, ObjectName};
 
 /// Tells the segments of one loaded index apart: which database, and which row.
@@ -95,8 +95,8 @@ pub struct Index {
     found_by_footers: Mutex<HashSet<PackId>>,
     /// What it says now, if a pack that it names turned out to be gone.
     later: OnceLock<Box<Index>>,
-    /// Held while that is loaded.
-    renewing: Mutex<()>,
+    /// Held while that is loaded: packs that are gone and that what was loaded names all the same.
+    renewing: Mutex<HashSet<PackId>>,
     /// The number of its first store: different ones for itself and what was loaded later.
     first_store: u8,
 }
@@ -307,12 +307,27 @@ impl Index {
         place.ok_or_else(missing).and_then(|place| self.note_recovered(place))
     }
 
+    /// Where a chunk is that has to have a certain length; looks where [`Self::find_or_recover`] does.
+    ///
+    /// # Errors
+    /// `Missing` if no pack has it; `Damaged` if all that is listed has another length; `Io`.
+    pub fn find_or_recover_whole(&self, repository: &Repository, reference: &ChunkRef) -> Result<Place> {
+        let place = self.find_or_recover(repository, &reference.id)?;
+        if place.len == reference.len {
+            return Ok(place);
+        }
+        // Whoever has a write-only client's key can list its chunks with other lengths, and what is listed last comes first.
+        let right = self.copies(&reference.id)?.into_iter().find(|copy| copy.len == reference.len);
+        let wrong = || EngineError::damaged(format!("chunk {} has another length than its list says", reference.id));
+        right.ok_or_else(wrong).and_then(|place| self.note_recovered(place))
+    }
+
     /// All places of a chunk.
     ///
     /// # Errors
     /// `Io`.
     pub fn copies(&self, id: &ChunkId) -> Result<Vec<Place>> {
-        let mut places = Vec::new();
+        let mut places = self.later.get().map_or(Ok(Vec::new()), |later| later.copies(id))?;
         for (number, store) in self.stores() {
             let rows = store.copies(id).map_err(store_error)?;
             let place = |row: ChunkPlace| Place { segment: (number, row.segment), offset: row.offset, len: row.len };

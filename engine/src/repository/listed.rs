@@ -73,7 +73,8 @@ pub(super) fn heeded_plans(
     let after: Vec<ObjectFamily> = [ObjectFamily::Indexes].iter().chain(next).copied().collect();
     match early {
         Some(_) => storage.expect(&[&[ObjectFamily::Prune], after.as_slice()].concat(), &[]),
-        None if next.is_empty() => {}
+        // What was asked for before the intent was put says too little.
+        None if next.is_empty() => storage.forget_expected(),
         None => storage.expect(&[ObjectFamily::Prune, ObjectFamily::Sessions], &[]),
     }
     let mut plans = Plans::load(repository)?;

@@ -20,7 +20,7 @@ use super::{Repository, Session, SessionTable};
 use crate::crypto::random_bytes;
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::format::IndexObject;
-use crate::id::{IndexId, PackId, hex};
+use crate::id::{ClientId, IndexId, PackId, hex};
 use crate::monitor::Monitor;
 use crate::os::durable;
 use crate::os::lock::{FileLock, hash_file, remove_cached, write_cached};
@@ -39,9 +39,13 @@ impl Listed {
         self.0.keys().filter(|id| !held.has(id, &index.replaced) && !index.skips(id)).copied().collect()
     }
 
-    /// Hides what a store has of objects that are gone or replaced. `false`: it has to be made anew.
-    fn hide_rest(&self, store: &mut Store, replaced: &HashSet<IndexId>) -> StoreResult<bool> {
-        store.hide(&|id| self.has(id) && !replaced.contains(id))
+    /// Hides what a store has of objects that are gone or replaced, or of clients whose end denies them. `false`: it has to
+    /// be made anew.
+    fn hide_rest(&self, repository: &Repository, store: &mut Store, replaced: &HashSet<IndexId>) -> StoreResult<bool> {
+        let of_its_client = |id: &IndexId, client: Option<ClientId>| {
+            client.is_none_or(|client| repository.counts_of_client(id, &client))
+        };
+        store.hide(&|id, client| self.has(id) && !replaced.contains(id) && of_its_client(id, client))
     }
 }
 
@@ -185,7 +189,7 @@ impl Repository {
         }
         recent.sort();
         if let Some(store) = &mut store
-            && !listed.hide_rest(store, &index.replaced).unwrap_or(false)
+            && !listed.hide_rest(self, store, &index.replaced).unwrap_or(false)
         {
             return Ok(AsItIs::Lacking(None));
         }
@@ -238,7 +242,7 @@ impl Repository {
         }
         // Which objects are replaced is known now.
         for store in shared.iter_mut().chain(&mut private) {
-            if !listed.hide_rest(store, &index.replaced).map_err(store_error)? {
+            if !listed.hide_rest(self, store, &index.replaced).map_err(store_error)? {
                 return self.import_all(listed, index, monitor);
             }
         }
@@ -363,7 +367,7 @@ impl Repository {
             if let Ok((mut store, held)) = open_shared(&path) {
                 index.replaced.extend(held.replaced(|id| listed.has(id)));
                 if listed.missing(&held, index).is_empty() {
-                    let is_right = listed.hide_rest(&mut store, &index.replaced).map_err(Update::from)?;
+                    let is_right = listed.hide_rest(self, &mut store, &index.replaced).map_err(Update::from)?;
                     return if is_right { Ok(()) } else { Err(Update::Outdated) };
                 }
             }
@@ -372,7 +376,7 @@ impl Repository {
         let held = store.held().map_err(Update::from)?;
         let missing = listed.missing(&held, index);
         self.import(&mut store, &missing, index, true, monitor).map_err(Update::Failed)?;
-        if !listed.hide_rest(&mut store, &index.replaced).map_err(Update::from)? {
+        if !listed.hide_rest(self, &mut store, &index.replaced).map_err(Update::from)? {
             // Without the seal nobody believes it, whatever becomes of this process.
             return Err(Update::Outdated);
         }

@@ -185,24 +185,26 @@ impl<'a> ChunkReader<'a> {
         let mut gone = None;
         loop {
             let place = self.index.find_or_recover(self.repository, &reference.id)?;
-            match self.read_at(kind, reference, &place) {
-                Err(error) if error.kind() == ErrorKind::Missing && self.renews => {
-                    // A prune swept the pack, and what is needed of it is elsewhere now.
-                    let pack = self.index.segment(place.segment)?.pack();
-                    if gone.replace(pack) == Some(pack) || !self.index.renew(self.repository, &pack)? {
-                        return Err(error);
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::Damaged => {
-                    return self.read_copy(kind, reference, &place).ok_or(error);
-                }
+            let error = match self.read_at(kind, reference, &place) {
+                Err(error) if matches!(error.kind(), ErrorKind::Missing | ErrorKind::Damaged) => error,
                 chunk => return chunk,
+            };
+            if let Some(chunk) = self.read_copy(kind, reference, &place) {
+                return Ok(chunk);
+            }
+            if error.kind() == ErrorKind::Damaged || !self.renews {
+                return Err(error);
+            }
+            // A prune swept the pack, and what is needed of it is elsewhere now.
+            let pack = self.index.segment(place.segment)?.pack();
+            if gone.replace(pack) == Some(pack) || !self.index.renew(self.repository, &pack)? {
+                return Err(error);
             }
         }
     }
 
-    /// A chunk whose first place holds something else: a write-only client may have put it there, on purpose. Who judges
-    /// what full clients stored does not look further.
+    /// A chunk whose first place is not there or holds something else: whoever has a write-only client's key may have
+    /// listed it on purpose. Who judges what full clients stored does not look further.
     fn read_copy(&self, kind: ChunkKind, reference: &ChunkRef, tried: &Place) -> Option<Vec<u8>> {
         let domain = self.index.segment(tried.segment).ok()?.domain();
         if !self.renews && domain == DomainId::SHARED {
@@ -213,10 +215,10 @@ impl<'a> ChunkReader<'a> {
     }
 
     fn read_at(&self, kind: ChunkKind, reference: &ChunkRef, place: &Place) -> Result<Vec<u8>> {
-        let Opened { plain, domain } = self.segment(place.segment)?;
         if place.len != reference.len || reference.len > limits::CHUNK_BYTES {
             return Err(EngineError::damaged(format!("chunk {} has another length than its list says", reference.id)));
         }
+        let Opened { plain, domain } = self.segment(place.segment)?;
         match chunk_in(&plain, kind, &domain, place, &reference.id) {
             Ok(chunk) => Ok(chunk.to_vec()),
             Err(error) => Err(error.about(ObjectName::Pack(self.index.segment(place.segment)?.pack()))),

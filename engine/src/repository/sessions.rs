@@ -189,6 +189,8 @@ impl SessionTable {
         if let Some(end) = self.states.get(&session) {
             return Ok(Some(*end));
         }
+        // Its writer may have died before it was sure that it lasts, and what is built on it has to.
+        repository.storage().persist(ObjectName::Register(session))?;
         match read_register(repository, session) {
             Err(error) if error.kind() == ErrorKind::Io => Err(error),
             end => Ok(end.ok().flatten()),

@@ -66,6 +66,8 @@ impl SnapshotSet {
 pub fn read_snapshots(repository: &Repository, sessions: &SessionTable) -> Result<SnapshotSet> {
     let mut set = SnapshotSet::default();
     let mut listed: Vec<SnapshotId> = Vec::new();
+    let is_ahead = |family: &ObjectFamily| repository.storage().is_expected(*family);
+    let was_ahead = [ObjectFamily::Snapshots, ObjectFamily::Forgotten].iter().any(is_ahead);
     repository.storage().list(ObjectFamily::Snapshots, &mut |name, _| {
         if let ObjectName::Snapshot(id) = name {
             listed.push(id);
@@ -95,13 +97,13 @@ pub fn read_snapshots(repository: &Repository, sessions: &SessionTable) -> Resul
     })?;
     set.snapshots.sort_by_key(|(id, _)| *id);
     set.uncommitted.sort();
-    let (was_ahead, problems) = (repository.storage().is_expected(ObjectFamily::Forgotten), set.problems.len());
     read_records(repository, &mut set)?;
     let is_lost = |id: &SnapshotId| listed.binary_search(id).is_err() && !set.records.contains_key(id);
     if was_ahead && promised.iter().any(is_lost) {
-        // Its record may have come, and the snapshot gone, after the records were listed and before the snapshots were.
-        set.problems.truncate(problems);
-        read_records(repository, &mut set)?;
+        // What was asked for ahead may be of different moments: its record may have come, and the snapshot gone, after the
+        // records were listed, and another that was put may be in neither.
+        repository.storage().forget_expected();
+        return read_snapshots(repository, sessions);
     }
     // With a record it was dropped, and is not lost.
     for id in promised.into_iter().filter(|id| listed.binary_search(id).is_err()) {

@@ -19,7 +19,7 @@ use super::rows::{
 };
 use crate::crypto::{SESSION_KEY_RECORD_BYTES, SessionKeyRecord};
 use crate::format::IndexObject;
-use crate::id::{ChunkId, IndexId, PackId, SessionId};
+use crate::id::{ChunkId, ClientId, IndexId, PackId, SessionId};
 use crate::model::Signer;
 
 /// Pages that a reader keeps, in bytes.
@@ -30,7 +30,7 @@ const WRITE_CACHE_BYTES: usize = 32 << 20;
 const IMPORT_CHUNKS: usize = 1 << 20;
 
 /// Changes whenever the tables do; another one in the file means: build it again.
-const SCHEMA: u64 = 5;
+const SCHEMA: u64 = 6;
 
 const CHUNKS: TableDefinition<ShortId, ChunkRow> = TableDefinition::new("chunks");
 /// Further places of chunks that several packs hold.
@@ -43,6 +43,8 @@ const CLAIMS: MultimapTableDefinition<[u8; 32], u32> = MultimapTableDefinition::
 const SESSIONS: TableDefinition<u32, [u8; SESSION_KEY_RECORD_BYTES]> = TableDefinition::new("sessions");
 /// Each index object's number, and what is here of it: [`EMPTY`], [`ROWS`] or [`LOSSES`].
 const OBJECTS: TableDefinition<[u8; 32], (u32, u8)> = TableDefinition::new("index objects");
+/// Which write-only client signed an index object; nothing of those of full clients.
+const OBJECT_CLIENTS: TableDefinition<[u8; 32], [u8; 16]> = TableDefinition::new("clients of index objects");
 /// Which index object lists which packs, by their numbers.
 const OBJECT_PACKS: MultimapTableDefinition<u32, u32> = MultimapTableDefinition::new("packs of index objects");
 /// Which index object replaces which.
@@ -83,6 +85,7 @@ struct Tables {
     claims: ReadOnlyMultimapTable<[u8; 32], u32>,
     sessions: ReadOnlyTable<u32, [u8; SESSION_KEY_RECORD_BYTES]>,
     objects: ReadOnlyTable<[u8; 32], (u32, u8)>,
+    object_clients: ReadOnlyTable<[u8; 32], [u8; 16]>,
     object_packs: ReadOnlyMultimapTable<u32, u32>,
     replaces: ReadOnlyMultimapTable<[u8; 32], [u8; 32]>,
     lost: ReadOnlyTable<ShortId, ()>,
@@ -103,6 +106,7 @@ impl Tables {
             claims: read.open_multimap_table(CLAIMS)?,
             sessions: read.open_table(SESSIONS)?,
             objects: read.open_table(OBJECTS)?,
+            object_clients: read.open_table(OBJECT_CLIENTS)?,
             object_packs: read.open_multimap_table(OBJECT_PACKS)?,
             replaces: read.open_multimap_table(REPLACES)?,
             lost: read.open_table(LOST)?,
@@ -180,6 +184,7 @@ impl Store {
             transaction.open_multimap_table(CLAIMS)?;
             transaction.open_table(SESSIONS)?;
             transaction.open_table(OBJECTS)?;
+            transaction.open_table(OBJECT_CLIENTS)?;
             transaction.open_multimap_table(OBJECT_PACKS)?;
             transaction.open_multimap_table(REPLACES)?;
             transaction.open_table(LOST)?;
@@ -242,12 +247,13 @@ impl Store {
 
     /// Hides what only index objects list that don't count. `false` if it is too much of all, or if what they say can't
     /// be told from what others say: then the database has to be made anew.
-    pub(super) fn hide(&mut self, counts: &dyn Fn(&IndexId) -> bool) -> StoreResult<bool> {
+    pub(super) fn hide(&mut self, counts: &dyn Fn(&IndexId, Option<ClientId>) -> bool) -> StoreResult<bool> {
         self.hidden = Hidden::default();
         let (mut counting, mut some_do_not) = (HashSet::new(), false);
         for row in self.tables.objects.iter()? {
             let (id, row) = row?;
-            match (row.value(), counts(&IndexId::new(id.value()))) {
+            let client = self.tables.object_clients.get(id.value())?.map(|client| ClientId::new(client.value()));
+            match (row.value(), counts(&IndexId::new(id.value()), client)) {
                 ((_, EMPTY), _) => {}
                 ((number, _), true) => drop(counting.insert(number)),
                 ((_, LOSSES), false) => return Ok(false),
@@ -417,6 +423,9 @@ fn import_places(
     let state = if object.lost.is_empty() { ROWS } else { LOSSES };
     let number = import_object(transaction, id, state, &object.replaces)?;
     let mut object_packs = transaction.open_multimap_table(OBJECT_PACKS)?;
+    if let Signer::Client(client) = object.signer {
+        transaction.open_table(OBJECT_CLIENTS)?.insert(id.as_bytes(), client.as_bytes())?;
+    }
     if !object.lost.is_empty() {
         let mut lost = transaction.open_table(LOST)?;
         object.lost.iter().try_for_each(|id| lost.insert(short_id(id), ()).map(drop))?;

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{Check, short};
-use crate::error::{EngineError, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::id::SnapshotId;
 use crate::model::{ChunkRef, Content, Node, Snapshot};
 use crate::ops::browse::{Descend, Visit, content_key, walk};
@@ -93,11 +93,7 @@ impl Check<'_> {
         if self.damage.chunks.contains_key(&short(&reference.id)) {
             return Ok(());
         }
-        let problem = match chunks.index().find_or_recover(self.repository, &reference.id) {
-            Ok(place) if place.len == reference.len => return Ok(()),
-            Ok(place) => EngineError::damaged(format!("has {} bytes where {} belong", place.len, reference.len)),
-            Err(error) => error,
-        };
+        let Err(problem) = chunks.index().find_or_recover_whole(self.repository, reference) else { return Ok(()) };
         let is_lost = problem.kind() == ErrorKind::Missing && chunks.index().is_lost(&reference.id)?;
         let finding = match self.damage.lost.filter(|_| is_lost) {
             Some(finding) => finding,
@@ -187,7 +183,14 @@ impl Check<'_> {
         if self.damage.packs.is_empty() {
             return Ok(None);
         }
-        let Some(place) = index.find(&reference.id)? else { return Ok(None) };
-        Ok(self.damage.packs.get(&index.segment(place.segment)?.pack()).copied())
+        // As long as one of the packs that have it is whole, it can be read.
+        let mut damaged = None;
+        for place in index.copies(&reference.id)?.iter().filter(|place| place.len == reference.len) {
+            match self.damage.packs.get(&index.segment(place.segment)?.pack()) {
+                None => return Ok(None),
+                finding => damaged = damaged.or(finding.copied()),
+            }
+        }
+        Ok(damaged)
     }
 }

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use super::{Context, MAX_COPY_TARGETS};
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::id::{ChunkId, PackId};
-use crate::model::ChunkKind;
-use crate::repository::{Place, SegmentBuilder, SegmentKey, SegmentPlace, SegmentReader, SessionWriter};
+use crate::model::{ChunkKind, ChunkRef};
+use crate::repository::{ChunkReader, Place, SegmentBuilder, SegmentKey, SegmentPlace, SegmentReader, SessionWriter};
 
 /// A chunk that has to be read, and who lacks it.
 #[derive(Clone, Copy)]
@@ -80,6 +80,7 @@ pub(super) fn fetch(
     let segments = plan(context, wanted, &mut fetched)?;
     let (next, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
     let results = Mutex::new(fetched);
+    let copies = ChunkReader::new(context.source, context.index);
     let work = || -> Result<()> {
         let mut reader = SegmentReader::default();
         let mut stores = Stores::new(writers);
@@ -88,7 +89,7 @@ pub(super) fn fetch(
                 return Ok(());
             }
             context.stop_if_asked()?;
-            copy_segment(context, &mut reader, &mut stores, segment)?;
+            copy_segment(&copies, &mut reader, &mut stores, segment)?;
         }
         results.lock().expect("no holder of this lock panics").take_in(stores.finish());
         Ok(())
@@ -107,11 +108,8 @@ pub(super) fn fetch(
 fn plan(context: &Context<'_>, wanted: HashMap<ChunkId, Lacking>, fetched: &mut Fetched) -> Result<Vec<Needed>> {
     let mut groups: BTreeMap<SegmentKey, Vec<(Place, ChunkId, Lacking)>> = BTreeMap::new();
     for (id, lacking) in wanted {
-        match context.index.find_or_recover(context.source, &id) {
-            Ok(place) if place.len == lacking.len => {
-                groups.entry(place.segment).or_default().push((place, id, lacking));
-            }
-            Ok(_) => drop(fetched.failures.insert(id, format!("chunk {id} has another length than the file says"))),
+        match context.index.find_or_recover_whole(context.source, &ChunkRef { id, len: lacking.len }) {
+            Ok(place) => groups.entry(place.segment).or_default().push((place, id, lacking)),
             Err(error) if error.kind() == ErrorKind::Io => return Err(error),
             Err(error) => drop(fetched.failures.insert(id, error.to_string())),
         }
@@ -161,23 +159,27 @@ impl<'w, 'a> Stores<'w, 'a> {
     }
 }
 
+/// Of chunks that are not where they should be, `copies` looks for others.
 fn copy_segment(
-    context: &Context<'_>,
+    copies: &ChunkReader<'_>,
     reader: &mut SegmentReader,
     stores: &mut Stores<'_, '_>,
     (segment, chunks): &Needed,
 ) -> Result<()> {
-    let open = match reader.read(context.source, segment) {
-        Ok(open) => open,
+    let open = match reader.read(copies.repository(), segment) {
         Err(error) if error.kind() == ErrorKind::Io => return Err(error),
-        Err(error) => {
-            stores.fetched.failures.extend(chunks.iter().map(|(_, id, _)| (*id, error.to_string())));
-            return Ok(());
-        }
+        open => open,
     };
     for (place, id, lacking) in chunks {
-        match open.chunk(place, id) {
-            Ok(bytes) => stores.add(*id, bytes, *lacking),
+        if let Ok(open) = &open
+            && let Ok(bytes) = open.chunk(place, id)
+        {
+            stores.add(*id, bytes, *lacking);
+            continue;
+        }
+        match copies.read(ChunkKind::Data, &ChunkRef { id: *id, len: lacking.len }) {
+            Ok(bytes) => stores.add(*id, &bytes, *lacking),
+            Err(error) if error.kind() == ErrorKind::Io => return Err(error),
             Err(error) => drop(stores.fetched.failures.insert(*id, error.to_string())),
         }
     }

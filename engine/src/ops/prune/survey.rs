@@ -7,10 +7,11 @@ use super::plan::Noticed;
 use crate::clock::Timestamp;
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::format::{ForgottenRecord, PrunePlan, WhyForgotten};
-use crate::id::{PackId, SnapshotId};
+use crate::id::{PackId, SessionId, SnapshotId};
 use crate::ops::mark::mark;
 use crate::repository::{
-    Census, Index, Plans, SessionTable, SnapshotSet, has_died, put_record, read_done, read_snapshots,
+    Census, Index, Plans, SessionTable, SnapshotSet, has_died, put_record, read_done, read_lasting_snapshot,
+    read_snapshots,
 };
 use crate::storage::{ObjectFamily, ObjectName};
 
@@ -72,13 +73,21 @@ impl Run<'_> {
                 let record = set.records.get(id);
                 record.is_some_and(|record| noticed.is_expired(id, record.time, now, grace))
             };
-            let revoked = set.uncommitted.iter().filter(|(_, session)| sessions.is_revoked(*session));
+            let is_void = |(id, session): &&(SnapshotId, SessionId)| {
+                sessions.is_revoked(*session) || (sessions.is_lost(*session) && self.is_of_an_ended_client(*id))
+            };
+            let revoked = set.uncommitted.iter().filter(is_void);
             // One that can't be read may go all the same.
             let unreadable = set.problems.iter().filter_map(|problem| snapshot_of(&problem.path));
             let there = set.existing().map(|(id, _)| *id).chain(unreadable);
             let expired = self.on_lasting_record(there.filter(is_expired).collect())?;
             Ok(expired.into_iter().chain(revoked.map(|(id, _)| *id)).collect())
         })
+    }
+
+    /// Whether a snapshot is one that a write-only client signed which has ended: without a register it will never count.
+    fn is_of_an_ended_client(&self, id: SnapshotId) -> bool {
+        read_lasting_snapshot(self.repository, id).is_ok_and(|snapshot| self.repository.has_ended(snapshot.signer))
     }
 
     /// Of snapshots with a record, those whose record is sure to last. Whoever put it may have died just before, and a
@@ -133,7 +142,10 @@ impl Run<'_> {
         let mut set = read_snapshots(repository, index.sessions())?;
         drop(records_as_they_are);
         let dropped = drops(&mut set, index.sessions())?;
-        if let Some((id, _)) = set.uncommitted.iter().find(|(_, session)| index.sessions().is_lost(*session)) {
+        let is_lost = |(id, session): &&(SnapshotId, SessionId)| {
+            index.sessions().is_lost(*session) && !self.is_of_an_ended_client(*id)
+        };
+        if let Some((id, _)) = set.uncommitted.iter().find(is_lost) {
             return Err(refused(format!("object {} is of a session without a register", ObjectName::Snapshot(*id))));
         }
         let gone =
@@ -220,13 +232,18 @@ impl Run<'_> {
                 }
             };
             // The first is the one that wrote it.
-            let Some(writer) = footer.sessions.first().map(|record| record.session()) else { continue };
-            if sessions.is_lost(writer) && SessionTable::load(self.repository)?.is_lost(writer) {
+            let Some(record) = footer.sessions.first() else { continue };
+            let writer = record.session();
+            let is_lost = sessions.is_lost(writer) && SessionTable::load(self.repository)?.is_lost(writer);
+            // Of clients that have all ended nothing will count that does not yet. What full clients need of the domain, they
+            // have listed: otherwise this prune has ended before.
+            let is_void = is_lost && self.repository.has_ended_domain(record.domain())?;
+            if is_lost && !is_void {
                 let name = ObjectName::Pack(*id);
                 return Err(refused(format!("object {name} is of session {writer}, which has no register")));
             }
             let is_at_work = !sessions.is_committed(writer) && !sessions.is_revoked(writer);
-            if !is_at_work || has_died(self.repository, writer, &self.options.host) {
+            if is_void || !is_at_work || has_died(self.repository, writer, &self.options.host) {
                 orphans.push((*id, *len));
             }
         }

@@ -62,13 +62,12 @@ pub(super) fn plan(context: &Context<'_>, files: &[FileState<'_>]) -> Result<Vec
         }
         let mut count = 0;
         for (offset, reference) in work.wanted.clone().into_iter().flat_map(|wanted| &file.chunks[wanted]) {
-            match index.find_or_recover(context.repository, &reference.id) {
-                Ok(place) if place.len == reference.len => {
+            match index.find_or_recover_whole(context.repository, reference) {
+                Ok(place) => {
                     count += 1;
                     let entry = Use { place, reference: *reference, file: number, offset: *offset };
                     groups.entry(place.segment).or_default().push(entry);
                 }
-                Ok(_) => work.fail(|| format!("chunk {} has another length than the file says", reference.id)),
                 Err(error) if error.kind() == ErrorKind::Io => return Err(error),
                 Err(error) => work.fail(|| error.to_string()),
             }
@@ -162,7 +161,8 @@ fn run_segment(
             Some(elsewhere) => {
                 return elsewhere.iter().for_each(|segment| run_segment(context, buffers, files, segment, None));
             }
-            None => return fail(context, files, uses, &error),
+            // Or nobody swept it: what names it is a lie, or it is lost.
+            None => return uses.iter().for_each(|entry| write_copy(context, files, entry, aligned, &error)),
         },
         Err(error) if error.kind() == ErrorKind::Damaged => {
             return uses.iter().for_each(|entry| write_copy(context, files, entry, aligned, &error));

@@ -18,7 +18,10 @@ impl Index {
     /// # Errors
     /// `Io`, `Damaged` if sessions can't be listed or read.
     pub(crate) fn renew(&self, repository: &Repository, gone: &PackId) -> Result<bool> {
-        let _alone = self.renewing.lock().expect("no holder of this lock panics");
+        let mut still_named = self.renewing.lock().expect("no holder of this lock panics");
+        if still_named.contains(gone) {
+            return Ok(false);
+        }
         let mut newest = self;
         for _ in 0..RENEWALS {
             let Some(later) = newest.later.get() else {
@@ -27,6 +30,9 @@ impl Index {
                 let is_swept = !now.has_pack(gone)?;
                 if is_swept {
                     let _ = newest.later.set(Box::new(now));
+                } else {
+                    // Those who let go of a pack put what names it no more first. So that stays so.
+                    still_named.insert(*gone);
                 }
                 return Ok(is_swept);
             };
