@@ -26,6 +26,11 @@ impl SessionKeyRecord {
         &self.0
     }
 
+    /// Whether one of `records` names another key for its session: a write-only client may say so.
+    pub(crate) fn is_other_of(&self, records: &[Self]) -> bool {
+        records.iter().any(|other| other.session() == self.session() && other != self)
+    }
+
     /// The session.
     pub fn session(&self) -> SessionId {
         SessionId::from_slice(&self.0[..16]).expect("16 bytes")

@@ -7,7 +7,7 @@ use super::{Index, Repository, Session};
 use crate::crypto::SessionKeyRecord;
 use crate::error::{ErrorKind, Result};
 use crate::format::IndexObject;
-use crate::id::{IndexId, PackId, SessionId};
+use crate::id::{DomainId, IndexId, PackId, SessionId};
 use crate::model::PackRow;
 use crate::monitor::Silent;
 use crate::storage::ObjectName;
@@ -83,6 +83,9 @@ impl Adoption<'_> {
     /// A2, the packs that an index object of a dead session names.
     fn take_listed(&mut self, id: IndexId) -> Result<()> {
         match self.repository.read_index(id) {
+            // Anybody can name a session of this client. What others said in its name is not what it stored, and what
+            // it stored in another domain can't be listed in this one.
+            Ok(object) if object.signer != self.repository.signer() || object.domain != self.domain() => Ok(()),
             Ok(object) => {
                 let mut packs = object.packs.into_iter();
                 packs.try_for_each(|pack| self.take(pack, &object.sessions))
@@ -100,7 +103,8 @@ impl Adoption<'_> {
             }
             // What can't be read was not finished, or is damaged: check tells.
             let Ok(footer) = self.repository.read_footer(id, len) else { continue };
-            let is_theirs = |record: &SessionKeyRecord| dead.contains(&record.session());
+            let domain = self.domain();
+            let is_theirs = |record: &SessionKeyRecord| dead.contains(&record.session()) && record.domain() == domain;
             if !footer.sessions.is_empty() && footer.sessions.iter().all(is_theirs) {
                 self.take(PackRow { id, len, segments: footer.segments }, &footer.sessions)?;
             }
@@ -128,6 +132,11 @@ impl Adoption<'_> {
         if self.chunks >= INDEX_CHUNKS { self.put() } else { Ok(()) }
     }
 
+    /// What is taken over is of this domain.
+    fn domain(&self) -> DomainId {
+        self.repository.domain().domain()
+    }
+
     /// A3: an index object in the name of the session that adopts.
     fn put(&mut self) -> Result<()> {
         if self.packs.is_empty() {
@@ -136,7 +145,7 @@ impl Adoption<'_> {
         let object = IndexObject {
             sessions: std::mem::take(&mut self.pending).into_values().collect(),
             packs: std::mem::take(&mut self.packs),
-            ..IndexObject::empty(self.session.id(), self.repository.domain().domain())
+            ..IndexObject::empty(self.session.id(), self.domain())
         };
         self.chunks = 0;
         let (id, _) = self.repository.put_index(&object, false)?;

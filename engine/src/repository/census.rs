@@ -4,7 +4,7 @@
 //! it is of those that belong near its place, in which segment that is, and whether it is needed. Two ids that can't be
 //! told apart are both needed if one is: that costs space, never a chunk.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -63,8 +63,10 @@ pub struct Census {
     /// Plaintext bytes of marked chunks in each segment.
     needed: Vec<AtomicU32>,
     packs: Vec<(PackId, u64)>,
-    /// The domain of each pack.
-    domains: Vec<DomainId>,
+    /// The domain of each pack; `None` without a segment.
+    domains: Vec<Option<DomainId>>,
+    /// Of each segment, whether it is listed in the domain of a write-only client.
+    claims: Vec<bool>,
 }
 
 impl Census {
@@ -78,8 +80,14 @@ impl Census {
         let mut slots = Vec::new();
         // One is free at least: that is where a search ends.
         slots.resize_with(most + most / 4 + 1, AtomicU64::default);
-        let mut census =
-            Self { slots, segments: Vec::new(), needed: Vec::new(), packs: Vec::new(), domains: Vec::new() };
+        let mut census = Self {
+            slots,
+            segments: Vec::new(),
+            needed: Vec::new(),
+            packs: Vec::new(),
+            domains: Vec::new(),
+            claims: Vec::new(),
+        };
         let bases = census.count_places(index)?;
         if census.segments.len() as u64 >= MARK {
             return Err(EngineError::new(ErrorKind::Unsupported, "an index of more than two billion segments"));
@@ -94,40 +102,61 @@ impl Census {
         let mut known: HashMap<PackId, u32> = HashMap::new();
         let mut bases = Vec::new();
         for store in index.listing_stores() {
-            let mut numbers: Vec<u32> = Vec::new();
+            // A pack may be listed several times, and not always with the same in it.
+            let mut listings: BTreeMap<u32, (PackId, u64)> = BTreeMap::new();
             Index::store_result(store.packs(&mut |number, id, len| {
-                let next = self.packs.len() as u32;
-                let here = *known.entry(id).or_insert(next);
-                if here == next {
-                    self.packs.push((id, len));
-                    self.domains.push(DomainId::SHARED);
-                }
-                numbers.resize(numbers.len().max(number as usize + 1), NO_PACK);
-                numbers[number as usize] = here;
+                listings.insert(number, (id, len));
             }))?;
             let base = self.segments.len();
             bases.push(base as u32);
             let mut broken = false;
-            // The first segment of each pack, which says whose it is.
+            // The first segment of each listing, which says whose it is.
             let mut firsts: HashMap<u32, u32> = HashMap::new();
             Index::store_result(store.segments(&mut |number, extent| {
                 broken |= base + number as usize != self.segments.len();
-                // The chunks of a pack that is not listed are none of the index's, either.
-                let pack = numbers.get(extent.pack as usize).copied().unwrap_or(NO_PACK);
-                if pack != NO_PACK {
-                    firsts.entry(pack).or_insert(number);
+                if listings.contains_key(&extent.pack) {
+                    firsts.entry(extent.pack).or_insert(number);
                 }
-                self.segments.push(SegmentExtent { pack, ..extent });
+                self.segments.push(extent);
             }))?;
-            for (pack, number) in firsts {
-                self.domains[pack as usize] = Index::store_result(store.segment(number))?.record.domain();
-            }
             if broken {
                 let text = "local index (remove it with `repo cache clear`): rows are missing";
                 return Err(EngineError::new(ErrorKind::Io, text));
             }
+            let mut places: HashMap<u32, (u32, bool)> = HashMap::with_capacity(listings.len());
+            for (number, (id, len)) in listings {
+                let first =
+                    firsts.get(&number).map(|segment| Index::store_result(store.segment(*segment))).transpose()?;
+                let domain = first.map(|segment| segment.record.domain());
+                let is_claim = domain.is_some_and(|domain| domain != DomainId::SHARED);
+                places.insert(number, (self.add_listing(&mut known, id, len, domain), is_claim));
+            }
+            for segment in &mut self.segments[base..] {
+                // The chunks of a pack that is not listed are none of the index's, either.
+                let (pack, is_claim) = places.get(&segment.pack).copied().unwrap_or((NO_PACK, false));
+                segment.pack = pack;
+                self.claims.push(is_claim);
+            }
         }
         Ok(bases)
+    }
+
+    /// The number here of a pack that is listed in a domain. What full clients list in theirs is so; what is said in that of
+    /// a write-only one counts only where they say nothing.
+    fn add_listing(&mut self, known: &mut HashMap<PackId, u32>, id: PackId, len: u64, domain: Option<DomainId>) -> u32 {
+        let next = self.packs.len() as u32;
+        let here = *known.entry(id).or_insert(next);
+        if here == next {
+            self.packs.push((id, len));
+            self.domains.push(domain);
+            return here;
+        }
+        let before = &mut self.domains[here as usize];
+        if domain.is_some() && (before.is_none() || domain == Some(DomainId::SHARED)) {
+            *before = domain;
+            self.packs[here as usize] = (id, len);
+        }
+        here
     }
 
     /// Takes the chunks of one part of all ids in, which the stores give out in order.
@@ -213,9 +242,16 @@ impl Census {
         found
     }
 
-    /// Whether every copy of a chunk in a pack is kept: what a write-only client says is there need not be.
-    fn keeps_copies(&self, pack: u32) -> bool {
-        self.domains.get(pack as usize).is_some_and(|domain| *domain != DomainId::SHARED)
+    /// Whether every copy is kept of a chunk that is listed in this segment: what a write-only client says is there need
+    /// not be.
+    fn keeps_copies(&self, segment: usize) -> bool {
+        self.claims[segment]
+    }
+
+    /// Whether a write-only client says of a pack of full clients that this is in it: a pack is of one domain.
+    fn is_false(&self, segment: usize) -> bool {
+        let domain = self.domains.get(self.segments[segment].pack as usize);
+        self.claims[segment] && domain == Some(&Some(DomainId::SHARED))
     }
 
     /// Counts every copy of needed chunks in the domains of write-only clients. To be called when all is marked.
@@ -223,7 +259,7 @@ impl Census {
     /// # Errors
     /// `Io` if the local database fails or is damaged.
     pub fn keep_copies(&self, index: &Index) -> Result<()> {
-        if self.domains.iter().all(|domain| *domain == DomainId::SHARED) {
+        if !self.claims.contains(&true) {
             return Ok(());
         }
         let mut base = 0;
@@ -232,7 +268,7 @@ impl Census {
                 let segment = base + place.segment as usize;
                 let is_counted = |slot: u64| segment_in(slot) == segment;
                 let is_needed = self.find(id).any(|(_, slot)| slot & MARK != 0 && !is_counted(slot));
-                if is_needed && self.keeps_copies(self.segments[segment].pack) {
+                if is_needed && self.keeps_copies(segment) && !self.is_false(segment) {
                     self.needed[segment].fetch_add(place.len, Ordering::Relaxed);
                 }
             };
@@ -253,7 +289,7 @@ impl Census {
         self.find(id.as_bytes()).any(|(_, slot)| {
             let segment = &self.segments[segment_in(slot)];
             let is_there = || segment.offset == offset && self.packs[segment.pack as usize].0 == *pack;
-            slot & MARK != 0 && (self.keeps_copies(segment.pack) || is_there())
+            slot & MARK != 0 && (self.keeps_copies(segment_in(slot)) || is_there())
         })
     }
 
@@ -264,19 +300,21 @@ impl Census {
     /// `Io` if the local database fails or is damaged.
     pub fn missed(&self, index: &Index, lost: &dyn Fn(&PackId) -> bool) -> Result<Vec<PackId>> {
         let is_lost: Vec<bool> = self.packs.iter().map(|(id, _)| lost(id)).collect();
-        let from_lost = |(segment, needed): (&SegmentExtent, &AtomicU32)| {
-            needed.load(Ordering::Relaxed) > 0
-                && is_lost.get(segment.pack as usize).is_some_and(|lost| *lost)
-                && !self.keeps_copies(segment.pack)
+        let is_from_lost = |segment: usize| {
+            let pack = self.segments[segment].pack as usize;
+            self.needed[segment].load(Ordering::Relaxed) > 0 && is_lost.get(pack).is_some_and(|lost| *lost)
         };
         let mut missed = BTreeSet::new();
-        for (segment, needed) in self.segments.iter().zip(&self.needed) {
-            if needed.load(Ordering::Relaxed) > 0 && self.keeps_copies(segment.pack) && is_lost[segment.pack as usize] {
-                missed.insert(self.packs[segment.pack as usize].0);
+        let mut is_risky = false;
+        for segment in (0..self.segments.len()).filter(|segment| is_from_lost(*segment)) {
+            if !self.keeps_copies(segment) {
+                is_risky = true;
+            } else if !self.is_false(segment) {
+                missed.insert(self.packs[self.segments[segment].pack as usize].0);
             }
         }
         // Seldom: what is needed was not in these packs when they were chosen, or it was elsewhere, too.
-        if self.segments.iter().zip(&self.needed).any(from_lost) {
+        if is_risky {
             let mut failure = None;
             index.chunks(&mut |short, _| {
                 let at_risk = |(_, slot)| slot & MARK != 0 && is_lost[self.segments[segment_in(slot)].pack as usize];
@@ -295,17 +333,17 @@ impl Census {
 
     /// What is needed of each pack, in no particular order.
     pub fn packs(&self) -> Vec<PackCount> {
-        let count = |((id, len), domain): (&(PackId, u64), &DomainId)| PackCount {
+        let count = |((id, len), domain): (&(PackId, u64), &Option<DomainId>)| PackCount {
             id: *id,
             len: *len,
             sealed: 0,
             live: 0,
             kind: ChunkKind::Data,
-            domain: *domain,
+            domain: domain.unwrap_or(DomainId::SHARED),
         };
         let mut packs: Vec<PackCount> = self.packs.iter().zip(&self.domains).map(count).collect();
-        for (segment, needed) in self.segments.iter().zip(&self.needed) {
-            let Some(pack) = packs.get_mut(segment.pack as usize) else { continue };
+        for (number, (segment, needed)) in self.segments.iter().zip(&self.needed).enumerate() {
+            let Some(pack) = packs.get_mut(segment.pack as usize).filter(|_| !self.is_false(number)) else { continue };
             pack.kind = segment.kind;
             pack.sealed = (pack.sealed + u64::from(segment.sealed_len)).min(pack.len);
             let (needed, plain) = (u64::from(needed.load(Ordering::Relaxed)), u64::from(segment.plain_len.max(1)));

@@ -11,7 +11,7 @@ use super::store::Store;
 use super::{Repository, SessionTable, object_error};
 use crate::crypto::hash;
 use crate::error::{EngineError, ErrorKind, Result};
-use crate::format::{self, IndexObject, TAIL_BYTES};
+use crate::format::{self, INDEX_HEAD_BYTES, IndexObject, TAIL_BYTES};
 use crate::id::{ChunkId, DomainId, IndexId, PackId};
 use crate::limits;
 use crate::model::{ChunkKind, ChunkRef, PackRow};
@@ -119,6 +119,21 @@ impl Repository {
     /// As there.
     pub(super) fn read_listed_index(&self, id: IndexId) -> Result<IndexObject> {
         self.read_kept_object(ObjectName::Index(id), limits::INDEX_BYTES, |object| self.open_index(id, object))
+    }
+
+    /// The domain that an index object which can't be read says it is of: its readers are to learn that it is replaced. The
+    /// shared one if there is no such domain.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(crate) fn claimed_domain(&self, id: IndexId) -> Result<DomainId> {
+        let head = match self.storage().read(ObjectName::Index(id), Some(0..INDEX_HEAD_BYTES), INDEX_HEAD_BYTES) {
+            Err(error) if error.kind() == ErrorKind::Io => return Err(error),
+            head => head.unwrap_or_default(),
+        };
+        let Ok(domain) = format::index_domain(&head) else { return Ok(DomainId::SHARED) };
+        let is_known = domain != DomainId::SHARED && self.read_clients()?.0.iter().any(|(it, _)| it.domain == domain);
+        Ok(if is_known { domain } else { DomainId::SHARED })
     }
 
     /// Says that [`Self::read_listed_index`] will be asked for all of these.
@@ -376,11 +391,11 @@ impl Index {
         Ok(false)
     }
 
-    /// Whether a full client has listed a pack: what it says of it is in it.
+    /// Whether a pack is listed in the domain of full clients: what is said of it there is in it.
     ///
     /// # Errors
     /// `Io`.
-    fn vouches_for(&self, id: &PackId) -> Result<bool> {
+    pub(crate) fn vouches_for(&self, id: &PackId) -> Result<bool> {
         for (_, store) in self.stores() {
             if store.vouches_for(id).map_err(store_error)? {
                 return Ok(true);

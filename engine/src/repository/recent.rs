@@ -13,8 +13,7 @@ use super::rows::{
 };
 use crate::crypto::SessionKeyRecord;
 use crate::format::IndexObject;
-use crate::id::{ChunkId, PackId, SessionId};
-use crate::model::Signer;
+use crate::id::{ChunkId, DomainId, PackId, SessionId};
 
 /// Index objects as rows like the database's.
 #[derive(Default)]
@@ -22,9 +21,9 @@ pub(super) struct Recent {
     lost: HashSet<ShortId>,
     sessions: Vec<SessionKeyRecord>,
     packs: Vec<PackRow>,
-    /// Those that full clients list.
+    /// Those in the domain of full clients.
     pack_numbers: HashMap<PackId, u32>,
-    /// Those that write-only ones do: what they say is in a pack never stands for what is.
+    /// Those in the domains of write-only ones: what these say is in a pack never stands for what is.
     claims: HashSet<PackId>,
     segments: Vec<SegmentRow>,
     /// In order, once [`Self::sort`] was called.
@@ -42,7 +41,7 @@ impl Recent {
         }
         for pack in &object.packs {
             let number = self.packs.len() as u32;
-            if object.signer == Signer::Full {
+            if object.domain == DomainId::SHARED {
                 if self.pack_numbers.contains_key(&pack.id) {
                     // Two index objects may list one pack; the rows are the same.
                     continue;

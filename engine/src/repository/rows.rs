@@ -70,7 +70,7 @@ pub(super) trait Rows: Send + Sync {
     /// Whether it knows a pack.
     fn has_pack(&self, id: &PackId) -> StoreResult<bool>;
 
-    /// Whether a full client has listed it.
+    /// Whether it is listed in the domain of full clients: only there a listing is what is in the pack, whoever signed it.
     fn vouches_for(&self, id: &PackId) -> StoreResult<bool>;
 }
 

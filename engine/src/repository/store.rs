@@ -19,7 +19,7 @@ use super::rows::{
 };
 use crate::crypto::{SESSION_KEY_RECORD_BYTES, SessionKeyRecord};
 use crate::format::IndexObject;
-use crate::id::{ChunkId, ClientId, IndexId, PackId, SessionId};
+use crate::id::{ChunkId, ClientId, DomainId, IndexId, PackId, SessionId};
 use crate::model::Signer;
 
 /// Pages that a reader keeps, in bytes.
@@ -38,7 +38,8 @@ const COPIES: MultimapTableDefinition<ShortId, ChunkRow> = MultimapTableDefiniti
 const SEGMENTS: TableDefinition<u32, SegmentRow> = TableDefinition::new("segments");
 const PACKS: TableDefinition<u32, PackRow> = TableDefinition::new("packs");
 const PACK_NUMBERS: TableDefinition<[u8; 32], u32> = TableDefinition::new("pack numbers");
-/// The same of packs that write-only clients list: what they say is in a pack need not be, and never stands for what is.
+/// The same of packs that are listed in the domains of write-only clients: what these say is in a pack need not be, and
+/// never stands for what is, also where a full client copied it.
 const CLAIMS: MultimapTableDefinition<[u8; 32], u32> = MultimapTableDefinition::new("claimed packs");
 const SESSIONS: TableDefinition<u32, [u8; SESSION_KEY_RECORD_BYTES]> = TableDefinition::new("sessions");
 /// Each index object's number, and what is here of it: [`EMPTY`], [`ROWS`] or [`LOSSES`].
@@ -436,7 +437,7 @@ fn import_places(
         sessions.insert(record.session(), number);
     }
     for pack in &object.packs {
-        if object.signer == Signer::Full {
+        if object.domain == DomainId::SHARED {
             let known = pack_numbers.get(pack.id.as_bytes())?.map(|number| number.value());
             object_packs.insert(number, known.unwrap_or(next_pack))?;
             if known.is_some() {

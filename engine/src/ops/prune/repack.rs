@@ -91,6 +91,11 @@ impl<'w, 'a> Copier<'w, 'a> {
 
     fn copy_pack(&mut self, id: PackId, len: u64, monitor: &dyn Monitor) -> Result<()> {
         let Footer { sessions, mut segments } = self.writer.repository().read_footer(id, len)?;
+        let domain = self.writer.domain().domain();
+        if sessions.iter().any(|record| record.domain() != domain) {
+            // A client lied of it: what is moved would be listed where nobody can read it.
+            return Err(EngineError::damaged("it is not of the domain that it is listed in"));
+        }
         segments.sort_unstable_by_key(|row| row.offset);
         let census = self.census;
         segments.retain(|row| row.chunks.iter().any(|(chunk, _)| census.is_needed_at(chunk, &id, row.offset)));

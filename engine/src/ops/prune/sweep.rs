@@ -1,14 +1,14 @@
 //! G8 to G10: the index without the swept packs, and only then their end. The one place where packs, index objects and
 //! snapshots leave a storage.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Mutex;
 
 use rayon::prelude::*;
 
 use super::plan::Noticed;
 use super::{LockedObjects, Run};
-use crate::crypto::random_bytes;
+use crate::crypto::{SessionKeyRecord, random_bytes};
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::format::{IndexObject, ObjectKind, PruneDone, PrunePlan};
 use crate::id::{DomainId, IndexId, PackId, PruneId, SessionId};
@@ -28,11 +28,14 @@ const ATTEMPTS: usize = 5;
 /// What the rewriting has to know of an index object.
 struct IndexHead {
     id: IndexId,
+    domain: DomainId,
     session: SessionId,
     signer: Signer,
     replaces: Vec<IndexId>,
     /// It names a pack that is swept.
     names_swept: bool,
+    /// Its client had put it before it ended.
+    counts_of_its_client: bool,
 }
 
 /// What the rewriting knows of all index objects.
@@ -139,7 +142,8 @@ impl Run<'_> {
 
     fn put_rewritten(&self, session: &Session, swept: &[PackId]) -> Result<Vec<IndexId>> {
         let IndexHeads { sessions, heads, unreadable } = self.index_heads(swept)?;
-        let is_committed = |head: &IndexHead| sessions.is_committed_by(head.session, head.signer);
+        let is_committed =
+            |head: &IndexHead| head.counts_of_its_client && sessions.is_committed_by(head.session, head.signer);
         let committed = || heads.iter().filter(|head| is_committed(head));
         let replaced: HashSet<IndexId> = committed().flat_map(|head| head.replaces.iter().copied()).collect();
         if let Some((_, error)) = unreadable.iter().find(|(id, _)| !replaced.contains(id)) {
@@ -147,15 +151,28 @@ impl Run<'_> {
             return Err(EngineError::new(ErrorKind::Damaged, text));
         }
         let counts = |head: &&IndexHead| is_committed(head) && !replaced.contains(&head.id);
-        let naming: Vec<IndexId> = heads.iter().filter(counts).filter(|head| head.names_swept).map(|h| h.id).collect();
-        let mut garbage: Vec<IndexId> = heads.iter().map(|head| head.id).filter(|id| replaced.contains(id)).collect();
+        let naming: Vec<&IndexHead> = heads.iter().filter(counts).filter(|head| head.names_swept).collect();
+        // What was replaced before and is still there stays replaced, also when what replaced it goes.
+        let mut replaces: Vec<IndexId> = unreadable.iter().map(|(id, _)| *id).collect();
+        replaces.extend(heads.iter().map(|head| head.id).filter(|id| replaced.contains(id)));
+        replaces.extend(naming.iter().map(|head| head.id));
         if !naming.is_empty() {
-            garbage.extend(&naming);
-            // What was replaced before and is still there stays replaced, also when what replaced it goes.
-            self.put_remaining(session, &naming, garbage.clone(), swept)?;
+            let mut by_domain: BTreeMap<DomainId, Vec<IndexId>> = BTreeMap::new();
+            for head in heads.iter().filter(|head| replaced.contains(&head.id)) {
+                by_domain.entry(head.domain).or_default();
+            }
+            for (id, _) in &unreadable {
+                by_domain.entry(self.repository.claimed_domain(*id)?).or_default();
+            }
+            for head in naming {
+                by_domain.entry(head.domain).or_default().push(head.id);
+            }
+            for (domain, naming) in by_domain {
+                self.put_remaining(session, domain, &naming, replaces.clone(), swept)?;
+            }
         }
-        garbage.extend(unreadable.iter().map(|(id, _)| *id));
-        // Of a session that is revoked, or that somebody else committed.
+        let mut garbage = replaces;
+        // Of a session that is revoked, or that somebody else committed, or put when its client had ended.
         let never_counts = |head: &&IndexHead| {
             sessions.is_revoked(head.session) || (sessions.is_committed(head.session) && !is_committed(head))
         };
@@ -184,8 +201,10 @@ impl Run<'_> {
             self.monitor.advance(1, 0);
             Ok(Ok(IndexHead {
                 id: *id,
+                domain: object.domain,
                 session: object.session,
                 signer: object.signer,
+                counts_of_its_client: repository.counts_of_its_client(id, &object),
                 replaces: object.replaces,
                 names_swept: object.packs.iter().any(|pack| swept.binary_search(&pack.id).is_ok()),
             }))
@@ -200,51 +219,50 @@ impl Run<'_> {
         Ok(IndexHeads { sessions, heads, unreadable })
     }
 
-    /// Puts the rows of `naming` without swept packs; the first object names what is replaced.
+    /// Puts the rows of `naming`, which are of one domain, without swept packs. The first object names what is replaced: each
+    /// domain has one that does, since a write-only client reads no other than its own.
     fn put_remaining(
         &self,
         session: &Session,
+        domain: DomainId,
         naming: &[IndexId],
         replaces: Vec<IndexId>,
         swept: &[PackId],
     ) -> Result<()> {
-        let empty = |domain| IndexObject::empty(session.id(), domain);
-        let mut pending = IndexObject { replaces, ..empty(DomainId::SHARED) };
+        let empty = || IndexObject::empty(session.id(), domain);
+        let mut pending = IndexObject { replaces, ..empty() };
         let mut chunks = 0;
         let mut seen = HashSet::new();
         for id in naming {
             let object = self.repository.read_index(*id)?;
-            if object.domain != pending.domain {
-                // Each lists what is of one domain.
-                self.put_unless_empty(std::mem::replace(&mut pending, empty(object.domain)))?;
-                chunks = 0;
-            }
             for pack in object.packs {
-                // What write-only clients say of one pack need not be the same.
-                let is_known = object.signer == Signer::Full && !seen.insert(pack.id);
+                // What is said of one pack in the domain of a write-only client need not be the same.
+                let is_known = domain == DomainId::SHARED && !seen.insert(pack.id);
                 if swept.binary_search(&pack.id).is_ok() || is_known {
                     continue;
                 }
-                chunks += pack.segments.iter().map(|segment| segment.chunks.len()).sum::<usize>();
-                for segment in &pack.segments {
-                    let known = pending.sessions.iter().any(|record| record.session() == segment.session);
-                    let record = object.sessions.iter().find(|record| record.session() == segment.session);
-                    pending.sessions.extend(record.filter(|_| !known).cloned());
+                let used = |record: &&SessionKeyRecord| pack.segments.iter().any(|row| row.session == record.session());
+                let records: Vec<_> = object.sessions.iter().filter(used).collect();
+                if records.iter().any(|record| record.is_other_of(&pending.sessions)) {
+                    // A client may say of a session that another key is its.
+                    self.repository.put_index(&std::mem::replace(&mut pending, empty()), false)?;
+                    chunks = 0;
                 }
+                for record in records {
+                    if !pending.sessions.contains(record) {
+                        pending.sessions.push(record.clone());
+                    }
+                }
+                chunks += pack.segments.iter().map(|segment| segment.chunks.len()).sum::<usize>();
                 pending.packs.push(pack);
                 if chunks >= INDEX_CHUNKS {
-                    let next = empty(pending.domain);
-                    self.repository.put_index(&std::mem::replace(&mut pending, next), false)?;
+                    self.repository.put_index(&std::mem::replace(&mut pending, empty()), false)?;
                     chunks = 0;
                 }
             }
         }
-        self.put_unless_empty(pending)
-    }
-
-    fn put_unless_empty(&self, object: IndexObject) -> Result<()> {
-        if object != IndexObject::empty(object.session, object.domain) {
-            self.repository.put_index(&object, false)?;
+        if pending != empty() {
+            self.repository.put_index(&pending, false)?;
         }
         Ok(())
     }

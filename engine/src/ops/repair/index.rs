@@ -1,10 +1,11 @@
 //! Index objects that are lost or damaged are made again, from the footers of the packs that nothing lists any more.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::{Owners, RepairOptions, add_records, begin_beside_sweep, stop_if_asked};
 use crate::clock::Clock;
 use crate::compress::Decompressor;
+use crate::crypto::SessionKeyRecord;
 use crate::error::{ErrorKind, Result};
 use crate::format::{Footer, IndexObject};
 use crate::id::{DomainId, IndexId, PackId};
@@ -88,7 +89,8 @@ fn examine(repository: &Repository, plans: &Plans, monitor: &dyn Monitor) -> Res
     let mut unlisted = repository.list_packs()?;
     let listed_count = unlisted.len();
     let mut failure = None;
-    unlisted.retain(|id, _| match index.has_pack(id) {
+    // A write-only client may list any pack, and say what it likes of it.
+    unlisted.retain(|id, _| match index.vouches_for(id) {
         Ok(is_listed) => !is_listed,
         Err(error) => {
             failure.get_or_insert(error);
@@ -108,6 +110,10 @@ fn examine(repository: &Repository, plans: &Plans, monitor: &dyn Monitor) -> Res
             Judged::Leave => {}
             Judged::Unreadable(message) => {
                 all_known = false;
+                if index.has_pack(&id)? {
+                    // It is listed, if only by a client: what is wrong with it is for a repair of packs.
+                    continue;
+                }
                 let path = ObjectName::Pack(id).to_string().into_bytes();
                 plan.problems.push(Problem { path, message });
             }
@@ -256,6 +262,10 @@ fn judge(
         Err(_) if was_taken_out => return Ok(Judged::Leave),
         Err(error) => return Ok(Judged::Unreadable(error.to_string())),
     };
+    // A client lists it: that is enough, unless it leaves something out.
+    if index.has_pack(&id)? && !needs(index, &footer)? {
+        return Ok(Judged::Leave);
+    }
     if !owners.are_entitled(&footer) {
         return Ok(if owners.have_ended(&footer) && !was_taken_out { Judged::LeftOver } else { Judged::Leave });
     }
@@ -279,7 +289,8 @@ fn needs(index: &Index, footer: &Footer) -> Result<bool> {
     Ok(false)
 }
 
-/// Puts the index objects, and names what they replace in the last one.
+/// Puts the index objects, and names what they replace in the last ones: in each domain that one of these is of, since a
+/// write-only client reads no other.
 fn write(
     repository: &Repository,
     session: &Session,
@@ -288,34 +299,42 @@ fn write(
     monitor: &dyn Monitor,
 ) -> Result<()> {
     monitor.stage("writing index", Some(plan.packs.len() as u64), None);
-    let empty = |domain| IndexObject::empty(session.id(), domain);
-    let mut object = empty(DomainId::SHARED);
-    let mut chunks = 0;
+    // Each lists what is of one domain.
+    let mut pending: BTreeMap<DomainId, IndexObject> = BTreeMap::new();
+    let (mut chunks, mut packs) = (0, 0);
+    let put_all = |pending: &mut BTreeMap<DomainId, IndexObject>| {
+        let mut objects = std::mem::take(pending).into_values();
+        objects.try_for_each(|object| repository.put_index(&object, false).map(drop))
+    };
     for (id, len) in plan.packs.iter().zip(lengths) {
         stop_if_asked(monitor)?;
         let footer = repository.read_footer(*id, *len)?;
-        let domain = footer.sessions.first().map_or(object.domain, |record| record.domain());
-        if domain != object.domain {
-            // Each lists what is of one domain.
-            let full = std::mem::replace(&mut object, empty(domain));
-            if !full.packs.is_empty() {
-                repository.put_index(&full, false)?;
-            }
-            chunks = 0;
+        let domain = footer.sessions.first().map_or(DomainId::SHARED, SessionKeyRecord::domain);
+        let object = pending.entry(domain).or_insert_with(|| IndexObject::empty(session.id(), domain));
+        if footer.sessions.iter().any(|record| record.is_other_of(&object.sessions)) {
+            let full = std::mem::replace(object, IndexObject::empty(session.id(), domain));
+            repository.put_index(&full, false)?;
         }
-        chunks += footer.segments.iter().map(|segment| segment.chunks.len()).sum::<usize>();
+        (chunks, packs) = (chunks + footer.segments.iter().map(|row| row.chunks.len()).sum::<usize>(), packs + 1);
         add_records(&mut object.sessions, &footer.sessions);
         object.packs.push(PackRow { id: *id, len: *len, segments: footer.segments });
-        if chunks >= INDEX_CHUNKS || object.packs.len() >= INDEX_PACKS {
-            let next = empty(object.domain);
-            repository.put_index(&std::mem::replace(&mut object, next), false)?;
-            chunks = 0;
+        if chunks >= INDEX_CHUNKS || packs >= INDEX_PACKS {
+            put_all(&mut pending)?;
+            (chunks, packs) = (0, 0);
         }
         monitor.advance(1, 0);
     }
-    object.replaces.clone_from(&plan.replaced);
-    if !object.packs.is_empty() || !object.replaces.is_empty() {
-        repository.put_index(&object, false)?;
+    if !plan.replaced.is_empty() {
+        let mut domains = BTreeSet::new();
+        for id in &plan.replaced {
+            domains.insert(repository.claimed_domain(*id)?);
+        }
+        // First all packs: what is put here counts, also if the rest fails.
+        put_all(&mut pending)?;
+        for domain in domains {
+            let empty = IndexObject::empty(session.id(), domain);
+            pending.insert(domain, IndexObject { replaces: plan.replaced.clone(), ..empty });
+        }
     }
-    Ok(())
+    put_all(&mut pending)
 }

@@ -4,11 +4,11 @@
 //! more. So a chunk that a source still has is stored again by its next snapshot, and a pack that was called damaged by
 //! a disk or a memory with a bad day costs nothing.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use rayon::prelude::*;
 
-use super::{Owners, RepairOptions, add_records, begin, stop_if_asked};
+use super::{Owners, RepairOptions, begin, stop_if_asked};
 use crate::clock::Clock;
 use crate::compress::Decompressor;
 use crate::crypto::SessionKeyRecord;
@@ -19,7 +19,7 @@ use crate::limits;
 use crate::model::{ChunkKind, SegmentRow};
 use crate::monitor::{Monitor, Problem};
 use crate::ops::pack::{PackState, open_segment, read_pack, right_chunks};
-use crate::repository::{Index, Repository, SegmentBuilder, SessionWriter};
+use crate::repository::{Index, Repository, SegmentBuilder, SegmentReader, SessionWriter};
 use crate::storage::{ObjectFamily, ObjectName};
 
 /// A damaged or missing pack, and what became of its chunks.
@@ -81,10 +81,12 @@ pub fn repair_packs(
     if options.dry_run || report.packs.is_empty() {
         return Ok(report);
     }
-    let domain_of: HashMap<PackId, DomainId> = found.damaged.iter().map(|pack| (pack.id, pack.domain())).collect();
+    let to_do: HashSet<PackId> = std::mem::take(&mut report.packs).into_iter().map(|pack| pack.id).collect();
     let mut by_domain: BTreeMap<DomainId, HashSet<PackId>> = BTreeMap::new();
-    for pack in std::mem::take(&mut report.packs) {
-        by_domain.entry(domain_of[&pack.id]).or_default().insert(pack.id);
+    for pack in found.damaged.iter().filter(|pack| to_do.contains(&pack.id)) {
+        for domain in pack.domains() {
+            by_domain.entry(domain).or_default().insert(pack.id);
+        }
     }
     // A session stores in one domain.
     for (domain, packs) in by_domain {
@@ -111,7 +113,9 @@ fn repair_domain(
             return Err(error);
         }
     };
-    let writer = SessionWriter::new(repository, &found.index, session, false)?;
+    let found = found.of_domain(domain);
+    // What is to be stored is looked at here: that a client lists a chunk does not mean that it is there.
+    let writer = SessionWriter::for_copies(repository, &found.index, session)?;
     match store(&writer, &found, monitor) {
         Ok(done) => {
             writer.commit(None)?;
@@ -157,29 +161,50 @@ struct Damaged {
     /// Its length in bytes; `None` if it is gone.
     len: Option<u64>,
     message: String,
-    sessions: Vec<SessionKeyRecord>,
-    /// What was in it by the index; by its own footer, too, where that says something else.
-    rows: Vec<SegmentRow>,
+    /// What was in it by the index, and whose key seals it; by its own footer, too, where that says something else.
+    rows: Vec<(SegmentRow, SessionKeyRecord)>,
 }
 
 impl Damaged {
-    /// The domain of what is in it.
-    fn domain(&self) -> DomainId {
-        self.sessions.first().map_or(DomainId::SHARED, SessionKeyRecord::domain)
+    /// The domains in which somebody says what is in it: more than one only if a write-only client lies.
+    fn domains(&self) -> BTreeSet<DomainId> {
+        let domains: BTreeSet<DomainId> = self.rows.iter().map(|(_, record)| record.domain()).collect();
+        if domains.is_empty() { BTreeSet::from([DomainId::SHARED]) } else { domains }
+    }
+
+    /// Adds rows that are not there yet.
+    fn add(&mut self, rows: Vec<SegmentRow>, records: &[SessionKeyRecord]) {
+        for row in rows {
+            let record = records.iter().find(|record| record.session() == row.session);
+            if let Some(row) = record.map(|record| (row, record.clone())).filter(|row| !self.rows.contains(row)) {
+                self.rows.push(row);
+            }
+        }
     }
 }
 
 /// All damaged packs, and what the index looks like without them.
 struct Examined {
     damaged: Vec<Damaged>,
-    /// Index objects that list one of them.
-    listing: Vec<IndexId>,
+    /// Index objects that list one of them, and their domains.
+    listing: Vec<(IndexId, DomainId)>,
     index: Index,
     /// What cannot be read is lost: a person named it.
     is_final: bool,
     packs_read: u64,
     bytes_read: u64,
     problems: Vec<Problem>,
+}
+
+impl Examined {
+    /// Only what is listed in one domain, in which a session stores.
+    fn of_domain(mut self, domain: DomainId) -> Self {
+        for pack in &mut self.damaged {
+            pack.rows.retain(|(_, record)| record.domain() == domain);
+        }
+        self.listing.retain(|(_, of)| *of == domain);
+        self
+    }
 }
 
 fn examine(
@@ -217,17 +242,16 @@ fn examine(
             let path = ObjectName::Pack(state.id).to_string().into_bytes();
             problems.push(Problem { path, message });
         } else if is_listed || is_owned || is_final {
-            let mut pack =
-                Damaged { id: state.id, len: Some(state.len), message, sessions: Vec::new(), rows: Vec::new() };
+            let mut pack = Damaged { id: state.id, len: Some(state.len), message, rows: Vec::new() };
             if let Some(footer) = state.footer {
-                (pack.sessions, pack.rows) = (footer.sessions, footer.segments);
+                pack.add(footer.segments, &footer.sessions);
             }
             damaged.insert(state.id, pack);
         }
     }
     for id in missing {
         let message = "is missing".to_owned();
-        damaged.insert(id, Damaged { id, len: None, message, sessions: Vec::new(), rows: Vec::new() });
+        damaged.insert(id, Damaged { id, len: None, message, rows: Vec::new() });
     }
     let listing = add_rows(repository, &index, &mut damaged, monitor)?;
     let index = repository.load_index_without(damaged.keys().copied().collect(), monitor)?;
@@ -258,7 +282,7 @@ fn add_rows(
     index: &Index,
     damaged: &mut BTreeMap<PackId, Damaged>,
     monitor: &dyn Monitor,
-) -> Result<Vec<IndexId>> {
+) -> Result<Vec<(IndexId, DomainId)>> {
     if damaged.is_empty() {
         return Ok(Vec::new());
     }
@@ -270,14 +294,10 @@ fn add_rows(
         for row in object.packs {
             let Some(pack) = damaged.get_mut(&row.id) else { continue };
             lists_one = true;
-            let used = |record: &&SessionKeyRecord| row.segments.iter().any(|s| s.session == record.session());
-            let records: Vec<SessionKeyRecord> = object.sessions.iter().filter(used).cloned().collect();
-            add_records(&mut pack.sessions, &records);
-            let new: Vec<SegmentRow> = row.segments.into_iter().filter(|row| !pack.rows.contains(row)).collect();
-            pack.rows.extend(new);
+            pack.add(row.segments, &object.sessions);
         }
         if lists_one {
-            listing.push(id);
+            listing.push((id, object.domain));
         }
     }
     Ok(listing)
@@ -300,7 +320,11 @@ fn counting(repository: &Repository, index: &Index, id: IndexId) -> Result<Optio
         return Ok(None);
     }
     match repository.read_index(id) {
-        Ok(object) => Ok(Some(object).filter(|object| index.sessions().is_committed_by(object.session, object.signer))),
+        Ok(object) => {
+            let counts = repository.counts_of_its_client(&id, &object)
+                && index.sessions().is_committed_by(object.session, object.signer);
+            Ok(Some(object).filter(|_| counts))
+        }
         Err(error) if error.kind() == ErrorKind::Io => Err(error),
         Err(_) => Ok(None),
     }
@@ -325,7 +349,7 @@ fn salvage(
 ) -> Result<(PacksRepair, Losses)> {
     let (packs_read, bytes_read) = (found.packs_read, found.bytes_read);
     let mut report = PacksRepair { packs_read, bytes_read, problems: found.problems.clone(), ..PacksRepair::default() };
-    let mut decompressor = Decompressor::default();
+    let (mut decompressor, mut reader) = (Decompressor::default(), SegmentReader::default());
     let mut saved: HashMap<ChunkId, PackId> = HashMap::new();
     let mut wrong: Vec<Vec<ChunkId>> = Vec::new();
     let mut elsewhere: Vec<u64> = Vec::new();
@@ -333,11 +357,11 @@ fn salvage(
     for pack in &found.damaged {
         stop_if_asked(monitor)?;
         let (mut bad, mut known) = (Vec::new(), HashSet::new());
-        let domain = repository.domain_keys(pack.domain())?;
-        for row in &pack.rows {
-            let plain = read_row(repository, pack, row, found.is_final, &mut decompressor)?;
+        for (row, record) in &pack.rows {
+            let domain = repository.domain_keys(record.domain())?;
+            let plain = read_row(repository, pack, (row, record), found.is_final, &mut decompressor)?;
             for (id, chunk) in right_chunks(&domain, row, plain.as_deref().unwrap_or_default()) {
-                if found.index.contains(id)? {
+                if is_elsewhere(repository, &found.index, id, &mut reader)? {
                     known.insert(*id);
                 } else if let Some(chunk) = chunk {
                     saved.entry(*id).or_insert(pack.id);
@@ -355,6 +379,22 @@ fn salvage(
     }
     let losses = judge(found, &saved, wrong, &elsewhere, &mut report)?;
     Ok((report, losses))
+}
+
+/// Whether another pack has a chunk. What is listed in the domain of a write-only client is looked at first.
+fn is_elsewhere(repository: &Repository, index: &Index, id: &ChunkId, reader: &mut SegmentReader) -> Result<bool> {
+    for place in index.copies(id)? {
+        let segment = index.segment(place.segment)?;
+        if segment.domain() == DomainId::SHARED {
+            return Ok(true);
+        }
+        match reader.read(repository, &segment).and_then(|open| open.chunk(&place, id).map(drop)) {
+            Ok(()) => return Ok(true),
+            Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Interrupted) => return Err(error),
+            Err(_) => {}
+        }
+    }
+    Ok(false)
 }
 
 /// What is lost for good, and for which packs there is anything to do.
@@ -398,13 +438,14 @@ fn judge(
 fn read_row(
     repository: &Repository,
     pack: &Damaged,
-    row: &SegmentRow,
+    (row, record): (&SegmentRow, &SessionKeyRecord),
     is_final: bool,
     decompressor: &mut Decompressor,
 ) -> Result<Option<Vec<u8>>> {
     let (start, len) = (u64::from(row.offset), u64::from(row.sealed_len));
-    let record = pack.sessions.iter().find(|record| record.session() == row.session);
-    let (Some(record), true) = (record, pack.len.is_some_and(|all| start + len <= all)) else { return Ok(None) };
+    if pack.len.is_none_or(|all| start + len > all) {
+        return Ok(None);
+    }
     let max = u64::from(limits::SEGMENT_SEALED_BYTES);
     match repository.storage().read(ObjectName::Pack(pack.id), Some(start..start + len), max) {
         Ok(sealed) => Ok(open_segment(repository, record, row, sealed, decompressor)),
@@ -441,7 +482,7 @@ fn store(writer: &SessionWriter<'_>, found: &Examined, monitor: &dyn Monitor) ->
     };
     // Read twice, since each may have some MiB.
     let mut kept = Vec::new();
-    for id in &found.listing {
+    for (id, _) in &found.listing {
         let mut object = replacement(id)?;
         rest.lost.append(&mut object.lost);
         rest.taken_out.append(&mut object.taken_out);
