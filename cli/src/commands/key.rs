@@ -137,18 +137,31 @@ fn rotate(context: &Context, arguments: &Rotate) -> Result<Outcome, Failure> {
         None => new_password(arguments.new_password_file.as_deref(), &context.cancel)?,
     };
     let rotated = ops::rotate(&repository, &secret, arguments.kdf == Kdf::Strong, &SystemClock);
-    let is_unused = rotated.as_ref().map_or(true, |rotation| rotation.slot.is_none());
-    if let (true, Some(path)) = (is_unused, &arguments.new_key_file) {
+    let is_unused = match &rotated {
+        Ok(rotation) => rotation.slot.is_none(),
+        Err(failure) => !failure.may_open,
+    };
+    match &arguments.new_key_file {
         // A key file that opens nothing would only mislead.
-        let _ = std::fs::remove_file(path);
+        Some(path) if is_unused => drop(std::fs::remove_file(path)),
+        Some(_) if rotated.is_err() => {
+            context.output.warn("the new key file may open the repository, or will: keep it, and try both");
+        }
+        _ => {}
     }
-    let rotation = rotated?;
+    let rotation = rotated.map_err(|failure| failure.error)?;
+    let progress = context.progress(false);
+    for problem in &rotation.problems {
+        progress.problem(problem);
+    }
+    drop(progress);
+    let outcome = Outcome::of_problems(rotation.problems.len() as u64);
     let output = &context.output;
     if output.is_json() {
         let removed = rotation.removed.iter().map(|slot| slot.id.to_hex()).collect();
         let id = rotation.slot.map(|slot| slot.to_hex());
         output.message(&Message::KeyRotation { epoch: rotation.epoch, id, removed })?;
-        return Ok(Outcome::Done);
+        return Ok(outcome);
     }
     match rotation.slot {
         Some(slot) => {
@@ -163,7 +176,7 @@ fn rotate(context: &Context, arguments: &Rotate) -> Result<Outcome, Failure> {
         output.line(&format!("removed {what} {id} {} ({})", text::plain(&slot.label), slot.kind))?;
     }
     output.note("Whoever used one of these needs a new one: repo key add, and --like for those that can only add.");
-    Ok(Outcome::Done)
+    Ok(outcome)
 }
 
 fn passwd(context: &Context, arguments: &Passwd) -> Result<Outcome, Failure> {

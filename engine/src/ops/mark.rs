@@ -1,6 +1,9 @@
-//! Which chunks do snapshots need? Walks their trees on all cores, and each tree chunk once over all snapshots: one
-//! that has its mark is walked already, or somebody is at it.
+//! Which chunks do snapshots need? Walks their trees on all cores, and each tree chunk once over all snapshots.
+//!
+//! That a chunk has its mark does not say that it was walked: a file may name it as part of what it holds, and then all
+//! below it has no mark. So what was walked is a set of its own, of some fifty bytes for each tree chunk.
 
+use std::collections::HashSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,13 +12,13 @@ use crate::format::{decode_node, decode_references};
 use crate::id::SnapshotId;
 use crate::model::{ChunkKind, ChunkRef, Content, Snapshot};
 use crate::monitor::Monitor;
-use crate::repository::{Census, ChunkReader, Index, MARKS_AT_ONCE, Mark, Repository};
+use crate::repository::{Census, ChunkReader, Index, MARKS_AT_ONCE, Repository};
 
 /// Opened segments that each thread keeps, about a mebibyte each: a directory and the lists of its files lie together.
 const CACHED_SEGMENTS: usize = 4;
 
 /// What a tree chunk holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Holds {
     /// Nodes of a directory.
     Nodes,
@@ -75,6 +78,9 @@ struct Walk<'a> {
     census: &'a Census,
     /// One for each thread: what it reads lies together.
     readers: Vec<ChunkReader<'a>>,
+    /// Tree chunks that are walked or about to be, each as what it was taken for: as something else it leads elsewhere,
+    /// or nowhere.
+    walked: Mutex<HashSet<(ChunkRef, Holds)>>,
     monitor: &'a dyn Monitor,
     /// Whether the first thing that is wrong ends it.
     is_strict: bool,
@@ -92,7 +98,8 @@ impl<'a> Walk<'a> {
     ) -> Self {
         let reader = |_| ChunkReader::strict(repository, index, CACHED_SEGMENTS);
         let readers = (0..rayon::current_num_threads()).map(reader).collect();
-        Self { census, readers, monitor, is_strict, stopped: AtomicBool::new(false), failure: Mutex::default() }
+        let (stopped, walked) = (AtomicBool::new(false), Mutex::default());
+        Self { census, readers, walked, monitor, is_strict, stopped, failure: Mutex::default() }
     }
 
     /// Marks what a snapshot needs; what was wrong first.
@@ -122,27 +129,25 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Marks chunks that are `depth` levels above a content's, and goes on below those that have no mark yet.
+    /// Marks chunks that are `depth` levels above a content's, and goes on below those that nobody walked yet.
     fn references<'s>(&'s self, scope: &rayon::Scope<'s>, references: &[ChunkRef], depth: u8, directory: bool) {
         let below = match depth {
             0 => directory.then_some(Holds::Nodes),
             depth => Some(Holds::List(depth - 1, directory)),
         };
         for group in references.chunks(MARKS_AT_ONCE) {
-            for (reference, mark) in group.iter().zip(self.census.mark(group)) {
-                match (mark, below) {
-                    (Mark::Unknown, _) => {
-                        let text = format!("no index object that counts lists chunk {}", reference.id);
-                        self.fail(EngineError::new(ErrorKind::Missing, text));
-                        if self.is_strict {
-                            return;
-                        }
+            for (reference, is_listed) in group.iter().zip(self.census.mark(group)) {
+                if !is_listed {
+                    let text = format!("no index object that counts lists chunk {}", reference.id);
+                    self.fail(EngineError::new(ErrorKind::Missing, text));
+                    if self.is_strict {
+                        return;
                     }
-                    (Mark::First, Some(holds)) => {
-                        let reference = *reference;
-                        scope.spawn(move |scope| self.tree(scope, &reference, holds));
-                    }
-                    _ => {}
+                } else if let Some(holds) = below
+                    && self.walked.lock().expect("no holder of this lock panics").insert((*reference, holds))
+                {
+                    let reference = *reference;
+                    scope.spawn(move |scope| self.tree(scope, &reference, holds));
                 }
             }
         }

@@ -54,7 +54,7 @@ pub use repair::{
 };
 pub use restore::{Overwrite, Ownership, RestoreOptions, RestoreReport, restore};
 pub use retain::{FamilyLocks, RetainOptions, RetainReport, retain};
-pub use rotate::{Rotation, rotate};
+pub use rotate::{Rotation, RotationFailure, rotate};
 pub use sessions::{SessionEnd, SessionInfo, SessionWriterInfo, list_sessions, revoke_sessions};
 pub use snapshot::{
     AroundPaths, Describe, PartSize, PartSource, PartStream, SnapshotInput, SnapshotOptions, SnapshotPart,

@@ -28,17 +28,6 @@ const MARK: u64 = 1 << 31;
 /// Instead of the number of a pack: the index does not list it any more.
 const NO_PACK: u32 = u32::MAX;
 
-/// What a mark found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mark {
-    /// The chunk had no mark.
-    First,
-    /// It had one.
-    Again,
-    /// The index does not list it.
-    Unknown,
-}
-
 /// What is needed of a pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PackCount {
@@ -215,31 +204,30 @@ impl Census {
             .filter(move |(_, slot)| (slot >> 32) as u32 == print)
     }
 
-    /// Marks chunks as needed, [`MARKS_AT_ONCE`] at most; what was found of each.
-    pub fn mark(&self, chunks: &[ChunkRef]) -> [Mark; MARKS_AT_ONCE] {
+    /// Marks chunks as needed, [`MARKS_AT_ONCE`] at most; which of them the index lists. That one had a mark before says
+    /// little, and is not told: a file may name a chunk of a directory, and an id may share its slot with another.
+    pub fn mark(&self, chunks: &[ChunkRef]) -> [bool; MARKS_AT_ONCE] {
         // Independent of each other, so the processor waits for them together. A search may go on in the next line.
         let places = chunks.iter().map(|chunk| self.place_of(chunk.id.as_bytes()).0);
         let slots = places.flat_map(|at| [at, (at + LINE_SLOTS).min(self.slots.len() - 1)]);
         std::hint::black_box(slots.fold(0, |all, at| all ^ self.slots[at].load(Ordering::Relaxed)));
-        let mut found = [Mark::Unknown; MARKS_AT_ONCE];
+        let mut found = [false; MARKS_AT_ONCE];
         for (found, chunk) in found.iter_mut().zip(chunks) {
             *found = self.mark_one(chunk);
         }
         found
     }
 
-    fn mark_one(&self, chunk: &ChunkRef) -> Mark {
-        let mut found = Mark::Unknown;
+    fn mark_one(&self, chunk: &ChunkRef) -> bool {
+        let mut is_listed = false;
         for (at, slot) in self.find(chunk.id.as_bytes()) {
+            is_listed = true;
             // Some are marked many times, and reading is cheaper.
-            if slot & MARK != 0 || self.slots[at].fetch_or(MARK, Ordering::Relaxed) & MARK != 0 {
-                found = if found == Mark::First { found } else { Mark::Again };
-            } else {
+            if slot & MARK == 0 && self.slots[at].fetch_or(MARK, Ordering::Relaxed) & MARK == 0 {
                 self.needed[segment_in(slot)].fetch_add(chunk.len, Ordering::Relaxed);
-                found = Mark::First;
             }
         }
-        found
+        is_listed
     }
 
     /// Whether every copy is kept of a chunk that is listed in this segment: what a write-only client says is there need

@@ -24,7 +24,7 @@ mod store;
 mod translation;
 mod writer;
 
-pub use census::{Census, MARKS_AT_ONCE, Mark, PackCount};
+pub use census::{Census, MARKS_AT_ONCE, PackCount};
 pub use content::{ContentReader, ContentWriter};
 pub use directory::{DirectoryReader, DirectoryWriter};
 pub use index::{Index, Place, SegmentKey, SegmentPlace};

@@ -189,7 +189,8 @@ fn look_for(
     // A chunk may be in what a dead session left as well, which is not to be listed.
     index.recoverable = Some(packs.iter().map(|(id, _)| *id).collect());
     let chunks = ChunkReader::new(repository, &index);
-    let mut seen: HashSet<_> = roots.iter().map(content_key).collect();
+    // Whether it is a directory, too: a file of the same content leads nowhere.
+    let mut seen: HashSet<_> = roots.iter().map(|root| (true, content_key(root))).collect();
     let mut is_all = true;
     monitor.stage("checking trees", Some(roots.len() as u64), None);
     for root in roots {
@@ -203,7 +204,8 @@ fn look_for(
                     return Ok(Descend::Yes);
                 }
             };
-            let Some(content) = node.content.as_ref().filter(|content| seen.insert(content_key(content))) else {
+            let mut is_new = |content: &Content| seen.insert((node.is_directory(), content_key(content)));
+            let Some(content) = node.content.as_ref().filter(|content| is_new(content)) else {
                 return Ok(Descend::No);
             };
             if !node.is_directory() {

@@ -7,6 +7,7 @@ mod former;
 mod kept_objects;
 mod local_index;
 mod locks;
+mod marking;
 mod pruning;
 mod swept;
 
