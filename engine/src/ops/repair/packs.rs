@@ -84,7 +84,8 @@ pub fn repair_packs(
     let to_do: HashSet<PackId> = std::mem::take(&mut report.packs).into_iter().map(|pack| pack.id).collect();
     let mut by_domain: BTreeMap<DomainId, HashSet<PackId>> = BTreeMap::new();
     for pack in found.damaged.iter().filter(|pack| to_do.contains(&pack.id)) {
-        for domain in pack.domains() {
+        let nobody = pack.domains.is_empty().then_some(DomainId::SHARED);
+        for domain in pack.domains.iter().copied().chain(nobody) {
             by_domain.entry(domain).or_default().insert(pack.id);
         }
     }
@@ -161,15 +162,15 @@ struct Damaged {
     /// Its length in bytes; `None` if it is gone.
     len: Option<u64>,
     message: String,
+    /// Those in which it is listed, and the one that its footer is of: several only if a write-only client lies.
+    domains: BTreeSet<DomainId>,
     /// What was in it by the index, and whose key seals it; by its own footer, too, where that says something else.
     rows: Vec<(SegmentRow, SessionKeyRecord)>,
 }
 
 impl Damaged {
-    /// The domains in which somebody says what is in it: more than one only if a write-only client lies.
-    fn domains(&self) -> BTreeSet<DomainId> {
-        let domains: BTreeSet<DomainId> = self.rows.iter().map(|(_, record)| record.domain()).collect();
-        if domains.is_empty() { BTreeSet::from([DomainId::SHARED]) } else { domains }
+    fn new(id: PackId, len: Option<u64>, message: String) -> Self {
+        Self { id, len, message, domains: BTreeSet::new(), rows: Vec::new() }
     }
 
     /// Adds rows that are not there yet.
@@ -242,8 +243,9 @@ fn examine(
             let path = ObjectName::Pack(state.id).to_string().into_bytes();
             problems.push(Problem { path, message });
         } else if is_listed || is_owned || is_final {
-            let mut pack = Damaged { id: state.id, len: Some(state.len), message, rows: Vec::new() };
+            let mut pack = Damaged::new(state.id, Some(state.len), message);
             if let Some(footer) = state.footer {
+                pack.domains.extend(footer.sessions.first().map(SessionKeyRecord::domain));
                 pack.add(footer.segments, &footer.sessions);
             }
             damaged.insert(state.id, pack);
@@ -251,7 +253,7 @@ fn examine(
     }
     for id in missing {
         let message = "is missing".to_owned();
-        damaged.insert(id, Damaged { id, len: None, message, rows: Vec::new() });
+        damaged.insert(id, Damaged::new(id, None, message));
     }
     let listing = add_rows(repository, &index, &mut damaged, monitor)?;
     let index = repository.load_index_without(damaged.keys().copied().collect(), monitor)?;
@@ -294,6 +296,7 @@ fn add_rows(
         for row in object.packs {
             let Some(pack) = damaged.get_mut(&row.id) else { continue };
             lists_one = true;
+            pack.domains.insert(object.domain);
             pack.add(row.segments, &object.sessions);
         }
         if lists_one {

@@ -48,7 +48,7 @@ impl Bench {
 }
 
 /// A repository with one snapshot whose writer died before it committed.
-fn with_dead_writer() -> (Bench, SessionId) {
+pub(super) fn with_dead_writer() -> (Bench, SessionId) {
     let bench = Bench::new();
     bench.write("a", 1, 3 << 20);
     bench.snapshot();

@@ -12,7 +12,7 @@ use crate::storage::{Lock, LockMode};
 const DAY: i64 = 86_400;
 
 /// A storage that removes nothing that is locked, and has no versions.
-struct Vault {
+pub(super) struct Vault {
     below: Arc<Recording>,
     locks: Mutex<BTreeMap<ObjectName, Lock>>,
     /// Its clock, in seconds.
@@ -45,7 +45,7 @@ impl Vault {
     }
 
     /// Locks of all objects for which `which` is true.
-    fn lock_all(&self, bench: &Bench, days: i64, which: fn(ObjectName) -> bool) {
+    pub(super) fn lock_all(&self, bench: &Bench, days: i64, which: fn(ObjectName) -> bool) {
         let lock = Lock { until: self.in_days(days), mode: LockMode::Governance };
         for family in ObjectFamily::ALL {
             for name in bench.objects(family).into_iter().filter(|name| which(*name)) {
@@ -98,14 +98,14 @@ impl Storage for Arc<Vault> {
     }
 }
 
-struct Safe {
-    bench: Bench,
-    vault: Arc<Vault>,
+pub(super) struct Safe {
+    pub(super) bench: Bench,
+    pub(super) vault: Arc<Vault>,
     repository: Repository,
 }
 
 impl Safe {
-    fn new(bench: Bench) -> Self {
+    pub(super) fn new(bench: Bench) -> Self {
         let vault = Vault::of(&bench);
         Self::with(bench, vault)
     }
@@ -131,7 +131,7 @@ impl Safe {
         report
     }
 
-    fn prune(&self) -> PruneReport {
+    pub(super) fn prune(&self) -> PruneReport {
         prune(&self.repository, &now(), &self.vault.clock(), &Silent).expect("prune")
     }
 

@@ -3,6 +3,7 @@
 mod adoption;
 mod beside_prune;
 mod careless;
+mod claims;
 mod former;
 mod kept_objects;
 mod local_index;

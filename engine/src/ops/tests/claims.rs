@@ -1,0 +1,80 @@
+//! What write-only clients say of packs, and what becomes of it.
+
+use super::adoption::with_dead_writer;
+use super::locks::Safe;
+use super::pruning::forget_old;
+use super::*;
+
+/// A write-only client of a repository, which has stored nothing yet.
+fn add_write_only(bench: &Bench, storage: Arc<dyn Storage>) -> Repository {
+    let secret = Secret::generate_key_file();
+    let by = RepairOptions { host: "here".into(), program: PROGRAM.into(), ..RepairOptions::default() };
+    let new = NewClient { host: "here".into(), label: String::new(), like: None, strong_kdf: false, by };
+    add_client(&bench.repository, &secret, &new, &clock()).expect("add");
+    Repository::open(storage, &secret, &bench.scratch.path().join("write-only")).expect("open")
+}
+
+fn snapshot_of(bench: &Bench, repository: &Repository) {
+    use std::os::unix::ffi::OsStrExt;
+    let paths = vec![bench.source().as_os_str().as_bytes().to_vec()];
+    snapshot(repository, SnapshotInput::Paths(paths), &options(), &clock(), &Silent).expect("snapshot");
+}
+
+/// It reads its own domain only: that an object which a lock keeps is replaced is said there, too.
+#[test]
+fn a_write_only_client_does_not_build_on_what_a_prune_swept() {
+    for left in ["nothing", "something"] {
+        let safe = Safe::new(Bench::new());
+        let write_only = add_write_only(&safe.bench, Arc::new(Arc::clone(&safe.vault)));
+        for round in 0..3 {
+            if left == "something" {
+                safe.bench.write("kept", 100, 40_000);
+            }
+            (0..6).for_each(|i| safe.bench.write(&format!("d/f{i}"), round * 10 + i, 40_000));
+            snapshot_of(&safe.bench, &write_only);
+        }
+        safe.vault.lock_all(&safe.bench, 30, |name| matches!(name, ObjectName::Index(_)));
+        forget_old(&safe.bench.repository);
+        let report = safe.prune();
+        assert!(report.packs_deleted > 0, "{report:?}");
+        let there = safe.bench.objects(ObjectFamily::Packs);
+        let mut listed = 0;
+        let index = write_only.load_index(&Silent).expect("index");
+        let mut check = |id, _| {
+            listed += 1;
+            assert!(there.contains(&ObjectName::Pack(id)), "{left}: {id} is listed and gone");
+        };
+        index.packs(&mut check).expect("packs");
+        assert!(listed > 0);
+        // What was there before comes back: it has to be stored again.
+        (0..6).for_each(|i| safe.bench.write(&format!("d/f{i}"), i, 40_000));
+        snapshot_of(&safe.bench, &write_only);
+        assert!(!safe.bench.check().is_damaged(), "{left}");
+        assert!(safe.bench.restores(&safe.bench.latest().1), "{left}");
+    }
+}
+
+#[test]
+fn what_a_write_only_client_lists_for_a_dead_session_of_others_is_not_adopted() {
+    let (bench, dead) = with_dead_writer();
+    let write_only = add_write_only(&bench, Arc::new(Arc::clone(&bench.storage)));
+    snapshot_of(&bench, &write_only);
+    let domain = write_only.domain().domain();
+    let indexes = bench.objects(ObjectFamily::Indexes).into_iter().filter_map(|name| match name {
+        ObjectName::Index(id) => Some(bench.repository.read_index(id).expect("whole")),
+        _ => None,
+    });
+    let own = indexes.into_iter().find(|object| object.domain == domain).expect("its index object");
+    let pack = own.packs[0].id;
+    let lie = IndexObject { session: dead, ..own };
+    write_only.put_index(&lie, false).expect("put");
+    assert_eq!(bench.snapshot().resumed_sessions, 1);
+    for name in bench.objects(ObjectFamily::Indexes) {
+        let ObjectName::Index(id) = name else { continue };
+        let object = bench.repository.read_index(id).expect("all that is there can be read");
+        assert!(object.domain == domain || object.packs.iter().all(|row| row.id != pack));
+    }
+    let index = bench.repository.load_index_anew(&Silent).expect("index");
+    assert!(index.has_pack(&pack).expect("pack") && !index.vouches_for(&pack).expect("pack"));
+    assert!(!bench.check().is_damaged());
+}
