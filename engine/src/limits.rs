@@ -62,6 +62,9 @@ pub const ARGON2_LANES: std::ops::RangeInclusive<u32> = 1..=16;
 pub const ARGON2_WORK_KIB: u64 = 16 << 20;
 
 // What one limit promises, another must allow.
+/// The largest number of a snapshot: who counts on stops there.
+pub const SNAPSHOT_NUMBER: u64 = 1 << 63;
+
 const _: () = assert!(CHUNK_BYTES <= SEGMENT_PLAIN_BYTES);
 const _: () = assert!(CHUNK_BYTES < 1 << 24, "chunk lengths are stored in three bytes");
 const _: () = assert!(NODE_BYTES <= CHUNK_BYTES as usize);

@@ -151,7 +151,7 @@ pub(super) fn decode_body(body: &[u8]) -> Result<Snapshot, FormatError> {
     if !REQUIRED.iter().all(|key| found.contains(key)) {
         return Err(FormatError::Malformed("a required field is missing"));
     }
-    if s.sequence == 0 {
+    if s.sequence == 0 || s.sequence > limits::SNAPSHOT_NUMBER {
         return Err(FormatError::Malformed("number of a snapshot"));
     }
     Ok(s)

@@ -1,6 +1,6 @@
 //! Write-only clients: how one is made, which there are, and how one ends. Spec chapter 16.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::init::write_slot;
 use super::keys::sealing;
@@ -9,10 +9,11 @@ use crate::clock::{Clock, Timestamp};
 use crate::crypto::{ClientEnd, Held, Secret};
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::format::{self, ClientRecord, INDEX_HEAD_BYTES, IndexObject, SessionState};
-use crate::id::{ClientId, DomainId, IndexId, SlotId, SnapshotId};
+use crate::id::{ClientId, DomainId, IndexId, PackId, SessionId, SlotId, SnapshotId};
+use crate::limits;
 use crate::model::Signer;
 use crate::monitor::{Problem, Silent};
-use crate::repository::{Repository, SessionTable};
+use crate::repository::{Repository, SessionTable, read_record, read_snapshot};
 use crate::storage::{ObjectFamily, ObjectName, Outcome};
 
 /// A write-only client as people see it.
@@ -107,7 +108,8 @@ fn vouch(repository: &Repository, domain: DomainId, by: &RepairOptions, clock: &
     let relist = || -> Result<()> {
         let index = repository.load_index_anew(&Silent)?;
         for id in indexes_of(repository, domain)? {
-            let object = repository.read_index(id)?;
+            // Anybody who has a client's key can put garbage.
+            let Some(object) = legible(repository.read_index(id))? else { continue };
             let counts = index.sessions().is_committed_by(object.session, object.signer)
                 && repository.counts_of_its_client(&id, &object)
                 && !index.replaced().contains(&id);
@@ -161,34 +163,30 @@ pub(super) fn end_client(repository: &Repository, client: &ClientRecord, clock: 
     // What is counted here is what counts from now on, so it is not taken from a cache.
     let _as_it_is = repository.past_object_cache();
     let sessions = SessionTable::load(repository)?;
-    let mut there = HashSet::new();
-    repository.storage().list(ObjectFamily::Snapshots, &mut |name, _| {
-        if let ObjectName::Snapshot(id) = name {
-            there.insert(id);
-        }
-    })?;
-    let mut end = ClientEnd::default();
-    let mut left_out = 0;
-    for (session, state) in sessions.ended_by(signer) {
-        match state {
-            SessionState::Committed(snapshot) if snapshot.is_none_or(|id: SnapshotId| there.contains(&id)) => {
-                end.sessions.insert(session);
-            }
-            SessionState::Committed(_) => left_out += 1,
-            SessionState::Revoked => {}
-        }
-    }
+    let mut end = ClientEnd { sessions: with_snapshots(repository, &sessions, signer)?, ..ClientEnd::default() };
     let packs = repository.list_packs()?;
     for index in indexes_of(repository, client.domain)? {
-        let object = repository.read_index(index);
-        let is_right = |object: &IndexObject| object.packs.iter().all(|pack| packs.get(&pack.id) == Some(&pack.len));
-        let is_its = |object: &IndexObject| object.signer == signer && end.sessions.contains(&object.session);
-        if object.is_ok_and(|object| is_its(&object) && is_right(&object)) {
+        let Some(object) = legible(repository.read_index(index))? else { continue };
+        if object.signer != signer || !sessions.is_committed_by(object.session, signer) {
+            continue;
+        }
+        // Whatever became of its snapshot: later ones may need what it lists.
+        if end.sessions.contains(&object.session) && is_there(&object, &packs) || is_right(repository, &object, &packs)?
+        {
+            end.sessions.insert(object.session);
             end.indexes.insert(index);
         }
     }
+    let is_left_out = |(session, state): &(SessionId, SessionState)| {
+        matches!(state, SessionState::Committed(Some(_))) && !end.sessions.contains(session)
+    };
+    let left_out = sessions.ended_by(signer).filter(is_left_out).count() as u64;
     let keys = repository.keys();
     let object = format::encode_client_end(id, clock.now(), &end, keys, &keys.new_session(DomainId::SHARED));
+    if object.len() as u64 > limits::ENVELOPE_BYTES {
+        let text = "more of this client would count than its end can name: remove its snapshots first";
+        return Err(EngineError::new(ErrorKind::Unsupported, text));
+    }
     let name = ObjectName::ClientEnd(id);
     if repository.storage().write_new(name, &[&object])? == Outcome::Existed {
         repository.storage().persist(name)?;
@@ -202,6 +200,63 @@ pub(super) fn end_client(repository: &Repository, client: &ClientRecord, clock: 
         sessions: end.sessions.len() as u64,
         left_out,
     })
+}
+
+/// The sessions of a signer that count by their snapshots: these are there and theirs, or a record says that they were.
+/// Anybody who has its key can put any number of registers; each costs the end room, so that they name something is not enough.
+fn with_snapshots(repository: &Repository, sessions: &SessionTable, signer: Signer) -> Result<HashSet<SessionId>> {
+    let storage = repository.storage();
+    let (mut there, mut forgotten) = (HashSet::new(), HashSet::new());
+    for family in [ObjectFamily::Snapshots, ObjectFamily::Forgotten] {
+        storage.list(family, &mut |name, _| match name {
+            ObjectName::Snapshot(id) => drop(there.insert(id)),
+            ObjectName::Forgotten(id) => drop(forgotten.insert(id)),
+            _ => {}
+        })?;
+    }
+    let mut named: HashMap<SnapshotId, Vec<SessionId>> = HashMap::new();
+    for (session, state) in sessions.ended_by(signer) {
+        if let SessionState::Committed(Some(snapshot)) = state {
+            named.entry(snapshot).or_default().push(session);
+        }
+    }
+    let mut found = HashSet::new();
+    for (id, by) in named {
+        if there.contains(&id) {
+            let read = legible(read_snapshot(repository, id))?;
+            found.extend(read.map(|(session, _)| session).filter(|session| by.contains(session)));
+        } else if forgotten.contains(&id) && legible(read_record(repository, id))?.is_some() {
+            found.extend(by);
+        }
+    }
+    Ok(found)
+}
+
+/// What was read, unless it can't be: it may be garbage on purpose. That the storage did not answer says nothing.
+fn legible<T>(read: Result<T>) -> Result<Option<T>> {
+    match read {
+        Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Interrupted) => Err(error),
+        read => Ok(read.ok()),
+    }
+}
+
+/// Whether all packs that an index object lists are there.
+fn is_there(object: &IndexObject, packs: &BTreeMap<PackId, u64>) -> bool {
+    object.packs.iter().all(|pack| packs.get(&pack.id) == Some(&pack.len))
+}
+
+/// Whether it lists some packs, and their footers say the same of each.
+fn is_right(repository: &Repository, object: &IndexObject, packs: &BTreeMap<PackId, u64>) -> Result<bool> {
+    if object.packs.is_empty() || !is_there(object, packs) {
+        return Ok(false);
+    }
+    for pack in &object.packs {
+        let footer = legible(repository.read_footer(pack.id, pack.len))?;
+        if footer.is_none_or(|footer| footer.segments != pack.segments) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The index objects of a domain.

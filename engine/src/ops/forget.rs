@@ -141,12 +141,13 @@ pub fn plan_policy(repository: &Repository, request: &PolicyRequest<'_>) -> Resu
     Ok(ForgetPlan { groups: groups.collect(), unknown_tags: retention.unknown_tags, problems: set.problems })
 }
 
-/// Of each stack, the newest listed snapshot that a drill has proved: without it nobody knows of any that it comes back.
+/// Of each stack, the newest listed snapshot that a drill has proved: without it nobody knows of any that it comes back. A
+/// stack is one of its domain: a write-only client can call its own like another's.
 fn last_proved(repository: &Repository, set: &SnapshotSet) -> Result<BTreeSet<SnapshotId>> {
     let proofs = Proofs::load(repository)?;
     let mut last = BTreeMap::new();
     for (id, snapshot) in set.snapshots.iter().filter(|(_, snapshot)| proofs.proves(snapshot)) {
-        last.insert(snapshot.stack.as_ref().map(|stack| stack.name.clone()), *id);
+        last.insert((snapshot.stack.as_ref().map(|stack| stack.name.clone()), snapshot.domain), *id);
     }
     Ok(last.into_values().collect())
 }

@@ -154,10 +154,12 @@ pub struct RemovedKey {
     pub ended: Option<EndedClient>,
 }
 
-/// Without a slot that can read nobody could open the repository.
+/// Without a slot that can read nobody could open the repository. One of another epoch is of before a rotation, or of one
+/// that did not come to its end.
 fn refuse_last(repository: &Repository, id: SlotId, force: bool) -> Result<()> {
     let (slots, _) = list_keys(repository)?;
-    if slots.iter().all(|slot| slot.only_adds || slot.id == id) {
+    let reads = |slot: &KeySlotInfo| !slot.only_adds && slot.epoch == repository.keys().epoch();
+    if slots.iter().all(|slot| !reads(slot) || slot.id == id) {
         let text = format!("key slot {id} is the last one: without it nobody could open the repository");
         return Err(EngineError::new(ErrorKind::Invalid, text));
     }

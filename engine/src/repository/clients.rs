@@ -70,17 +70,24 @@ impl Repository {
         Ok(problems.is_empty() && of_it.peek().is_some() && of_it.all(|(_, client)| client.end.is_some()))
     }
 
-    /// Reads all clients, since one is not known. Whether it was not looked for before.
+    /// Looks for a client that is not known: the first time all are read, and from then on it alone, so that ids that somebody
+    /// makes up cost a request each, and one that was added meanwhile is found. Whether another try may know it.
     fn seek(&self, id: ClientId) -> Result<bool> {
         if self.only_adds() {
             return Ok(false);
         }
         let mut sought = self.clients.sought.lock().expect("no holder of this lock panics");
-        if !sought.insert(id) {
-            return Ok(false);
-        }
         // What can't be read is told by a check.
-        self.read_clients()?;
+        if sought.is_empty() {
+            self.read_clients()?;
+        } else if !sought.contains(&id) {
+            match self.read_client(id, true, &mut Vec::new()) {
+                Ok((_, known)) => self.keys().learn_clients([(id, known)].into_iter()),
+                Err(error) if error.kind() == ErrorKind::Io => return Err(error),
+                Err(_) => {}
+            }
+        }
+        sought.insert(id);
         Ok(true)
     }
 

@@ -305,18 +305,22 @@ fn judge(members: &[&Candidate], policy: &Policy, now: Timestamp, unknown_tag: O
     decisions
 }
 
-/// What a write-only client made, by its count, after something that it said was later. Whoever has its key could make
-/// snapshots for days that have gone, and have those dropped that are really of these days. So they don't count, and stay.
+/// What a write-only client made, by its own count, after something that it said was later; and what shares its number with
+/// another, which no honest one does twice. Whoever has its key could make snapshots for days that have gone, and have those
+/// dropped that are really of these days. So they don't count, and stay.
 fn back_dated(members: &[&Candidate]) -> BTreeSet<SnapshotId> {
-    let mut claims: Vec<&&Candidate> = members.iter().filter(|member| member.signer != Signer::Full).collect();
-    claims.sort_by_key(|member| (member.sequence, member.time, member.id));
-    let mut latest = None;
-    let is_before = |member: &&&Candidate| {
-        let before = latest.is_some_and(|latest| member.time < latest);
-        latest = latest.max(Some(member.time));
-        before
-    };
-    claims.into_iter().filter(is_before).map(|member| member.id).collect()
+    let mut claims: Vec<&Candidate> = members.iter().filter(|member| member.signer != Signer::Full).copied().collect();
+    claims.sort_by_key(|member| (member.signer, member.sequence, member.time, member.id));
+    let mut found = BTreeSet::new();
+    for of_one in claims.chunk_by(|a, b| a.signer == b.signer) {
+        let mut latest = None;
+        for same in of_one.chunk_by(|a, b| a.sequence == b.sequence) {
+            let is_claim = |member: &&&Candidate| same.len() > 1 || latest.is_some_and(|latest| member.time < latest);
+            found.extend(same.iter().filter(is_claim).map(|member| member.id));
+            latest = latest.max(same.last().map(|member| member.time));
+        }
+    }
+    found
 }
 
 /// The rules of a policy, and how far they got in a group that is judged from its newest snapshot to its oldest.

@@ -410,3 +410,24 @@ fn who_may_only_add_has_nothing_dropped_by_dates() {
     }
     assert_eq!(retention.groups.len(), 2, "domains are judged apart");
 }
+
+#[test]
+fn clients_that_count_from_the_same_number_do_not_make_each_other_look_back_dated() {
+    let of = |client: u8, claim: Candidate| Candidate {
+        signer: Signer::Client(crate::id::ClientId::new([client; 16])),
+        ..claim
+    };
+    let day = |day: u8| format!("2026-01-0{day}T02:00:00Z");
+    // One client followed another, and one number is given twice.
+    let mut snapshots: Vec<Candidate> = (1..=2u8).map(|n| of(1, claimed(n, n.into(), &day(n)))).collect();
+    snapshots.extend((1..=2u8).map(|n| of(2, claimed(10 + n, n.into(), &day(2 + n)))));
+    snapshots.push(of(2, claimed(20, 3, &day(5))));
+    snapshots.push(of(2, claimed(21, 3, &day(6))));
+    let policy = Policy { last: Count::AtMost(1), ..Policy::default() };
+    let retention = ask(&snapshots, &policy, |request| request.now = at(0, "2026-01-07T00:00:00Z").time).expect("kept");
+    let all = retention.groups.iter().flat_map(|group| &group.decisions);
+    let is_claim = |verdict: &Verdict| *verdict == Verdict::Keep(vec![KeepReason::BackDated]);
+    let mut claims: Vec<SnapshotId> = all.filter(|one| is_claim(&one.verdict)).map(|one| one.id).collect();
+    claims.sort();
+    assert_eq!(claims, [SnapshotId::new([20; 32]), SnapshotId::new([21; 32])]);
+}

@@ -23,14 +23,16 @@ pub struct Head {
 }
 
 impl Check<'_> {
-    /// The last snapshot of each host, by name of the host.
+    /// The last snapshot of each host, by name of the host; in each domain, since what a write-only client says of a host
+    /// stands for none of what others put.
     pub(super) fn note_heads(&mut self, set: &SnapshotSet) {
         let mut heads = BTreeMap::new();
         for (id, snapshot) in set.existing() {
-            let head = heads.entry(snapshot.host.as_str()).or_insert((snapshot.sequence, *id));
+            let head = heads.entry((snapshot.host.as_str(), snapshot.domain)).or_insert((snapshot.sequence, *id));
             *head = (*head).max((snapshot.sequence, *id));
         }
-        let head = |(host, (sequence, snapshot)): (&str, _)| Head { host: host.to_owned(), sequence, snapshot };
+        let head =
+            |((host, _), (sequence, snapshot)): ((&str, _), _)| Head { host: host.to_owned(), sequence, snapshot };
         self.report.heads = heads.into_iter().map(head).collect();
     }
 

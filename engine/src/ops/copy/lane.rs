@@ -7,6 +7,7 @@ use super::{Context, Copied, TargetReport};
 use crate::clock::Clock;
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::id::{DomainId, RepositoryId, SnapshotId};
+use crate::limits;
 use crate::model::{Content, CopyOrigin, Snapshot};
 use crate::ops::list::load;
 use crate::repository::{
@@ -178,7 +179,7 @@ impl<'a> Lane<'a> {
             root,
             parent: self.copies.of_named(context, snapshot.parent),
             previous,
-            sequence: sequence + 1,
+            sequence: (sequence + 1).min(limits::SNAPSHOT_NUMBER),
             replaces: self.copies.of_named(context, snapshot.replaces),
             original: self.copies.of_named(context, snapshot.original),
             copied_from: Some(origin),

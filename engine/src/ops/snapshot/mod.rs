@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::id::SnapshotId;
+use crate::limits;
 use crate::model::{Content, NameTable, Snapshot, SnapshotStatistics, StackRecord};
 use crate::monitor::{Monitor, Problem, ProblemLog};
 use crate::os;
@@ -187,6 +188,8 @@ pub fn snapshot(
         None
     } else {
         let (previous, sequence) = existing.last_of_host(&options.host, writer.domain().domain());
+        // Who can't read what was stored may have lost count. Numbers that begin anew would have snapshots look back-dated.
+        let least = if repository.only_adds() { u64::try_from(started.seconds).unwrap_or(0) } else { 0 };
         let snapshot = Snapshot {
             time: options.time.unwrap_or(started),
             host: options.host.clone(),
@@ -196,7 +199,7 @@ pub fn snapshot(
             label: options.label.clone(),
             parent: parent.map(|(id, _)| *id),
             previous,
-            sequence: sequence + 1,
+            sequence: (sequence + 1).max(least).min(limits::SNAPSHOT_NUMBER),
             statistics: gathered.statistics,
             problems: listed.clone(),
             program: options.program.clone(),
