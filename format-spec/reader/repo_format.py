@@ -410,7 +410,7 @@ def open_snapshot(data, root_keys):
     statistics = value(9, mapping)
     s = Snapshot(
         value(0, time), value(1, text), value(2, array(blob(), ARRAY_LIMIT)), value(3, parse_content), value(4, array(text, ARRAY_LIMIT)),
-        value(5, text, True), value(6, blob(32), True), value(7, blob(32), True), value(8, uint(1)),
+        value(5, text, True), value(6, blob(32), True), value(7, blob(32), True), value(8, uint(1, 1 << 63)),
         [get(statistics, key, uint(), "snapshot statistics") for key in range(11)],
         value(10, array(tuple_(blob(), text))), value(11, text), value(12, names), value(13, names),
         value(14, blob(32), True), value(15, blob(32), True), value(16, text, True), value(17, time, True),

@@ -238,7 +238,7 @@ def bad_envelopes(v, bad, maps):
 
 
 def bad_snapshots(bad, stack, reference):
-    for name, changes in (("number 0", {"_8": 0}), ("tags not sorted", {"_4": ["b", "a"]}), ("tag twice", {"_4": ["a", "a"]}),
+    for name, changes in (("number 0", {"_8": 0}), ("number above 2^63", {"_8": (1 << 63) + 1}), ("tags not sorted", {"_4": ["b", "a"]}), ("tag twice", {"_4": ["a", "a"]}),
                           ("uid twice", {"_12": [[1, b"a"], [1, b"b"]]}), ("groups not ascending", {"_13": [[1, b"a"], [0, b"b"]]}),
                           ("uid 2^32", {"_12": [[1 << 32, b"a"]]}), ("no paths", {"_2": None}), ("no tags", {"_4": None}),
                           ("no problems", {"_10": None}), ("no users", {"_12": None}), ("no groups", {"_13": None}),

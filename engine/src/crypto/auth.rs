@@ -37,7 +37,8 @@ fn split(object: &[u8]) -> Result<(&[u8], Auth<'_>), CryptoError> {
             let (data, signature) = rest.split_last_chunk().ok_or(CryptoError::TooShort)?;
             Ok((data, Auth::ForAll { signature, mac: mac.try_into().expect("split at its length") }))
         }
-        other => Err(CryptoError::Unknown("auth kind", other.into())),
+        // A later version would show in the header; what a torn write left ends with anything.
+        _ => Err(CryptoError::NotAuthentic),
     }
 }
 
@@ -128,7 +129,7 @@ impl Keys {
     /// As there, and if it has a MAC alone.
     pub fn check_auth_for_all<'o>(&self, object: &'o [u8]) -> Result<(&'o [u8], Signer), CryptoError> {
         if object.last() == Some(&BY_FULL) {
-            return Err(CryptoError::Unknown("auth kind in this object", BY_FULL.into()));
+            return Err(CryptoError::NotAuthentic);
         }
         self.check_auth(object)
     }

@@ -156,7 +156,7 @@ fn snapshot() -> impl Strategy<Value = Snapshot> {
     let names = || btree_map(any::<u32>(), bytes(10), 0..4);
     let what = (time(), any::<String>(), vec(path, 0..4), content(), btree_set(any::<String>(), 0..4));
     let ids = (snapshot_id(), snapshot_id(), snapshot_id(), snapshot_id());
-    let counts = (1..=u64::MAX, statistics(), vec(problem, 0..4));
+    let counts = (1..=limits::SNAPSHOT_NUMBER, statistics(), vec(problem, 0..4));
     let who = (any::<String>(), names(), names(), option::of(any::<String>()), option::of(any::<String>()));
     let origin = (any::<[u8; 16]>(), any::<[u8; 32]>()).prop_map(|(repository, snapshot)| CopyOrigin {
         repository: RepositoryId::new(repository),

@@ -82,7 +82,7 @@ impl Repository {
             self.read_clients()?;
         } else if !sought.contains(&id) {
             match self.read_client(id, true, &mut Vec::new()) {
-                Ok((_, known)) => self.keys().learn_clients([(id, known)].into_iter()),
+                Ok((_, known)) => self.keys().learn_clients([(id, known)]),
                 Err(error) if error.kind() == ErrorKind::Io => return Err(error),
                 Err(_) => {}
             }

@@ -256,7 +256,8 @@ impl<'c, 'w, 'a, 'l> Fan<'c, 'w, 'a, 'l> {
 
     /// A file that is cut anew, all of it read; its content is remembered as that of directories is.
     fn recut(&mut self, path: &[u8], node: &Node, content: &Content) -> Result<()> {
-        let key = content_key(content);
+        // Not the key that a directory of the same chunks has: what one of them becomes the other does not.
+        let key = content_key(content).map(|byte| !byte);
         let (is_dry_run, chunks) = (self.context.options.dry_run, self.chunks);
         let mut read = Read::default();
         let mut lacking = Vec::new();

@@ -188,8 +188,6 @@ pub fn snapshot(
         None
     } else {
         let (previous, sequence) = existing.last_of_host(&options.host, writer.domain().domain());
-        // Who can't read what was stored may have lost count. Numbers that begin anew would have snapshots look back-dated.
-        let least = if repository.only_adds() { u64::try_from(started.seconds).unwrap_or(0) } else { 0 };
         let snapshot = Snapshot {
             time: options.time.unwrap_or(started),
             host: options.host.clone(),
@@ -199,7 +197,7 @@ pub fn snapshot(
             label: options.label.clone(),
             parent: parent.map(|(id, _)| *id),
             previous,
-            sequence: (sequence + 1).max(least).min(limits::SNAPSHOT_NUMBER),
+            sequence: (sequence + 1).max(least_number(repository, started)).min(limits::SNAPSHOT_NUMBER),
             statistics: gathered.statistics,
             problems: listed.clone(),
             program: options.program.clone(),
@@ -222,6 +220,11 @@ pub fn snapshot(
         problems: listed,
         resumed_sessions,
     })
+}
+
+/// Who can't read what was stored may have lost count: numbers that begin anew would have snapshots look back-dated.
+fn least_number(repository: &Repository, started: Timestamp) -> u64 {
+    if repository.only_adds() { u64::try_from(started.seconds).unwrap_or(1) } else { 1 }
 }
 
 fn begin(repository: &Repository, options: &SnapshotOptions, clock: &dyn Clock) -> Result<(u64, Session)> {

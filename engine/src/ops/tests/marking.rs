@@ -9,7 +9,9 @@ use crate::repository::Census;
 /// A snapshot with a file that is said to hold what a directory does.
 fn disguised(true_one: &Snapshot, content: Content) -> Snapshot {
     let metadata = crate::model::Metadata::default();
-    let node = Node { content: Some(content), ..Node::new(b"file".to_vec(), NodeKind::File, metadata) };
+    let Content::Chunks(chunks) = &content else { panic!("a directory of one list of chunks") };
+    let size = chunks.iter().map(|chunk| u64::from(chunk.len)).sum();
+    let node = Node { size, content: Some(content), ..Node::new(b"file".to_vec(), NodeKind::File, metadata) };
     let mut nodes = Vec::new();
     encode_node(&node, &mut nodes);
     Snapshot { root: Content::Inline(nodes), ..true_one.clone() }
