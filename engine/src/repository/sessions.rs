@@ -33,7 +33,7 @@ pub struct SessionTable {
 }
 
 impl SessionTable {
-    /// As [`Self::of`] what is listed now.
+    /// What is listed now.
     ///
     /// # Errors
     /// `Io`.
