@@ -536,8 +536,7 @@ fn poisons(thief: &Thief<'_>) {
     }
     thief.put_index(&lies);
     // That packs of others hold what is its own.
-    let elsewhere =
-        packs.iter().take(4).map(|id| PackRow { id: *id, len: 1 << 16, segments: lies.packs[0].segments.clone() });
+    let elsewhere = packs.iter().take(4).map(|id| PackRow { id: *id, ..lies.packs[0].clone() });
     thief.put_index(&IndexObject { packs: elsewhere.collect(), replaces: Vec::new(), ..lies.clone() });
     // In the name of a session that somebody else committed.
     let others = loot.keys().filter_map(|name| if let ObjectName::Register(id) = name { Some(*id) } else { None });
