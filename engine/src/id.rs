@@ -43,6 +43,11 @@ macro_rules! id_type {
                 hex(&self.0)
             }
 
+            /// The first eight digits, as people see them.
+            pub fn short(&self) -> String {
+                hex(&self.0[..4])
+            }
+
             /// Reads what [`Self::to_hex`] writes.
             ///
             /// # Errors
@@ -62,7 +67,7 @@ macro_rules! id_type {
 
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!(stringify!($name), "({})"), hex(&self.0[..4]))
+                write!(f, concat!(stringify!($name), "({})"), self.short())
             }
         }
     };
@@ -184,13 +189,6 @@ impl fmt::Display for PruneId {
 impl DomainId {
     /// The domain shared by all clients that hold the root secret.
     pub const SHARED: Self = Self([0; 16]);
-}
-
-impl SnapshotId {
-    /// The first eight digits, as people see them.
-    pub fn short(&self) -> String {
-        hex(&self.0[..4])
-    }
 }
 
 /// Lower-case hexadecimal digits of `bytes`.

@@ -20,6 +20,7 @@ mod throttle;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use engine::storage::{LocalStorage, Storage};
 use engine::{EngineError, ErrorKind, Result};
 
@@ -73,4 +74,11 @@ pub fn create(address: &str, access: &Access) -> Result<(Arc<dyn Storage>, Vec<S
         }
         _ => Ok((open(address, true, access)?, Vec::new())),
     }
+}
+
+/// Lends what is in a buffer from `start` on, and gives the buffer back: without a copy, if nobody has it any more.
+fn lend<T>(buffer: Vec<u8>, start: usize, put: impl FnOnce(Bytes) -> T) -> (T, Vec<u8>) {
+    let lent = Bytes::from(buffer);
+    let outcome = put(lent.slice(start.min(lent.len())..));
+    (outcome, Vec::from(lent))
 }

@@ -135,27 +135,12 @@ fn write_snapshot(repository: &Repository, count: u64, in_file: u64) -> Result<S
     let id = writer.write_snapshot(&Snapshot {
         time: clock().now(),
         host: "many-chunks".into(),
-        domain: DomainId::SHARED,
-        signer: Signer::Full,
         paths: vec![b"/many".to_vec()],
         root,
-        tags: Vec::new(),
-        label: None,
-        parent: None,
-        previous: None,
         sequence: 1,
         statistics,
-        problems: Vec::new(),
         program: "many-chunks".into(),
-        users: Default::default(),
-        groups: Default::default(),
-        replaces: None,
-        original: None,
-        user: None,
-        started: None,
-        finished: None,
-        stack: None,
-        copied_from: None,
+        ..Snapshot::empty(DomainId::SHARED, Signer::Full)
     })?;
     writer.commit(Some(id))?;
     Ok(id.to_hex())

@@ -28,7 +28,7 @@ Removes nothing: a forgotten snapshot is not listed any more, and `repo undelete
 #[command(mut_args(|arg| if PRUNING.contains(&arg.get_id().as_str()) { arg.requires("prune") } else { arg }))]
 pub(crate) struct Forget {
     /// Snapshots to forget, instead of a policy
-    #[arg(value_name = "SNAPSHOT", conflicts_with_all = POLICY)]
+    #[arg(value_name = "SNAPSHOT", conflicts_with_all = POLICY, conflicts_with = "allow_empty")]
     pub(crate) snapshots: Vec<String>,
 
     #[command(flatten)]
@@ -63,7 +63,7 @@ pub(crate) struct Forget {
 const PRUNING: [&str; 5] = ["grace", "max_unused", "max_repack", "wait", "revoke_after"];
 
 /// The options that name a policy.
-const POLICY: [&str; 15] = [
+pub(super) const POLICY: [&str; 14] = [
     "keep_last",
     "keep_hourly",
     "keep_daily",
@@ -78,7 +78,6 @@ const POLICY: [&str; 15] = [
     "keep_within_yearly",
     "keep_tag",
     "group_by",
-    "allow_empty",
 ];
 
 /// What to keep. N is a number, or `unlimited`; DURATION counts back from the newest snapshot of the group.

@@ -45,7 +45,7 @@ pub(crate) enum KeyAction {
 
 /// Where a new secret comes from.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Add {
+pub(crate) struct NewSecret {
     /// Read the new password from a file, default: ask for it
     #[arg(long, value_name = "FILE", conflicts_with = "new_key_file")]
     pub(crate) new_password_file: Option<PathBuf>,
@@ -53,6 +53,13 @@ pub(crate) struct Add {
     /// Make a key file instead of a password
     #[arg(long, value_name = "FILE")]
     pub(crate) new_key_file: Option<PathBuf>,
+}
+
+/// A new key.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Add {
+    #[command(flatten)]
+    pub(crate) secret: NewSecret,
 
     /// Name of the key in the list
     #[arg(long, value_name = "LABEL")]
@@ -105,13 +112,8 @@ pub(crate) struct Passwd {
 /// whoever had a key before, and the bytes of the repository, can still read what was stored before.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Rotate {
-    /// Read the new password from a file, default: ask for it
-    #[arg(long, value_name = "FILE", conflicts_with = "new_key_file")]
-    pub(crate) new_password_file: Option<PathBuf>,
-
-    /// Make a key file instead of a password
-    #[arg(long, value_name = "FILE")]
-    pub(crate) new_key_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) secret: NewSecret,
 
     /// Work that trying a password costs
     #[arg(long, value_name = "COST", default_value = "default")]

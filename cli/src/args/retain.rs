@@ -4,7 +4,7 @@ use engine::clock::Timestamp;
 use engine::retention::GroupBy;
 use engine::storage::LockMode;
 
-use super::forget::Keep;
+use super::forget::{Keep, POLICY};
 use super::select::Filter;
 use super::values;
 
@@ -63,24 +63,6 @@ pub(crate) struct Retain {
     #[command(flatten)]
     pub(crate) filter: Filter,
 }
-
-/// The options that say which snapshots a policy keeps.
-const POLICY: [&str; 14] = [
-    "keep_last",
-    "keep_hourly",
-    "keep_daily",
-    "keep_weekly",
-    "keep_monthly",
-    "keep_yearly",
-    "keep_within",
-    "keep_within_hourly",
-    "keep_within_daily",
-    "keep_within_weekly",
-    "keep_within_monthly",
-    "keep_within_yearly",
-    "keep_tag",
-    "group_by",
-];
 
 /// Who may end a lock sooner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

@@ -10,6 +10,7 @@ use crate::args::forget::Forget;
 use crate::context::{Context, PROGRAM, SystemClock};
 use crate::exit::{Failure, Outcome};
 use crate::messages::{ForgetSummary, Message, Summary};
+use crate::progress::Progress;
 use crate::text::{self, Align};
 
 /// Runs the command.
@@ -22,13 +23,7 @@ pub(super) fn run(context: &Context, arguments: &Forget) -> Result<Outcome, Fail
     }
     let repository = context.open()?;
     let plan = plan(&repository, arguments)?;
-    for problem in &plan.problems {
-        progress.problem(problem);
-    }
-    let output = &context.output;
-    for tag in &plan.unknown_tags {
-        output.warn(&format!("no snapshot has the tag {tag:?}: all snapshots with a tag are kept"));
-    }
+    warn_of(context, &plan, &progress);
     for group in &plan.groups {
         show_group(context, group, arguments.dry_run)?;
     }
@@ -52,6 +47,14 @@ pub(super) fn run(context: &Context, arguments: &Forget) -> Result<Outcome, Fail
         return Ok(if problems == 0 { pruned } else { Outcome::of_problems(problems) });
     }
     Ok(Outcome::of_problems(problems))
+}
+
+/// Says what of a plan need not be as meant: snapshots that can't be read, and tags that none has.
+pub(super) fn warn_of(context: &Context, plan: &ForgetPlan, progress: &Progress<'_>) {
+    plan.problems.iter().for_each(|problem| progress.problem(problem));
+    for tag in &plan.unknown_tags {
+        context.output.warn(&format!("no snapshot has the tag {tag:?}: all snapshots with a tag are kept"));
+    }
 }
 
 fn plan(repository: &Repository, arguments: &Forget) -> Result<ForgetPlan, Failure> {

@@ -1,10 +1,11 @@
 //! `key`: manages passwords, key files and recovery codes.
 
+use engine::id::SlotId;
 use engine::monitor::Monitor;
 use engine::ops::{self, ClientInfo, KeySlotInfo, NewClient, RepairOptions};
 use engine::repository::Secret;
 
-use crate::args::keys::{Add, Key, KeyAction, Passwd, Remove, Rotate};
+use crate::args::keys::{Add, Key, KeyAction, NewSecret, Passwd, Remove, Rotate};
 use crate::args::upkeep::Kdf;
 use crate::context::{Context, PROGRAM, SystemClock};
 use crate::exit::{Failure, Outcome, invalid};
@@ -76,7 +77,7 @@ fn row(slot: &KeySlotInfo, client: Option<&ClientInfo>) -> Vec<String> {
     };
     vec![
         if slot.current { "*" } else { "" }.to_owned(),
-        slot.id.to_hex().chars().take(8).collect(),
+        slot.id.short(),
         slot.kind.to_owned(),
         match client {
             Some(client) => format!("add for {}", text::plain(&client.host)),
@@ -94,10 +95,7 @@ fn add(context: &Context, arguments: &Add) -> Result<Outcome, Failure> {
     let strong = arguments.kdf == Kdf::Strong;
     let default_label = format!("{}@{}", context.user(), context.host());
     let label = arguments.label.as_deref().unwrap_or(&default_label);
-    let secret = match &arguments.new_key_file {
-        Some(path) => new_key_file(path)?,
-        None => new_password(arguments.new_password_file.as_deref(), &context.cancel)?,
-    };
+    let secret = new_secret(context, &arguments.secret)?;
     let added = match &arguments.for_host {
         Some(host) if arguments.write_only => {
             let label = arguments.label.as_deref().unwrap_or(host).to_owned();
@@ -107,17 +105,24 @@ fn add(context: &Context, arguments: &Add) -> Result<Outcome, Failure> {
         }
         _ => ops::add_key(&repository, &secret, label, strong, &SystemClock),
     };
-    if let (Err(_), Some(path)) = (&added, &arguments.new_key_file) {
+    if let (Err(_), Some(path)) = (&added, &arguments.secret.new_key_file) {
         // A key file that opens nothing would only mislead; if it can't be removed, the error is still the other one.
         let _ = std::fs::remove_file(path);
     }
-    changed(context, "added", &added?.to_hex())
+    changed(context, "added", added?)
+}
+
+fn new_secret(context: &Context, arguments: &NewSecret) -> Result<Secret, Failure> {
+    match &arguments.new_key_file {
+        Some(path) => new_key_file(path),
+        None => new_password(arguments.new_password_file.as_deref(), &context.cancel),
+    }
 }
 
 fn remove(context: &Context, arguments: &Remove) -> Result<Outcome, Failure> {
     let repository = context.open()?;
     let removed = ops::remove_key(&repository, &arguments.id, arguments.force, &SystemClock)?;
-    let outcome = changed(context, "removed", &removed.slot.to_hex())?;
+    let outcome = changed(context, "removed", removed.slot)?;
     if let Some(ended) = removed.ended.filter(|_| !context.output.is_json()) {
         let host = text::plain(&ended.host);
         let count = text::count(ended.sessions, "session", "sessions");
@@ -132,16 +137,13 @@ fn remove(context: &Context, arguments: &Remove) -> Result<Outcome, Failure> {
 
 fn rotate(context: &Context, arguments: &Rotate) -> Result<Outcome, Failure> {
     let repository = context.open()?;
-    let secret = match &arguments.new_key_file {
-        Some(path) => new_key_file(path)?,
-        None => new_password(arguments.new_password_file.as_deref(), &context.cancel)?,
-    };
+    let secret = new_secret(context, &arguments.secret)?;
     let rotated = ops::rotate(&repository, &secret, arguments.kdf == Kdf::Strong, &SystemClock);
     let is_unused = match &rotated {
         Ok(rotation) => rotation.slot.is_none(),
         Err(failure) => !failure.may_open,
     };
-    match &arguments.new_key_file {
+    match &arguments.secret.new_key_file {
         // A key file that opens nothing would only mislead.
         Some(path) if is_unused => drop(std::fs::remove_file(path)),
         Some(_) if rotated.is_err() => {
@@ -165,15 +167,17 @@ fn rotate(context: &Context, arguments: &Rotate) -> Result<Outcome, Failure> {
     }
     match rotation.slot {
         Some(slot) => {
-            let id: String = slot.to_hex().chars().take(8).collect();
-            output.summary(&format!("secret {} holds from now on; its only key is {id}", rotation.epoch))?;
+            output.summary(&format!(
+                "secret {} holds from now on; its only key is {}",
+                rotation.epoch,
+                slot.short()
+            ))?;
         }
         None => output.summary("brought an interrupted rotation to its end; run it again for a new secret")?,
     }
     for slot in &rotation.removed {
-        let id: String = slot.id.to_hex().chars().take(8).collect();
         let what = if slot.only_adds { "write-only key" } else { "key" };
-        output.line(&format!("removed {what} {id} {} ({})", text::plain(&slot.label), slot.kind))?;
+        output.line(&format!("removed {what} {} {} ({})", slot.id.short(), text::plain(&slot.label), slot.kind))?;
     }
     output.note("Whoever used one of these needs a new one: repo key add, and --like for those that can only add.");
     Ok(outcome)
@@ -183,7 +187,7 @@ fn passwd(context: &Context, arguments: &Passwd) -> Result<Outcome, Failure> {
     let repository = context.open()?;
     let secret = new_password(arguments.new_password_file.as_deref(), &context.cancel)?;
     let id = ops::change_password(&repository, &secret, arguments.kdf == Kdf::Strong, &SystemClock)?;
-    changed(context, "replaced", &id.to_hex())
+    changed(context, "replaced", id)
 }
 
 fn recovery(context: &Context) -> Result<Outcome, Failure> {
@@ -204,12 +208,12 @@ fn recovery(context: &Context) -> Result<Outcome, Failure> {
     Ok(Outcome::Done)
 }
 
-fn changed(context: &Context, action: &'static str, id: &str) -> Result<Outcome, Failure> {
+fn changed(context: &Context, action: &'static str, id: SlotId) -> Result<Outcome, Failure> {
     let output = &context.output;
     if output.is_json() {
-        output.message(&Message::KeyChange { action, id: id.to_owned() })?;
+        output.message(&Message::KeyChange { action, id: id.to_hex() })?;
     } else {
-        let short: String = id.chars().take(8).collect();
+        let short = id.short();
         output.summary(&match action {
             "replaced" => format!("key replaced; the new one is {short}"),
             _ => format!("key {short} {action}"),

@@ -3,11 +3,11 @@
 use engine::clock::{Clock, Timestamp};
 use engine::id::SnapshotId;
 use engine::model::Snapshot;
-use engine::monitor::Monitor;
 use engine::ops::{self, FamilyLocks, Fate, PolicyRequest, RetainOptions, RetainReport};
 use engine::repository::Repository;
 use engine::{EngineError, ErrorKind};
 
+use super::forget::warn_of;
 use super::select;
 use crate::args::retain::Retain;
 use crate::context::{Context, SystemClock};
@@ -92,10 +92,7 @@ fn chosen(
         utc_offset: &text::utc_offset,
     };
     let plan = ops::plan_policy(repository, &request)?;
-    plan.problems.iter().for_each(|problem| progress.problem(problem));
-    for tag in &plan.unknown_tags {
-        context.output.warn(&format!("no snapshot has the tag {tag:?}: all snapshots with a tag are kept"));
-    }
+    warn_of(context, &plan, progress);
     let planned = plan.groups.into_iter().flat_map(|group| group.snapshots);
     let kept = planned.filter(|planned| matches!(planned.fate, Fate::Keep(_) | Fate::KeepProved));
     Ok(kept.map(|planned| (planned.id, planned.snapshot)).collect())

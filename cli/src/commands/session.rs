@@ -65,7 +65,7 @@ fn fields(session: &SessionInfo) -> SessionFields<'_> {
 }
 
 fn row(session: &SessionInfo) -> Vec<String> {
-    let id = session.id.to_hex().chars().take(8).collect();
+    let id = session.id.short();
     let state = match (session.end, session.writer.as_ref().and_then(|writer| writer.is_alive)) {
         (SessionEnd::Open, Some(true)) => "running".to_owned(),
         (SessionEnd::Open, Some(false)) => "interrupted".to_owned(),
@@ -95,8 +95,7 @@ fn revoke(context: &Context, arguments: &Revoke) -> Result<Outcome, Failure> {
         if output.is_json() {
             output.message(&Message::SessionChange { action, id: id.to_hex() })?;
         } else {
-            let short: String = id.to_hex().chars().take(8).collect();
-            output.summary(&format!("session {short} {action}"))?;
+            output.summary(&format!("session {} {action}", id.short()))?;
         }
     }
     Ok(Outcome::Done)

@@ -53,32 +53,22 @@ pub fn without_auth(object: &[u8]) -> Result<&[u8], CryptoError> {
 impl Keys {
     /// Appends `auth` to an object: for full clients to check.
     pub fn append_auth(&self, object: &mut Vec<u8>) {
-        match &self.role {
-            Role::Full(roots) => {
-                let mac = roots.last().expect("one at least").control.keyed(&[object, &[BY_FULL]]);
-                object.extend_from_slice(mac.as_bytes());
-                object.push(BY_FULL);
-            }
-            Role::WriteOnly(_) => self.append_signature(object),
-        }
+        let Ok(root) = self.newest() else { return self.append_signature(object) };
+        let mac = root.control.keyed(&[object, &[BY_FULL]]);
+        object.extend_from_slice(mac.as_bytes());
+        object.push(BY_FULL);
     }
 
     /// Appends `auth` to an object that write-only clients check as well.
     pub fn append_auth_for_all(&self, object: &mut Vec<u8>) {
-        match &self.role {
-            Role::Full(roots) => {
-                let root = roots.last().expect("one at least");
-                let data = object.len();
-                object.push(FOR_ALL);
-                let signature = root.signing.sign(object);
-                object.truncate(data);
-                object.extend_from_slice(&signature);
-                let mac = root.control.keyed(&[object, &[FOR_ALL]]);
-                object.extend_from_slice(mac.as_bytes());
-                object.push(FOR_ALL);
-            }
-            Role::WriteOnly(_) => self.append_signature(object),
-        }
+        let Ok(root) = self.newest() else { return self.append_signature(object) };
+        object.push(FOR_ALL);
+        let signature = root.signing.sign(object);
+        object.pop();
+        object.extend_from_slice(&signature);
+        let mac = root.control.keyed(&[object, &[FOR_ALL]]);
+        object.extend_from_slice(mac.as_bytes());
+        object.push(FOR_ALL);
     }
 
     /// What a write-only client appends.

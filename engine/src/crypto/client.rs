@@ -91,6 +91,18 @@ pub struct KnownClient {
     pub end: Option<ClientEnd>,
 }
 
+impl KnownClient {
+    /// Whether the register of a session counts that it signed.
+    pub fn counts_session(&self, session: &SessionId) -> bool {
+        self.end.as_ref().is_none_or(|end| end.sessions.contains(session))
+    }
+
+    /// Whether an index object counts that it signed.
+    pub fn counts_index(&self, index: &IndexId) -> bool {
+        self.end.as_ref().is_none_or(|end| end.indexes.contains(index))
+    }
+}
+
 /// What counts of what a client signed that has ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClientEnd {

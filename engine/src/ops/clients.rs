@@ -8,7 +8,7 @@ use super::repair::{RepairOptions, begin};
 use crate::clock::{Clock, Timestamp};
 use crate::crypto::{ClientEnd, Held, Secret};
 use crate::error::{EngineError, ErrorKind, Result};
-use crate::format::{self, ClientRecord, INDEX_HEAD_BYTES, IndexObject, SessionState};
+use crate::format::{self, ClientRecord, IndexObject, SessionState};
 use crate::id::{ClientId, DomainId, IndexId, PackId, SessionId, SlotId, SnapshotId};
 use crate::limits;
 use crate::model::Signer;
@@ -261,17 +261,10 @@ fn is_right(repository: &Repository, object: &IndexObject, packs: &BTreeMap<Pack
 
 /// The index objects of a domain.
 fn indexes_of(repository: &Repository, domain: DomainId) -> Result<Vec<IndexId>> {
-    let mut all = Vec::new();
-    repository.storage().list(ObjectFamily::Indexes, &mut |name, _| {
-        if let ObjectName::Index(id) = name {
-            all.push(id);
-        }
-    })?;
     let mut found = Vec::new();
-    for id in all {
-        let head = repository.storage().read(ObjectName::Index(id), Some(0..INDEX_HEAD_BYTES), INDEX_HEAD_BYTES);
-        match head {
-            Ok(head) if format::index_domain(&head).is_ok_and(|of| of == domain) => found.push(id),
+    for id in repository.list_indexes()? {
+        match repository.read_index_domain(id) {
+            Ok(Some(of)) if of == domain => found.push(id),
             Err(error) if error.kind() == ErrorKind::Io => return Err(error),
             _ => {}
         }

@@ -1,11 +1,11 @@
 //! Key slots: who can open the repository.
 
-use super::clients::{EndedClient, end_client};
+use super::clients::{EndedClient, end_client, slot_of_client};
 use super::init::write_slot;
 use crate::clock::{Clock, Timestamp};
 use crate::crypto::{Held, Secret, SlotKind, read_label};
 use crate::error::{EngineError, ErrorKind, Result};
-use crate::format::{ClientRecord, decode_slot};
+use crate::format::decode_slot;
 use crate::id::SlotId;
 use crate::limits;
 use crate::monitor::Problem;
@@ -118,10 +118,8 @@ pub fn remove_key(repository: &Repository, slot: &str, force: bool, clock: &dyn 
     })?;
     // One whose slot is gone, too: it can't begin anew, and may be at work.
     let (clients, _) = repository.read_clients()?;
-    let client_slot = |client: &ClientRecord| SlotId::new(*client.id.as_bytes());
-    let going: Vec<SlotId> =
-        clients.iter().filter(|(_, known)| known.end.is_none()).map(|(c, _)| client_slot(c)).collect();
-    let mut known: Vec<SlotId> = all.iter().chain(&going).copied().collect();
+    let going = clients.iter().filter(|(_, known)| known.end.is_none()).map(|(client, _)| slot_of_client(client.id));
+    let mut known: Vec<SlotId> = all.iter().copied().chain(going).collect();
     known.sort();
     known.dedup();
     let found: Vec<SlotId> = known.into_iter().filter(|id| id.to_hex().starts_with(slot)).collect();
@@ -134,7 +132,7 @@ pub fn remove_key(repository: &Repository, slot: &str, force: bool, clock: &dyn 
             return Err(EngineError::new(ErrorKind::Ambiguous, text));
         }
     };
-    let client = clients.into_iter().find(|(client, _)| client_slot(client) == id).map(|(client, _)| client);
+    let client = clients.into_iter().find(|(client, _)| slot_of_client(client.id) == id).map(|(client, _)| client);
     let Some(client) = client else {
         refuse_last(repository, id, force)?;
         repository.storage().remove(ObjectName::Key(id))?;

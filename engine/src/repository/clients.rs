@@ -49,8 +49,7 @@ impl Repository {
 
     /// Whether an index object counts as far as its client goes, if only its id and the client are at hand.
     pub(super) fn counts_of_client(&self, id: &IndexId, client: &ClientId) -> bool {
-        let end = self.keys().known_client(client).and_then(|client| client.end.clone());
-        end.is_none_or(|end| end.indexes.contains(id))
+        self.keys().known_client(client).is_none_or(|client| client.counts_index(id))
     }
 
     /// Whether a signer is a write-only client that has ended, as far as clients were looked for: what it stored in the name

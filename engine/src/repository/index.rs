@@ -127,13 +127,37 @@ impl Repository {
     /// # Errors
     /// `Io`.
     pub(crate) fn claimed_domain(&self, id: IndexId) -> Result<DomainId> {
-        let head = match self.storage().read(ObjectName::Index(id), Some(0..INDEX_HEAD_BYTES), INDEX_HEAD_BYTES) {
+        let domain = match self.read_index_domain(id) {
             Err(error) if error.kind() == ErrorKind::Io => return Err(error),
-            head => head.unwrap_or_default(),
+            Ok(Some(domain)) => domain,
+            _ => return Ok(DomainId::SHARED),
         };
-        let Ok(domain) = format::index_domain(&head) else { return Ok(DomainId::SHARED) };
         let is_known = domain != DomainId::SHARED && self.read_clients()?.0.iter().any(|(it, _)| it.domain == domain);
         Ok(if is_known { domain } else { DomainId::SHARED })
+    }
+
+    /// The domain that an index object says it is of, by its first bytes and without any key; `None` if it says none.
+    ///
+    /// # Errors
+    /// `Missing`, `Damaged` if it is too short, `Io`.
+    pub(crate) fn read_index_domain(&self, id: IndexId) -> Result<Option<DomainId>> {
+        let head = self.storage().read(ObjectName::Index(id), Some(0..INDEX_HEAD_BYTES), INDEX_HEAD_BYTES)?;
+        Ok(format::index_domain(&head).ok())
+    }
+
+    /// All index objects that are there, in order.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(crate) fn list_indexes(&self) -> Result<Vec<IndexId>> {
+        let mut ids = Vec::new();
+        self.storage().list(ObjectFamily::Indexes, &mut |name, _| {
+            if let ObjectName::Index(id) = name {
+                ids.push(id);
+            }
+        })?;
+        ids.sort();
+        Ok(ids)
     }
 
     /// Says that [`Self::read_listed_index`] will be asked for all of these.

@@ -14,7 +14,7 @@ use super::index::store_error;
 use super::rows::StoreResult;
 use super::{Repository, SessionTable, SnapshotSet};
 use crate::error::{EngineError, ErrorKind, Result};
-use crate::format::{self, INDEX_HEAD_BYTES, Intent, SessionState};
+use crate::format::{self, Intent, SessionState};
 use crate::id::{ChunkId, IndexId, SessionId, SnapshotId};
 use crate::limits;
 use crate::model::{ChunkKind, ChunkRef, Content, Snapshot};
@@ -291,9 +291,8 @@ impl Repository {
         let (mut others, mut own) = (set(&known), set(&mine));
         let before = others.len() + own.len();
         for id in listed.keys().filter(|id| !others.contains(id) && !own.contains(id)).copied().collect::<Vec<_>>() {
-            let head = self.storage().read(ObjectName::Index(id), Some(0..INDEX_HEAD_BYTES), INDEX_HEAD_BYTES);
-            match head {
-                Ok(head) if format::index_domain(&head).ok() == Some(self.domain().domain()) => drop(own.insert(id)),
+            match self.read_index_domain(id) {
+                Ok(domain) if domain == Some(self.domain().domain()) => drop(own.insert(id)),
                 Err(error) if error.kind() == ErrorKind::Io => return Err(error),
                 // Gone or damaged: of another's it is none of ours, and of ours it will be said.
                 Err(_) => continue,

@@ -236,10 +236,7 @@ fn state_in(repository: &Repository, session: SessionId, object: &[u8]) -> Resul
     // Of a client that has ended, what was there then counts and nothing else.
     let counts = match signer {
         Signer::Full => true,
-        Signer::Client(id) => {
-            let end = repository.keys().known_client(&id).and_then(|client| client.end.clone());
-            end.is_none_or(|end| end.sessions.contains(&session))
-        }
+        Signer::Client(id) => repository.keys().known_client(&id).is_none_or(|client| client.counts_session(&session)),
     };
     Ok((if counts { register.state } else { SessionState::Revoked }, signer))
 }

@@ -46,11 +46,11 @@ impl SnapshotSet {
         self.snapshots.iter().chain(&self.replaced).chain(&self.forgotten)
     }
 
-    /// A host's last snapshot in a domain by its own count, and that count.
+    /// A host's last snapshot in a domain by its own count, and the number of the next one.
     pub fn last_of_host(&self, host: &str, domain: DomainId) -> (Option<SnapshotId>, u64) {
         let all = self.existing().filter(|(_, snapshot)| snapshot.host == host && snapshot.domain == domain);
-        all.max_by_key(|(id, snapshot)| (snapshot.sequence, *id))
-            .map_or((None, 0), |(id, snapshot)| (Some(*id), snapshot.sequence))
+        let last = all.max_by_key(|(id, snapshot)| (snapshot.sequence, *id));
+        last.map_or((None, 1), |(id, last)| (Some(*id), limits::SNAPSHOT_NUMBER.min(last.sequence + 1)))
     }
 
     /// The snapshot that replaces another one.

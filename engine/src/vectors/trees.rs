@@ -5,12 +5,10 @@ use serde_json::{Map, Value, json};
 use super::objects::{shown_content, shown_time};
 use super::repository::Fixture;
 use super::{Case, Operation, Tried, assert_bytes, bytes, hex, list, number};
-use crate::clock::Timestamp;
 use crate::format::testing::{content as decode_content, encode_content};
 use crate::format::{decode_node, encode_node};
-use crate::model::{
-    ChunkKind, ChunkRef, Content, Extent, Metadata, NameTable, Node, NodeKind, Snapshot, SnapshotStatistics,
-};
+use crate::id::DomainId;
+use crate::model::{ChunkKind, ChunkRef, Content, Extent, Metadata, Node, NodeKind, Signer, Snapshot};
 use crate::ops::dump_file;
 use crate::repository::{ChunkReader, ContentReader, DirectoryReader, SegmentBuilder};
 
@@ -125,29 +123,10 @@ fn dump(case: &Case<'_>, fixture: &Fixture, content: Content) -> Result<Vec<u8>,
     encode_node(&node, &mut encoded);
     assert_eq!(decode_node(&encoded)?, (node, encoded.len()));
     let snapshot = Snapshot {
-        time: Timestamp::default(),
-        host: String::new(),
         paths: vec![b"/".to_vec()],
         root: Content::Inline(encoded),
-        tags: Vec::new(),
-        label: None,
-        parent: None,
-        previous: None,
         sequence: 1,
-        statistics: SnapshotStatistics::default(),
-        problems: Vec::new(),
-        program: String::new(),
-        users: NameTable::new(),
-        groups: NameTable::new(),
-        replaces: None,
-        original: None,
-        user: None,
-        started: None,
-        finished: None,
-        stack: None,
-        copied_from: None,
-        domain: crate::id::DomainId::SHARED,
-        signer: crate::model::Signer::Full,
+        ..Snapshot::empty(DomainId::SHARED, Signer::Full)
     };
     let mut out = Vec::new();
     dump_file(&fixture.repository, &fixture.index(), &snapshot, b"/file", &mut out)?;

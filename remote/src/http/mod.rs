@@ -20,6 +20,7 @@ use engine::{EngineError, ErrorKind, Result};
 
 use crate::access::Access;
 use crate::ahead::Ahead;
+use crate::lend;
 use crate::patience::{Failed, Patience};
 use crate::protocol::{self, Code, LIST_BYTES, MESSAGE_BYTES, Operation, Refusal};
 use crate::refusal::Cause;
@@ -362,10 +363,7 @@ impl<T: Transport> Storage for HttpStorage<T> {
     }
 
     fn write_lent(&self, name: ObjectName, buffer: Vec<u8>, start: usize) -> (Result<Outcome>, Vec<u8>) {
-        let lent = Bytes::from(buffer);
-        let outcome = self.put(name, lent.slice(start.min(lent.len())..), &mut false);
-        // Without a copy, if nobody has it any more.
-        (outcome, Vec::from(lent))
+        lend(buffer, start, |body| self.put(name, body, &mut false))
     }
 
     fn write_and_tidy(&self, name: ObjectName, parts: &[&[u8]], leftover: ObjectName) -> Result<Outcome> {

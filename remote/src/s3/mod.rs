@@ -40,6 +40,7 @@ use self::lock::NewLock;
 use self::place::Place;
 use crate::Access;
 use crate::ahead::Ahead;
+use crate::lend;
 use crate::patience::{Failed, Patience};
 use crate::throttle::Throttle;
 
@@ -301,6 +302,12 @@ impl S3Storage {
         })
     }
 
+    fn put_object(&self, name: ObjectName, body: Bytes) -> Result<Outcome> {
+        // Whoever ends a session writes the same register as anybody else who ends it, and may only go on if it was first.
+        let is_told_apart = !matches!(name, ObjectName::Register(_));
+        self.put_new(&self.place.key(name), &format!("cannot write {name}"), body, is_told_apart)
+    }
+
     /// Reads an object, one version of it if that is named, or a range that is not empty.
     fn read_version(
         &self,
@@ -388,19 +395,11 @@ impl Storage for S3Storage {
     }
 
     fn write_new(&self, name: ObjectName, parts: &[&[u8]]) -> Result<Outcome> {
-        // Whoever ends a session writes the same register as anybody else who ends it, and may only go on if it was first.
-        let is_told_apart = !matches!(name, ObjectName::Register(_));
-        let body = Bytes::from(parts.concat());
-        self.put_new(&self.place.key(name), &format!("cannot write {name}"), body, is_told_apart)
+        self.put_object(name, Bytes::from(parts.concat()))
     }
 
     fn write_lent(&self, name: ObjectName, buffer: Vec<u8>, start: usize) -> (Result<Outcome>, Vec<u8>) {
-        let lent = Bytes::from(buffer);
-        let body = lent.slice(start.min(lent.len())..);
-        let is_told_apart = !matches!(name, ObjectName::Register(_));
-        let outcome = self.put_new(&self.place.key(name), &format!("cannot write {name}"), body, is_told_apart);
-        // Without a copy, if nobody has it any more.
-        (outcome, Vec::from(lent))
+        lend(buffer, start, |body| self.put_object(name, body))
     }
 
     fn remove(&self, name: ObjectName) -> Result<()> {

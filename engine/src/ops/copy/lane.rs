@@ -7,7 +7,6 @@ use super::{Context, Copied, TargetReport};
 use crate::clock::Clock;
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::id::{DomainId, RepositoryId, SnapshotId};
-use crate::limits;
 use crate::model::{Content, CopyOrigin, Snapshot};
 use crate::ops::list::load;
 use crate::repository::{
@@ -179,7 +178,7 @@ impl<'a> Lane<'a> {
             root,
             parent: self.copies.of_named(context, snapshot.parent),
             previous,
-            sequence: (sequence + 1).min(limits::SNAPSHOT_NUMBER),
+            sequence,
             replaces: self.copies.of_named(context, snapshot.replaces),
             original: self.copies.of_named(context, snapshot.original),
             copied_from: Some(origin),

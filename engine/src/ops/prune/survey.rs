@@ -209,6 +209,8 @@ impl Run<'_> {
         let sessions = survey.index.sessions();
         let mut orphans = Vec::new();
         let mut taken_out = None;
+        // Sessions without a register that nobody waits for, each in a domain: another pack may say another.
+        let mut void = HashSet::new();
         for (id, len) in &survey.packs {
             if survey.index.has_pack(id)? {
                 continue;
@@ -233,17 +235,20 @@ impl Run<'_> {
             };
             // The first is the one that wrote it.
             let Some(record) = footer.sessions.first() else { continue };
-            let writer = record.session();
-            let is_lost = sessions.is_lost(writer) && SessionTable::load(self.repository)?.is_lost(writer);
-            // Of clients that have all ended nothing will count that does not yet. What full clients need of the domain, they
-            // have listed: otherwise this prune has ended before.
-            let is_void = is_lost && self.repository.has_ended_domain(record.domain())?;
-            if is_lost && !is_void {
-                let name = ObjectName::Pack(*id);
-                return Err(refused(format!("object {name} is of session {writer}, which has no register")));
+            let (writer, domain) = (record.session(), record.domain());
+            let seems_lost = sessions.is_lost(writer) && !void.contains(&(writer, domain));
+            if seems_lost && SessionTable::load(self.repository)?.is_lost(writer) {
+                // Of clients that have all ended nothing will count that does not yet. What full clients need of the domain,
+                // they have listed: otherwise this prune has ended before.
+                if !self.repository.has_ended_domain(domain)? {
+                    let name = ObjectName::Pack(*id);
+                    return Err(refused(format!("object {name} is of session {writer}, which has no register")));
+                }
+                void.insert((writer, domain));
             }
             let is_at_work = !sessions.is_committed(writer) && !sessions.is_revoked(writer);
-            if is_void || !is_at_work || has_died(self.repository, writer, &self.options.host) {
+            if void.contains(&(writer, domain)) || !is_at_work || has_died(self.repository, writer, &self.options.host)
+            {
                 orphans.push((*id, *len));
             }
         }

@@ -186,12 +186,7 @@ impl Run<'_> {
     fn index_heads(&self, swept: &[PackId]) -> Result<IndexHeads> {
         let repository = self.repository;
         let sessions = SessionTable::load(repository)?;
-        let mut listed = Vec::new();
-        repository.storage().list(ObjectFamily::Indexes, &mut |name, _| {
-            if let ObjectName::Index(id) = name {
-                listed.push(id);
-            }
-        })?;
+        let listed = repository.list_indexes()?;
         self.monitor.stage("reading index", Some(listed.len() as u64), None);
         let head = |id: &IndexId| {
             let object = match repository.read_index(*id) {

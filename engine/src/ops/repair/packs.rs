@@ -20,7 +20,7 @@ use crate::model::{ChunkKind, SegmentRow};
 use crate::monitor::{Monitor, Problem};
 use crate::ops::pack::{PackState, open_segment, read_pack, right_chunks};
 use crate::repository::{Index, Repository, SegmentBuilder, SegmentReader, SessionWriter};
-use crate::storage::{ObjectFamily, ObjectName};
+use crate::storage::ObjectName;
 
 /// A damaged or missing pack, and what became of its chunks.
 #[derive(Debug, Clone)]
@@ -289,7 +289,7 @@ fn add_rows(
         return Ok(Vec::new());
     }
     let mut listing = Vec::new();
-    for id in list_indexes(repository)? {
+    for id in repository.list_indexes()? {
         stop_if_asked(monitor)?;
         let Some(object) = counting(repository, index, id)? else { continue };
         let mut lists_one = false;
@@ -304,17 +304,6 @@ fn add_rows(
         }
     }
     Ok(listing)
-}
-
-fn list_indexes(repository: &Repository) -> Result<Vec<IndexId>> {
-    let mut ids = Vec::new();
-    repository.storage().list(ObjectFamily::Indexes, &mut |name, _| {
-        if let ObjectName::Index(id) = name {
-            ids.push(id);
-        }
-    })?;
-    ids.sort();
-    Ok(ids)
 }
 
 /// An index object, if it counts and can be read.
@@ -470,7 +459,7 @@ fn store(writer: &SessionWriter<'_>, found: &Examined, monitor: &dyn Monitor) ->
         Ok(done)
     })?;
     let repaired: HashSet<PackId> = report.packs.iter().map(|pack| pack.id).collect();
-    let there: HashSet<IndexId> = list_indexes(repository)?.into_iter().collect();
+    let there: HashSet<IndexId> = repository.list_indexes()?.into_iter().collect();
     let mut rest = IndexObject::empty(writer.session().id(), writer.domain().domain());
     (rest.lost, rest.taken_out) = (losses.lost, losses.taken_out);
     let session = writer.session().id();

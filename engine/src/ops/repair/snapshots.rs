@@ -232,7 +232,7 @@ fn rewrite_and_put(
     let new = Snapshot {
         root: rewritten.root,
         previous,
-        sequence: (sequence + 1).min(limits::SNAPSHOT_NUMBER),
+        sequence,
         statistics: counts,
         problems,
         program: options.program.clone(),

@@ -22,7 +22,6 @@ use std::path::PathBuf;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::id::SnapshotId;
-use crate::limits;
 use crate::model::{Content, NameTable, Snapshot, SnapshotStatistics, StackRecord};
 use crate::monitor::{Monitor, Problem, ProblemLog};
 use crate::os;
@@ -197,7 +196,7 @@ pub fn snapshot(
             label: options.label.clone(),
             parent: parent.map(|(id, _)| *id),
             previous,
-            sequence: (sequence + 1).max(least_number(repository, started)).min(limits::SNAPSHOT_NUMBER),
+            sequence: sequence.max(least_number(repository, started)),
             statistics: gathered.statistics,
             problems: listed.clone(),
             program: options.program.clone(),
