@@ -79,7 +79,7 @@ pub struct Place {
 pub struct Index {
     pub(super) stores: Vec<Box<dyn Rows>>,
     /// From footers of packs that no index object lists; made when a chunk is found nowhere else.
-    recovered: OnceLock<Option<Store>>,
+    recovered: OnceLock<Recovered>,
     pub(super) sessions: SessionTable,
     pub(super) damaged: Vec<(IndexId, EngineError)>,
     /// Index objects that others, which count, take the place of. Complete only if the index was loaded anew.
@@ -232,8 +232,8 @@ impl Repository {
 
     /// A private store of all packs that `index` does not list, whoever wrote them and however that ended: a chunk
     /// that its id proves may always be read, if only never built upon.
-    fn recover_from_footers(&self, index: &Index) -> Result<Store> {
-        let mut packs = Vec::new();
+    fn recover_from_footers(&self, index: &Index) -> Result<Recovered> {
+        let (mut packs, mut unread) = (Vec::new(), None);
         self.each_pack(&mut |id, len| packs.push((id, len)))?;
         let mut store = self.private_store()?;
         let mut import = store.import(false).map_err(store_error)?;
@@ -243,7 +243,14 @@ impl Repository {
                 continue;
             }
             // A pack that can't be read costs what it holds, not what others hold.
-            let Ok(footer) = self.read_footer(id, len) else { continue };
+            let footer = match self.read_footer(id, len) {
+                Ok(footer) => footer,
+                Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Interrupted) => {
+                    unread.get_or_insert(error);
+                    continue;
+                }
+                Err(_) => continue,
+            };
             let Some(first) = footer.sessions.first() else { continue };
             let (session, domain) = (first.session(), first.domain());
             let packs = vec![PackRow { id, len, segments: footer.segments }];
@@ -251,8 +258,16 @@ impl Repository {
             import.add(IndexId::new(*id.as_bytes()), &object).map_err(store_error)?;
         }
         import.finish().map_err(store_error)?;
-        Ok(store)
+        Ok(Recovered { store, unread })
     }
+}
+
+/// What the footers of packs say that no index object lists.
+struct Recovered {
+    store: Store,
+    /// Why one of them could not be read, though it may be all right: then what is in none of the others is not known to be
+    /// missing.
+    unread: Option<EngineError>,
 }
 
 /// The error for a local database that fails in use.
@@ -307,7 +322,7 @@ impl Index {
     }
 
     fn stores(&self) -> impl Iterator<Item = (u8, &dyn Rows)> {
-        let recovered = self.recovered.get().and_then(Option::as_ref).map(|store| (RECOVERED, store as &dyn Rows));
+        let recovered = self.recovered.get().map(|recovered| (RECOVERED, &recovered.store as &dyn Rows));
         (self.first_store..).zip(self.stores.iter().map(Box::as_ref)).chain(recovered)
     }
 
@@ -332,17 +347,19 @@ impl Index {
     /// Where a chunk is; looks into the footers of unlisted packs before it gives up.
     ///
     /// # Errors
-    /// `Missing` if no pack has it; `Io`.
+    /// `Missing` if no pack has it; `Io`, also if a pack that may have it can't be read now.
     pub fn find_or_recover(&self, repository: &Repository, id: &ChunkId) -> Result<Place> {
         if let Some(place) = self.find(id)? {
             return self.note_recovered(place);
         }
         if self.recovered.get().is_none() {
-            let store = repository.recover_from_footers(self)?;
-            let _ = self.recovered.set(Some(store));
+            let _ = self.recovered.set(repository.recover_from_footers(self)?);
         }
         let place = self.find(id)?;
-        let missing = || EngineError::new(ErrorKind::Missing, format!("no pack holds chunk {id}"));
+        let missing = || {
+            let unread = self.recovered.get().and_then(|recovered| recovered.unread.clone());
+            unread.unwrap_or_else(|| EngineError::new(ErrorKind::Missing, format!("no pack holds chunk {id}")))
+        };
         place.ok_or_else(missing).and_then(|place| self.note_recovered(place))
     }
 
@@ -394,7 +411,7 @@ impl Index {
     /// `Io` if the local database fails or is damaged.
     pub fn segment(&self, key: SegmentKey) -> Result<SegmentPlace> {
         let store = match (key.0, self.later.get()) {
-            (RECOVERED, _) => self.recovered.get().and_then(Option::as_ref).map(|store| store as &dyn Rows),
+            (RECOVERED, _) => self.recovered.get().map(|recovered| &recovered.store as &dyn Rows),
             (number, Some(later)) if number >= later.first_store => return later.segment(key),
             (number, _) => self.stores.get(usize::from(number - self.first_store)).map(Box::as_ref),
         };

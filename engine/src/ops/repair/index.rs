@@ -199,6 +199,10 @@ fn look_for(
             let node = match visit {
                 Visit::Node(node) => node,
                 Visit::Left => return Ok(Descend::Yes),
+                // What the storage does not say now may be there: it must not seem that nothing is needed of it.
+                Visit::Damaged(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Interrupted) => {
+                    return Err(error.clone());
+                }
                 Visit::Damaged(_) => {
                     is_all = false;
                     return Ok(Descend::Yes);
