@@ -5,8 +5,9 @@ use std::sync::Mutex;
 
 use rayon::prelude::*;
 
+use super::claims::Losses;
 use super::verified::Verified;
-use super::{Check, ListedPack, ReadData, short};
+use super::{Check, ListedPack, ReadData};
 use crate::clock::Clock;
 use crate::compress::Decompressor;
 use crate::crypto::{hash_parts, random_bytes};
@@ -113,11 +114,14 @@ impl Check<'_> {
         // Also of a check that was interrupted.
         let seen = seen.into_inner().expect("as above");
         seen.into_iter().for_each(|(id, is_right, time)| verified.set(id, is_right, time));
-        results?.into_iter().try_for_each(|result| self.add_state(index, result))
+        let mut losses = Losses::default();
+        results?.into_iter().for_each(|result| self.add_state(result, &mut losses));
+        self.compare_claims(index, packs, &mut losses)?;
+        self.judge_losses(index, losses)
     }
 
     /// Adds what reading a pack showed to the report.
-    fn add_state(&mut self, index: &Index, result: PackState) -> Result<()> {
+    fn add_state(&mut self, result: PackState, losses: &mut Losses) {
         self.report.packs_read += 1;
         self.report.bytes_read += result.len;
         let known = self.damage.packs.remove(&result.id);
@@ -127,7 +131,7 @@ impl Check<'_> {
                     .message
                     .push_str("; now it can be read: a repair of the index lists it again");
             }
-            return Ok(());
+            return;
         };
         // The finding about its length, if there is one, says less.
         let finding = match known {
@@ -141,17 +145,7 @@ impl Check<'_> {
         if result.unreadable {
             self.damage.packs.insert(result.id, finding);
         }
-        for id in result.lost {
-            let place = index.find(&id)?;
-            let other = place.map(|place| index.segment(place.segment)).transpose()?;
-            if other.is_some_and(|segment| segment.pack() != result.id) {
-                // Whoever needs it reads it there.
-                continue;
-            }
-            self.damage.chunks.insert(short(&id), finding);
-            self.report.findings[finding].damage = true;
-        }
-        Ok(())
+        result.lost.iter().for_each(|id| losses.add(id, result.id, finding));
     }
 }
 

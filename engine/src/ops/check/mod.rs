@@ -3,6 +3,7 @@
 //! Findings first, then what each costs: if something is damaged, the snapshots are walked once more to name the
 //! paths that can't be restored. One damaged object never keeps others from being checked.
 
+mod claims;
 mod data;
 mod heads;
 mod objects;
@@ -233,10 +234,14 @@ fn short(id: &crate::id::ChunkId) -> [u8; 16] {
     id.as_bytes()[..16].try_into().expect("16 of 32 bytes")
 }
 
-fn index_pack_lengths(index: &Index) -> Result<HashMap<PackId, u64>> {
-    let mut lengths = HashMap::new();
+/// The lengths that the index says that packs have. Several of one pack if a write-only client claims what is not so.
+fn index_pack_lengths(index: &Index) -> Result<HashMap<PackId, Vec<u64>>> {
+    let mut lengths: HashMap<PackId, Vec<u64>> = HashMap::new();
     index.packs(&mut |id, len| {
-        lengths.insert(id, len);
+        let of_it = lengths.entry(id).or_default();
+        if !of_it.contains(&len) {
+            of_it.push(len);
+        }
     })?;
     Ok(lengths)
 }

@@ -81,9 +81,14 @@ impl Check<'_> {
         for (id, len) in listed {
             let name = ObjectName::Pack(id).to_string();
             let suspicious = match lengths.remove(&id) {
-                Some(expected) if expected == len => false,
+                Some(expected) if expected == [len] => false,
+                // A claim about a pack is no damage of it.
+                Some(expected) if expected.contains(&len) => {
+                    self.find(name, format!("has {len} bytes, and an index object says something else"), false);
+                    false
+                }
                 Some(expected) => {
-                    let finding = self.find(name, format!("has {len} bytes where {expected} belong"), true);
+                    let finding = self.find(name, format!("has {len} bytes where {} belong", expected[0]), true);
                     self.damage.packs.insert(id, finding);
                     true
                 }
