@@ -191,6 +191,9 @@ impl Context {
                     self.output.warn("wrong password, try again");
                 }
                 Ok(mut repository) => {
+                    if let Some(error) = repository.former_key() {
+                        self.output.warn(&error.to_string());
+                    }
                     if self.global.cache_size > 0 && !is_local {
                         repository.keep_objects(self.global.cache_size);
                         hint.write(repository.cache_directory(), repository.slot());

@@ -114,6 +114,7 @@ fn code_of(kind: ErrorKind) -> u8 {
         | ErrorKind::Invalid
         | ErrorKind::Forgotten
         | ErrorKind::OnlyAdds
+        | ErrorKind::FormerKey
         | ErrorKind::Refused
         | ErrorKind::Locked
         | ErrorKind::CommandFailed
@@ -155,6 +156,9 @@ fn hint_of(error: &EngineError, verb: &str) -> Option<&'static str> {
         (ErrorKind::Forgotten, _) => Some("bring it back first: repo undelete SNAPSHOT"),
         (ErrorKind::OnlyAdds, _) => Some(
             "a write-only key makes snapshots; do the rest where there is a key that can read: repo key list shows which",
+        ),
+        (ErrorKind::FormerKey, _) => Some(
+            "open the repository with a new key; who has one makes more: repo key add, with --like for one that can only add",
         ),
         (ErrorKind::Refused, "repair") => {
             Some("see what is missing with repo check; the order is: repair index, repair packs, repair snapshots")
@@ -338,6 +342,7 @@ mod tests {
             ErrorKind::Invalid,
             ErrorKind::Forgotten,
             ErrorKind::OnlyAdds,
+            ErrorKind::FormerKey,
             ErrorKind::Refused,
             ErrorKind::Locked,
             ErrorKind::InUse,
@@ -359,6 +364,7 @@ mod tests {
                 | ErrorKind::Invalid
                 | ErrorKind::Forgotten
                 | ErrorKind::OnlyAdds
+                | ErrorKind::FormerKey
                 | ErrorKind::Refused
                 | ErrorKind::Locked
                 | ErrorKind::InUse
@@ -374,7 +380,7 @@ mod tests {
     #[test]
     fn every_kind_has_the_code_that_is_promised() {
         let codes: Vec<u8> = every_kind().into_iter().map(code_of).collect();
-        assert_eq!(codes, [10, 1, 12, 1, 5, 5, 1, 1, 1, 1, 1, 1, 1, 11, 4, 130, 1, 1]);
+        assert_eq!(codes, [10, 1, 12, 1, 5, 5, 1, 1, 1, 1, 1, 1, 1, 1, 11, 4, 130, 1, 1]);
         assert_eq!(failure_code(&Failure::Usage(String::new())), 2);
         assert_eq!([Outcome::Done, Outcome::Problems, Outcome::Damage].map(Outcome::code), [0, 3, 5]);
     }

@@ -38,6 +38,8 @@ pub enum ErrorKind {
     InUse,
     /// The key can only add snapshots, and this needs one that can read.
     OnlyAdds,
+    /// The key is of before a rotation: it reads what was stored before that, and writes nothing.
+    FormerKey,
     /// The storage keeps an object until a time that was set, whoever asks.
     Locked,
     /// Prune ended this session; what it stored does not count.

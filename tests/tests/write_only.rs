@@ -18,12 +18,12 @@ use engine::model::{Compression, Content, PackRow, SegmentRow, Snapshot, Suite};
 use engine::monitor::Silent;
 use engine::repository::{Repository, Session};
 use engine::storage::{ObjectFamily, ObjectName, Outcome, Storage};
-use repo_tests::binary::split;
+use repo_tests::binary::{split, tool};
 use repo_tests::compare::assert_diff_is_silent as assert_same;
 use repo_tests::scratch::files_below;
 use repo_tests::servers::{RepoServe, curl, make_token};
 use repo_tests::tree::{noise, small, write};
-use repo_tests::{Run, Scratch, python, run_command};
+use repo_tests::{Run, Scratch, python, run_command, words};
 
 /// What is in no name, and must be in nothing that a thief can read.
 const CANARY: &[u8] = b"the canary sings at midnight";
@@ -168,12 +168,15 @@ fn after_a_rotation_old_keys_open_nothing_and_everything_is_there() {
     add_key(&scratch, "web1");
     let of_client = snapshot(as_client(&scratch, "web1.key"), &tree).snapshot_id();
     scratch.run("key add --new-key-file other.key").ok();
+    let slots = scratch.file("slots");
+    tool("cp", words!["-r", scratch.repository().join("keys"), slots]);
     let run = scratch.run("key rotate --new-key-file new.key --json").ok();
     assert_eq!(run.of_type("key_rotation")[0]["epoch"], 1, "{run}");
     assert_eq!(run.of_type("key_rotation")[0]["removed"].as_array().expect("ids").len(), 3, "{run}");
     for key in ["key-file", "other.key", "web1.key"] {
         run_command(scratch.command().env("REPO_KEY_FILE", scratch.file(key)).arg("snapshots")).ends(12);
     }
+    old_slots_write_nothing(&scratch, &slots, &tree);
     std::fs::rename(scratch.file("new.key"), scratch.key_file()).expect("the key from now on");
     let new = scratch.snapshot(&tree);
     for (number, id) in [&old, &of_client, &new].into_iter().enumerate() {
@@ -193,6 +196,27 @@ fn after_a_rotation_old_keys_open_nothing_and_everything_is_there() {
     python::reader(&scratch, ["verify"]).ok();
     scratch.restore(&next.snapshot_id(), &tree, &scratch.file("at last")).ok();
     assert_same(&tree, &scratch.file("at last"));
+}
+
+/// Where the old slots could not be removed, or somebody has put them back.
+fn old_slots_write_nothing(scratch: &Scratch, slots: &Path, tree: &Path) {
+    let keys = scratch.repository().join("keys");
+    tool("cp", words!["-r", format!("{}/.", slots.display()), keys]);
+    let all = || files_below(&scratch.repository());
+    let before = all();
+    let named = "this key is of before a rotation: object roots/00000001";
+    for key in ["web1.key", "key-file"] {
+        run_command(as_client(scratch, key).arg("snapshot").arg(tree)).ends(1).says(named);
+    }
+    scratch.run("key rotate --new-key-file another.key").ends(1).says(named);
+    assert!(!scratch.file("another.key").exists());
+    scratch.run("ls latest").ok().says(named);
+    assert_eq!(all(), before);
+    // The next rotation with the new key brings this one to its end.
+    let with_new = |line: &str| run_command(as_client(scratch, "new.key").args(split(line)));
+    with_new("key rotate --new-key-file another.key").ok().says("removed write-only key");
+    assert!(!scratch.file("another.key").exists());
+    with_new("snapshots").ok();
 }
 
 /// Somebody with the client's key and whatever the server allows to its token.
@@ -387,6 +411,9 @@ fn a_thief_can_neither_read_nor_remove_nor_hide_nor_poison() {
     scene.assert_all_there("hidden");
     poisons(&thief);
     scene.assert_all_there("poisoned");
+    // What it says of others' packs is told, and is no damage of these.
+    let check = scene.owner("check --read-data --json").says("a write-only client says of");
+    assert!(!check.out().contains("bytes where"), "{check}");
 
     // The others notice nothing.
     for (command, tree) in [scene.owner_command(), scene.client("web2.key")].into_iter().zip([&trees[0], &trees[2]]) {

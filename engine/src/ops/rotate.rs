@@ -15,7 +15,7 @@ use crate::id::{EpochId, SlotId};
 use crate::limits;
 use crate::monitor::Problem;
 use crate::repository::Repository;
-use crate::storage::{ObjectFamily, ObjectName, Outcome};
+use crate::storage::{ObjectName, Outcome};
 
 /// What a rotation did.
 #[derive(Debug, Clone)]
@@ -52,7 +52,7 @@ impl From<EngineError> for RotationFailure {
 /// If an earlier rotation was interrupted, brings it to its end instead.
 ///
 /// # Errors
-/// `AlreadyExists` if somebody else rotated; `OnlyAdds`, `Unsupported`, `Io`: run it again, then, with the new key if it
+/// `FormerKey` if somebody else rotated; `OnlyAdds`, `Unsupported`, `Io`: run it again, then, with the new key if it
 /// opens the repository.
 pub fn rotate(
     repository: &Repository,
@@ -63,7 +63,6 @@ pub fn rotate(
     repository.require_full_key()?;
     repository.require_writable()?;
     let (storage, keys) = (repository.storage(), repository.keys());
-    refuse_newer_root(repository)?;
     let (slots, _) = list_keys(repository)?;
     let former: Vec<KeySlotInfo> = slots.iter().filter(|slot| slot.epoch < keys.epoch()).cloned().collect();
     if !former.is_empty() {
@@ -86,7 +85,7 @@ pub fn rotate(
             // One is there, and will stay: the new secret opens nothing, ever.
             (Ok(false), _) => {
                 storage.remove(ObjectName::Key(slot)).map_err(unclear)?;
-                return Err(replaced_by_another().into());
+                return Err(replaced_by_another(name).into());
             }
             (Err(_), Err(error)) | (Err(error), Ok(_)) => return Err(unclear(error)),
         }
@@ -102,18 +101,8 @@ fn holds(repository: &Repository, name: ObjectName, root: &RootSecret, epoch: u3
     Ok(decode_root(&object, root, epoch, repository.id()).is_ok())
 }
 
-/// Whose key is of before a rotation can't make another one, and must not remove what the new keys are in.
-fn refuse_newer_root(repository: &Repository) -> Result<()> {
-    let mut is_newer = false;
-    repository.storage().list(ObjectFamily::Roots, &mut |name, _| {
-        is_newer |= matches!(name, ObjectName::Root(epoch) if epoch.number() > repository.keys().epoch());
-    })?;
-    if is_newer { Err(replaced_by_another()) } else { Ok(()) }
-}
-
-fn replaced_by_another() -> EngineError {
-    let text = "the root secret was replaced by another rotation: open the repository with the new key";
-    EngineError::new(ErrorKind::AlreadyExists, text)
+fn replaced_by_another(name: ObjectName) -> EngineError {
+    EngineError::new(ErrorKind::FormerKey, format!("object {name} is of another rotation, which was first")).about(name)
 }
 
 /// Removes slots that have had their time, if the one that takes their place is there for sure.

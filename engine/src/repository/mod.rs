@@ -72,6 +72,8 @@ pub struct Repository {
     clients: clients::Clients,
     local: local_state::LocalState,
     slot: SlotId,
+    /// A root newer than that of the keys.
+    newer_root: Option<EpochId>,
     cache: CacheDirectory,
     sessions: Mutex<HashMap<SessionId, Arc<SessionKeys>>>,
     objects: Option<objects::ObjectCache>,
@@ -92,7 +94,7 @@ impl Repository {
                 _ => error,
             })?;
         let config = format::decode_config(&object).map_err(|error| object_error(ObjectName::Config, error))?;
-        let (keys, slot) = unlock(&*storage, config.id, secret)?;
+        let (keys, slot, newer_root) = unlock(&*storage, config.id, secret)?;
         format::verify_config(&object, &keys).map_err(|error| object_error(ObjectName::Config, error))?;
         let cache = CacheDirectory::open(cache, &config.id.to_hex())?;
         let domain = keys.domain(keys.own_domain()).expect("keys open their own domain");
@@ -105,6 +107,7 @@ impl Repository {
             clients: clients::Clients::default(),
             local: local_state::LocalState::default(),
             slot,
+            newer_root,
             cache,
             sessions: Mutex::default(),
             objects: None,
@@ -200,6 +203,14 @@ impl Repository {
         self.slot
     }
 
+    /// What is wrong with a key of before a rotation: what has been stored since, it can't read, and whatever it stored
+    /// would be open to all who had such a key.
+    pub fn former_key(&self) -> Option<EngineError> {
+        let name = ObjectName::Root(self.newer_root?);
+        let text = format!("this key is of before a rotation: object {name} has what replaced it");
+        Some(EngineError::new(ErrorKind::FormerKey, text).about(name))
+    }
+
     /// Where its cache is. It may vanish at any time.
     pub fn cache_directory(&self) -> &Path {
         self.cache.path()
@@ -235,13 +246,17 @@ impl Repository {
         self.storage.capabilities().is_past
     }
 
-    /// Refuses to write if the repository needs a feature for that which this program lacks, or is one of the past.
+    /// Refuses to write if the repository needs a feature for that which this program lacks, or is one of the past, or the
+    /// key is.
     ///
     /// # Errors
-    /// `Unsupported`; `Invalid` in an earlier state.
+    /// `Unsupported`; `Invalid` in an earlier state; `FormerKey`.
     pub fn require_writable(&self) -> Result<()> {
         if self.is_past() {
             return Err(EngineError::new(ErrorKind::Invalid, "cannot write: an earlier state can only be read"));
+        }
+        if let Some(error) = self.former_key() {
+            return Err(error);
         }
         match self.config.features_write.first() {
             None => Ok(()),
@@ -268,7 +283,8 @@ pub(crate) fn object_error(name: ObjectName, error: FormatError) -> EngineError 
 }
 
 /// Tries the secret on every key slot, those of the newest root first. One that is damaged does not keep others from opening.
-fn unlock(storage: &dyn Storage, repository: RepositoryId, secret: &Secret) -> Result<(Keys, SlotId)> {
+/// Says which slot it was, and whether a newer root holds.
+fn unlock(storage: &dyn Storage, repository: RepositoryId, secret: &Secret) -> Result<(Keys, SlotId, Option<EpochId>)> {
     let mut slots = Vec::new();
     storage.list(ObjectFamily::Keys, &mut |name, _| slots.push(name))?;
     slots.sort();
@@ -292,15 +308,30 @@ fn unlock(storage: &dyn Storage, repository: RepositoryId, secret: &Secret) -> R
         }
     }
     views.sort_by_key(|(_, view)| std::cmp::Reverse(view.epoch));
+    let newest = views.first().map_or(0, |(_, view)| view.epoch);
     for (name, view) in views {
         match try_slot(storage, repository, name, &view, secret) {
-            Ok(Some(keys)) => return Ok((keys, view.id)),
+            Ok(Some(keys)) => return Ok((keys, view.id, newer_root(storage, view.epoch, newest)?)),
             Ok(None) => {}
             Err(error) => drop(first_damage.get_or_insert(error)),
         }
     }
     Err(first_damage
         .unwrap_or_else(|| EngineError::new(ErrorKind::WrongPassword, "no key slot opens with this secret")))
+}
+
+/// The newest root, if it is newer than `epoch`. A rotation puts its key slot before its root, and removes no other before
+/// both are there: unless a slot is of a newer one, nothing needs to be asked.
+fn newer_root(storage: &dyn Storage, epoch: u32, newest_slot: u32) -> Result<Option<EpochId>> {
+    let mut newer = None;
+    if newest_slot > epoch {
+        storage.list(ObjectFamily::Roots, &mut |name, _| {
+            if let ObjectName::Root(root) = name {
+                newer = newer.max(Some(root).filter(|root| root.number() > epoch));
+            }
+        })?;
+    }
+    Ok(newer)
 }
 
 fn view_slot(name: ObjectName, object: &[u8]) -> Result<SlotView<'_>> {
