@@ -66,6 +66,8 @@ fn every_command_makes_as_many_requests_as_it_needs() {
             ("LIST forgotten", 1),
             ("LIST proofs", 1),
             ("LIST prune", 1),
+            ("LIST clients", 1),
+            ("LIST roots", 1),
             ("PUT keys", 1),
             ("PUT config", 1),
         ])
@@ -224,16 +226,19 @@ fn credentials_are_found_in_each_place() {
         command
     };
     run_command(&mut machine()).ok();
-    let ended = || {
-        let rule = json!({"match": "/config$", "do": "status", "status": "400 Bad Request", "code": "ExpiredToken"});
+    // Once for whoever reads it ahead, and once for whoever needs it.
+    let ended = |times: u32| {
+        let status = "400 Bad Request";
+        let rule =
+            json!({"match": "/config$", "do": "status", "status": status, "code": "ExpiredToken", "times": times});
         bucket.s3.set_faults(&json!([rule]));
     };
     // A token that ended before its time is renewed, if there is another one.
-    ended();
+    ended(2);
     run_command(bucket.command().arg("snapshots").env("AWS_SESSION_TOKEN", "old"))
         .ends(1)
         .says("the credentials have ended");
-    ended();
+    ended(1);
     run_command(&mut machine()).ok();
     bucket.s3.assert_all_failed();
 }

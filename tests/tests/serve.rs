@@ -130,7 +130,7 @@ fn every_command_makes_as_many_requests_as_it_needs() {
     let counted = |pairs: &[(&str, usize)]| -> BTreeMap<String, usize> {
         pairs.iter().map(|(kind, count)| ((*kind).to_owned(), *count)).collect()
     };
-    assert_eq!(made("init"), counted(&[("GET", 10), ("PUT config", 1), ("PUT keys", 1)]));
+    assert_eq!(made("init"), counted(&[("GET", 12), ("PUT config", 1), ("PUT keys", 1)]));
     // What the server is, keys, sessions; plans before the intent and after it; index, snapshots, records.
     let open = [("GET config", 1), ("GET keys", 1)];
     let session = [("GET", 8), ("PUT sessions", 2), ("PUT snapshots", 1)];

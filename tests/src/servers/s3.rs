@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
@@ -20,6 +20,8 @@ pub(super) const KEYS: [(&str, &str); 2] =
 #[derive(Debug)]
 pub struct S3 {
     server: Server,
+    /// How much of the record of requests was read, in bytes.
+    read: Mutex<usize>,
 }
 
 impl S3 {
@@ -38,7 +40,8 @@ impl S3 {
         command.args(["--pdeathsig", "KILL", "--"]).arg(python::interpreter()).arg("-B").arg(script);
         command.arg(place.path()).envs(settings.iter().copied());
         let port = place.path().join("port");
-        Self { server: Server::start(place, command, rustix::process::Signal::KILL, || port.is_file()) }
+        let server = Server::start(place, command, rustix::process::Signal::KILL, || port.is_file());
+        Self { server, read: Mutex::default() }
     }
 
     /// Scheme, host and port.
@@ -103,10 +106,12 @@ impl S3 {
 
     /// The requests since the last call.
     pub fn requests(&self) -> Vec<Value> {
-        let path = self.server.path().join("requests");
-        let text = fs::read_to_string(&path).unwrap_or_default();
-        let _ = fs::remove_file(path);
-        text.lines().map(|line| serde_json::from_str(line).expect("a request")).collect()
+        let text = fs::read_to_string(self.server.path().join("requests")).unwrap_or_default();
+        let mut read = self.read.lock().expect("no holder of this lock panics");
+        // The last one may be being written.
+        let end = text.rfind('\n').map_or(0, |at| at + 1);
+        let from = std::mem::replace(&mut *read, end);
+        text[from..end].lines().map(|line| serde_json::from_str(line).expect("a request")).collect()
     }
 
     /// Runs Python with Amazon's own client as `s3`; what it prints.

@@ -156,7 +156,10 @@ impl Rough {
             self.back.list(family, &mut |name, _| names.push(name))?;
             names.into_iter().try_for_each(|name| self.back.remove(name))?;
         }
-        disk.objects().iter().try_for_each(|(name, object)| self.back.write_new(*name, &[&object.bytes]).map(drop))
+        disk.objects().iter().try_for_each(|(name, object)| self.back.write_new(*name, &[&object.bytes]).map(drop))?;
+        // What ways have asked for ahead is of before.
+        self.ways.iter().for_each(|way| way.forget_expected());
+        Ok(())
     }
 
     /// Lets open sessions look as if their machine had been started anew since: their processes have certainly ended.
