@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         // Help, version and usage errors: clap prints them where they belong and knows their exit code.
         Err(error) => error.exit(),
     };
+    memory::share_arenas(std::thread::available_parallelism().map_or(1, usize::from));
     let cancel = match signals::install() {
         Ok(cancel) => cancel,
         Err(error) => return exit::cannot_start(&error),

@@ -76,9 +76,11 @@ pub fn create(address: &str, access: &Access) -> Result<(Arc<dyn Storage>, Vec<S
     }
 }
 
-/// Lends what is in a buffer from `start` on, and gives the buffer back: without a copy, if nobody has it any more.
+/// Lends what is in a buffer from `start` on, and gives the buffer back. A connection may let go of it only a moment after the
+/// answer: then an empty one comes back, since a copy would need as much memory again.
 fn lend<T>(buffer: Vec<u8>, start: usize, put: impl FnOnce(Bytes) -> T) -> (T, Vec<u8>) {
     let lent = Bytes::from(buffer);
     let outcome = put(lent.slice(start.min(lent.len())..));
-    (outcome, Vec::from(lent))
+    let buffer = if lent.is_unique() { Vec::from(lent) } else { Vec::new() };
+    (outcome, buffer)
 }

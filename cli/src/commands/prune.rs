@@ -19,7 +19,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// Runs the command.
 pub(super) fn run(context: &Context, arguments: &Prune) -> Result<Outcome, Failure> {
-    memory::share_one_arena();
+    memory::share_arenas(1);
     let repository = context.open()?;
     prune(context, &repository, &arguments.how, arguments.dry_run)
 }

@@ -74,8 +74,8 @@ pub trait Storage: Send + Sync {
     /// `Io`; whether the object is there is not known then.
     fn write_new(&self, name: ObjectName, parts: &[&[u8]]) -> Result<Outcome>;
 
-    /// As [`Self::write_new`], of the bytes from `start` on, with the buffer lent: who sends it need not copy it. It comes back,
-    /// with whatever is in it then.
+    /// As [`Self::write_new`], of the bytes from `start` on, with the buffer lent: who sends it need not copy it. It comes back, or
+    /// another one does, with whatever is in it then.
     ///
     /// # Errors
     /// As [`Self::write_new`].

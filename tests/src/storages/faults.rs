@@ -247,7 +247,10 @@ impl Trial {
         // What ends a command says what to do; SFTP, which has no word for a full disk, asks.
         let has_hint = said.contains("hint: ") || said.contains("is its disk full?");
         assert!(run.code() != 1 || has_hint, "{about}: no hint\n{run}");
-        assert!(fault.words(self.place.kind()).iter().any(|word| said.contains(word)), "{about}: the cause is not said\n{run}");
+        assert!(
+            fault.words(self.place.kind()).iter().any(|word| said.contains(word)),
+            "{about}: the cause is not said\n{run}"
+        );
     }
 
     /// The same command once more.

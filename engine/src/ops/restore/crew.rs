@@ -32,7 +32,7 @@ const SEGMENTS_IN_A_TASK_FAR: usize = 8;
 const MEMBERS_PER_CORE: usize = 2;
 
 /// Threads, at least, for a storage that is far away: while most wait for it, some work. Each has about five mebibytes.
-const MEMBERS_FAR: usize = 12;
+const MEMBERS_FAR: usize = 8;
 
 /// Files that are worked on.
 pub(super) struct Running<'a> {

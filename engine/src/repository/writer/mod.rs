@@ -40,6 +40,8 @@ const UPLOADERS: usize = 2;
 /// Buffers for packs of data: one fills and one is written by each uploader. Packs of trees, which are few and seldom
 /// full, have buffers of their own.
 const PACK_BUFFERS: usize = 1 + UPLOADERS;
+/// If the storage is far away, a session's first pack of data is closed at this part of its size: nothing is under way before.
+const FIRST_PACK_PART: u64 = 4;
 /// Buffers for segments that are kept for the next ones.
 const PLAIN_BUFFERS: usize = 4;
 
@@ -75,10 +77,12 @@ pub struct SessionWriter<'a> {
     claims: Claims,
     /// The packs that fill, one for each kind of chunk.
     packs: [Mutex<Option<OpenPack>>; 2],
+    /// When to close the next pack of data, in bytes.
+    close_data_at: AtomicU64,
     /// Buffers that no pack is in.
     buffers: (Sender<Vec<u8>>, Receiver<Vec<u8>>),
-    /// What segments of each kind are sealed with, while nobody does.
-    tools: [Mutex<Vec<Tools>>; 2],
+    /// What segments are sealed with, while nobody does.
+    tools: Mutex<Vec<Tools>>,
     /// Buffers that no segment is in.
     plain_buffers: (Sender<Vec<u8>>, Receiver<Vec<u8>>),
     /// Full packs; `None` tells one uploader that there are no more.
@@ -104,6 +108,8 @@ impl<'a> SessionWriter<'a> {
             buffers.0.send(Vec::new()).expect("there is room for each of them");
         }
         let (offered, taken) = bounded(OFFERED_SEGMENTS);
+        let is_far = repository.storage().capabilities().local_directory.is_none();
+        let first_pack_size = repository.config().pack_size / if is_far { FIRST_PACK_PART } else { 1 };
         Ok(Self {
             repository,
             domain: repository.domain_keys(session.keys().record().domain())?,
@@ -112,8 +118,9 @@ impl<'a> SessionWriter<'a> {
             dry_run,
             claims: Claims::default(),
             packs: [Mutex::default(), Mutex::default()],
+            close_data_at: AtomicU64::new(first_pack_size),
             buffers,
-            tools: [Mutex::default(), Mutex::default()],
+            tools: Mutex::default(),
             plain_buffers: bounded(PLAIN_BUFFERS),
             uploads,
             received,
@@ -215,8 +222,13 @@ impl<'a> SessionWriter<'a> {
         if let Some(record) = other {
             pack.add_session(record);
         }
+        let is_data = row.kind == ChunkKind::Data;
+        let close_at = if is_data { self.close_data_at.load(Ordering::Relaxed) } else { pack_size };
         pack.push(row, sealed);
-        if pack.is_full(pack_size) {
+        if pack.is_full(close_at) {
+            if is_data {
+                self.close_data_at.store(pack_size, Ordering::Relaxed);
+            }
             self.uploads.send(open.take()).expect("the writer itself holds a receiver");
         }
         drop(open);
@@ -227,8 +239,8 @@ impl<'a> SessionWriter<'a> {
         self.packs[usize::from(kind == ChunkKind::Tree)].lock().expect("no holder of this lock panics")
     }
 
-    fn tools(&self, kind: ChunkKind) -> MutexGuard<'_, Vec<Tools>> {
-        self.tools[usize::from(kind == ChunkKind::Tree)].lock().expect("no holder of this lock panics")
+    fn tools(&self) -> MutexGuard<'_, Vec<Tools>> {
+        self.tools.lock().expect("no holder of this lock panics")
     }
 
     /// Fails if an uploader did; its own error is told by [`Self::run`].

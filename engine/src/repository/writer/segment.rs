@@ -16,10 +16,11 @@ const NONCE_BYTES: usize = 24;
 const LONGEST_CHUNK_BYTES: usize = 256 << 10;
 
 /// What whoever seals segments works with: contexts and buffers, some mebibytes. The writer keeps them for the next
-/// segment of the same kind, as many as there are threads that seal at once.
+/// segment, as many as there are threads that seal at once.
 #[derive(Default)]
 pub(super) struct Tools {
-    compressor: Compressor,
+    /// For data and for trees: what one chooses depends on what it compressed before.
+    compressors: [Compressor; 2],
     decompressor: Decompressor,
     sealed: Vec<u8>,
     opened: Vec<u8>,
@@ -135,10 +136,9 @@ impl<'w, 'a> SegmentBuilder<'w, 'a> {
 impl SessionWriter<'_> {
     /// Compresses, seals, reads back and packs a segment.
     fn seal(&self, segment: PlainSegment) -> Result<()> {
-        let kind = segment.kind;
-        let mut tools = self.tools(kind).pop().unwrap_or_default();
+        let mut tools = self.tools().pop().unwrap_or_default();
         let sealed = self.seal_with(segment, &mut tools);
-        self.tools(kind).push(tools);
+        self.tools().push(tools);
         sealed
     }
 
@@ -148,7 +148,7 @@ impl SessionWriter<'_> {
         let mut sealed = std::mem::take(&mut tools.sealed);
         sealed.clear();
         sealed.resize(NONCE_BYTES, 0);
-        let compression = tools.compressor.compress(&plain, &mut sealed);
+        let compression = tools.compressors[usize::from(kind == ChunkKind::Tree)].compress(&plain, &mut sealed);
         let suite = self.repository.config().suite;
         let binding =
             SegmentBinding { kind, suite, compression, plain_len, chunk_table_hash: segment_table_hash(&chunks) };
