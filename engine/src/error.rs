@@ -96,6 +96,11 @@ impl EngineError {
         &self.subject
     }
 
+    /// Whether it says nothing about what is there: the storage gave no answer, or somebody asked to stop.
+    pub fn is_unanswered(&self) -> bool {
+        matches!(self.kind, ErrorKind::Io | ErrorKind::Interrupted)
+    }
+
     /// The same error, known to be about an object of the repository.
     #[must_use]
     pub fn about(mut self, object: impl fmt::Display) -> Self {

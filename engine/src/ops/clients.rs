@@ -235,7 +235,7 @@ fn with_snapshots(repository: &Repository, sessions: &SessionTable, signer: Sign
 /// What was read, unless it can't be: it may be garbage on purpose. That the storage did not answer says nothing.
 fn legible<T>(read: Result<T>) -> Result<Option<T>> {
     match read {
-        Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Interrupted) => Err(error),
+        Err(error) if error.is_unanswered() => Err(error),
         read => Ok(read.ok()),
     }
 }
@@ -263,10 +263,8 @@ fn is_right(repository: &Repository, object: &IndexObject, packs: &BTreeMap<Pack
 fn indexes_of(repository: &Repository, domain: DomainId) -> Result<Vec<IndexId>> {
     let mut found = Vec::new();
     for id in repository.list_indexes()? {
-        match repository.read_index_domain(id) {
-            Ok(Some(of)) if of == domain => found.push(id),
-            Err(error) if error.kind() == ErrorKind::Io => return Err(error),
-            _ => {}
+        if repository.is_index_of(id, |of| of == domain)? {
+            found.push(id);
         }
     }
     Ok(found)

@@ -61,17 +61,12 @@ pub(super) fn mark_what_is_there<'s>(
     let mut lacking = Vec::new();
     for (id, snapshot) in snapshots {
         match walk.snapshot(snapshot) {
-            Some(error) if is_fatal(&error) => return Err(error),
+            Some(error) if error.is_unanswered() => return Err(error),
             Some(error) => lacking.push((*id, error)),
             None => {}
         }
     }
     Ok(lacking)
-}
-
-/// Whether an error is none of the trees.
-fn is_fatal(error: &EngineError) -> bool {
-    matches!(error.kind(), ErrorKind::Io | ErrorKind::Interrupted)
 }
 
 struct Walk<'a> {
@@ -110,7 +105,7 @@ impl<'a> Walk<'a> {
     }
 
     fn fail(&self, error: EngineError) {
-        let is_end = self.is_strict || is_fatal(&error);
+        let is_end = self.is_strict || error.is_unanswered();
         let mut failure = self.failure.lock().expect("no holder of this lock panics");
         if is_end && !self.stopped.swap(true, Ordering::Relaxed) {
             // Of what was wrong before this, nobody will hear.

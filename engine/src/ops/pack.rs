@@ -168,17 +168,14 @@ fn segments_by_index(repository: &Repository, index: &Index, id: PackId, bytes: 
         let place = index.segment(key)?;
         let range = place.offset() as usize..(place.offset() as usize + place.sealed_len() as usize);
         let good = bytes.get(range).is_some_and(|sealed| reader.open(repository, &place, sealed.to_vec()).is_ok());
-        results.push(if good {
-            Segment::Good
-        } else {
-            // Only the first half of an id is known here, which is what damage is looked up by.
-            let whole = |short: [u8; 16]| {
-                let mut id = [0; 32];
-                id[..16].copy_from_slice(&short);
-                ChunkId::new(id)
-            };
-            Segment::Lost(shorts.into_iter().map(whole).collect())
-        });
+        results.push(if good { Segment::Good } else { Segment::Lost(shorts.into_iter().map(of_half).collect()) });
     }
     Ok(results)
+}
+
+/// An id of which only the first half is known, which is what damage and places are looked up by.
+pub(super) fn of_half(half: [u8; 16]) -> ChunkId {
+    let mut id = [0; 32];
+    id[..16].copy_from_slice(&half);
+    ChunkId::new(id)
 }

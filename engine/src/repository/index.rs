@@ -145,6 +145,17 @@ impl Repository {
         Ok(format::index_domain(&head).ok())
     }
 
+    /// Whether an index object says that it is of a domain that is `wanted`; not if it says none, or is gone.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(crate) fn is_index_of(&self, id: IndexId, wanted: impl Fn(DomainId) -> bool) -> Result<bool> {
+        match self.read_index_domain(id) {
+            Err(error) if error.kind() == ErrorKind::Io => Err(error),
+            read => Ok(read.ok().flatten().is_some_and(wanted)),
+        }
+    }
+
     /// All index objects that are there, in order.
     ///
     /// # Errors
@@ -245,7 +256,7 @@ impl Repository {
             // A pack that can't be read costs what it holds, not what others hold.
             let footer = match self.read_footer(id, len) {
                 Ok(footer) => footer,
-                Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Interrupted) => {
+                Err(error) if error.is_unanswered() => {
                     unread.get_or_insert(error);
                     continue;
                 }

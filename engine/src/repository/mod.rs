@@ -137,7 +137,7 @@ impl Repository {
     /// # Errors
     /// `Io` if there is no place for them; all is as before then.
     pub fn spool_writes(&mut self, limit_bytes: u64) -> Result<()> {
-        if self.spool.is_some() || self.storage.capabilities().local_directory.is_some() {
+        if self.spool.is_some() || !self.storage.capabilities().is_far() {
             return Ok(());
         }
         let spool = SpooledStorage::new(Arc::clone(&self.storage), self.cache.path(), limit_bytes)?;

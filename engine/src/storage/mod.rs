@@ -36,6 +36,13 @@ pub struct Capabilities {
     pub locks: bool,
 }
 
+impl Capabilities {
+    /// Whether each request may take a round trip: it is in no directory of this machine.
+    pub fn is_far(&self) -> bool {
+        self.local_directory.is_none()
+    }
+}
+
 /// What became of a request to write an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {

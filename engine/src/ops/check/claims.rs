@@ -5,10 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::{Check, short};
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 use crate::format::Footer;
 use crate::id::{ChunkId, DomainId, PackId};
 use crate::model::PackRow;
+use crate::ops::pack::of_half;
 use crate::repository::Index;
 use crate::storage::ObjectName;
 
@@ -31,10 +32,8 @@ impl Check<'_> {
         let read: HashMap<PackId, u64> = packs.iter().copied().collect();
         for id in self.repository.list_indexes()?.into_iter().filter(|id| index.counts(id)) {
             self.stop_if_asked()?;
-            match self.repository.read_index_domain(id) {
-                Ok(Some(domain)) if domain != DomainId::SHARED => {}
-                Err(error) if error.kind() == ErrorKind::Io => return Err(error),
-                _ => continue,
+            if !self.repository.is_index_of(id, |domain| domain != DomainId::SHARED)? {
+                continue;
             }
             // One that can't be read has its finding.
             let Ok(object) = self.repository.read_index(id) else { continue };
@@ -62,11 +61,9 @@ impl Check<'_> {
     /// A chunk is lost if no pack is left that it can be had from.
     pub(super) fn judge_losses(&mut self, index: &Index, losses: Losses) -> Result<()> {
         for (half, lacking) in losses.0 {
-            let mut id = [0; 32];
-            id[..16].copy_from_slice(&half);
             let lack: HashSet<PackId> = lacking.iter().map(|(pack, _)| *pack).collect();
             let mut is_elsewhere = false;
-            for place in index.copies(&ChunkId::new(id))? {
+            for place in index.copies(&of_half(half))? {
                 let pack = index.segment(place.segment)?.pack();
                 is_elsewhere |= !lack.contains(&pack) && !self.damage.packs.contains_key(&pack);
             }

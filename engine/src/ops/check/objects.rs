@@ -270,7 +270,7 @@ impl Check<'_> {
 
     /// A finding about whatever object an error names.
     pub(super) fn find_error(&mut self, error: &crate::error::EngineError, otherwise: &str) -> Result<usize> {
-        if matches!(error.kind(), ErrorKind::Io | ErrorKind::Interrupted) {
+        if error.is_unanswered() {
             return Err(error.clone());
         }
         let object = error.object().unwrap_or(otherwise).to_owned();

@@ -299,7 +299,7 @@ impl<'c, 'w, 'a, 'l> Fan<'c, 'w, 'a, 'l> {
 
     /// Something of the source can't be read. What the storage does not give now it may give later, so that ends it.
     fn damaged(&mut self, path: &[u8], error: &EngineError) -> Result<()> {
-        if matches!(error.kind(), ErrorKind::Io | ErrorKind::Interrupted) {
+        if error.is_unanswered() {
             return Err(error.clone());
         }
         self.tell(if path.is_empty() { b"/" } else { path }, &error.to_string());

@@ -200,7 +200,7 @@ fn look_for(
                 Visit::Node(node) => node,
                 Visit::Left => return Ok(Descend::Yes),
                 // What the storage does not say now may be there: it must not seem that nothing is needed of it.
-                Visit::Damaged(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Interrupted) => {
+                Visit::Damaged(error) if error.is_unanswered() => {
                     return Err(error.clone());
                 }
                 Visit::Damaged(_) => {
@@ -235,7 +235,7 @@ fn look_up(chunks: &ChunkReader<'_>, content: &Content) -> Result<bool> {
             Err(error) => Err(error),
         };
         match found {
-            Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Interrupted) => return Err(error),
+            Err(error) if error.is_unanswered() => return Err(error),
             found => is_all &= found.is_ok(),
         }
     }

@@ -382,7 +382,7 @@ fn is_elsewhere(repository: &Repository, index: &Index, id: &ChunkId, reader: &m
         }
         match reader.read(repository, &segment).and_then(|open| open.chunk(&place, id).map(drop)) {
             Ok(()) => return Ok(true),
-            Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Interrupted) => return Err(error),
+            Err(error) if error.is_unanswered() => return Err(error),
             Err(_) => {}
         }
     }

@@ -394,7 +394,7 @@ impl Rewriter<'_, '_, '_> {
 
     /// Fails if an error is none of a chunk that is gone for good.
     fn require_final(&self, error: &EngineError) -> Result<()> {
-        if matches!(error.kind(), ErrorKind::Io | ErrorKind::Interrupted) {
+        if error.is_unanswered() {
             return Err(EngineError::new(error.kind(), error.to_string()));
         }
         match error.object().and_then(ObjectName::parse) {

@@ -191,7 +191,7 @@ pub fn restore(
         domain: repository.domain_keys(snapshot.domain)?,
         chunks: &chunks,
         options,
-        is_far: repository.storage().capabilities().local_directory.is_none(),
+        is_far: repository.storage().capabilities().is_far(),
         owners: OwnerMap::new(mode, snapshot.users.clone(), snapshot.groups.clone(), false)
             .with_map(&options.map_users, &options.map_groups)?,
         problems: ProblemLog::new(monitor),

@@ -108,8 +108,8 @@ impl<'a> SessionWriter<'a> {
             buffers.0.send(Vec::new()).expect("there is room for each of them");
         }
         let (offered, taken) = bounded(OFFERED_SEGMENTS);
-        let is_far = repository.storage().capabilities().local_directory.is_none();
-        let first_pack_size = repository.config().pack_size / if is_far { FIRST_PACK_PART } else { 1 };
+        let part = if repository.storage().capabilities().is_far() { FIRST_PACK_PART } else { 1 };
+        let first_pack_size = repository.config().pack_size / part;
         Ok(Self {
             repository,
             domain: repository.domain_keys(session.keys().record().domain())?,
