@@ -217,16 +217,15 @@ fn examine(
     let index = repository.load_index_anew(monitor)?;
     let there = repository.list_packs()?;
     let mut missing = Vec::new();
-    let mut listed = 0u64;
+    let mut listed = HashSet::new();
     index.packs(&mut |id, _| {
-        listed += 1;
+        listed.insert(id);
         if !there.contains_key(&id) {
             missing.push(id);
         }
     })?;
-    if wanted.is_none() && missing.len() as u64 * 2 > listed {
-        let text = format!("{} of {listed} packs that the index lists are not there", missing.len());
-        return Err(EngineError::new(ErrorKind::Refused, text));
+    if wanted.is_none() {
+        require_half(&index, &listed, &missing)?;
     }
     missing.retain(|id| wanted.is_none_or(|wanted| wanted.contains(id)));
     let to_read: Vec<(PackId, u64)> =
@@ -259,6 +258,24 @@ fn examine(
     let index = repository.load_index_without(damaged.keys().copied().collect(), monitor)?;
     let damaged = damaged.into_values().collect();
     Ok(Examined { damaged, listing, index, is_final, packs_read, bytes_read, problems })
+}
+
+/// Refuses a storage that is not all there. What write-only clients say of packs does not count, unless nobody else says anything: it
+/// costs them nothing to name packs that never were.
+fn require_half(index: &Index, listed: &HashSet<PackId>, missing: &[PackId]) -> Result<()> {
+    let mut vouched = HashSet::new();
+    for id in listed {
+        if index.vouches_for(id)? {
+            vouched.insert(*id);
+        }
+    }
+    let counted = if vouched.is_empty() { listed } else { &vouched };
+    let gone = missing.iter().filter(|id| counted.contains(id)).count();
+    if gone * 2 > counted.len() {
+        let text = format!("{gone} of {} packs that the index lists are not there", counted.len());
+        return Err(EngineError::new(ErrorKind::Refused, text));
+    }
+    Ok(())
 }
 
 /// Reads packs and gives those that are not right.

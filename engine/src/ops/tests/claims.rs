@@ -20,6 +20,14 @@ fn snapshot_of(bench: &Bench, repository: &Repository) {
     snapshot(repository, SnapshotInput::Paths(paths), &options(), &clock(), &Silent).expect("snapshot");
 }
 
+fn index_object_of(bench: &Bench, domain: DomainId) -> IndexObject {
+    let indexes = bench.objects(ObjectFamily::Indexes).into_iter().filter_map(|name| match name {
+        ObjectName::Index(id) => Some(bench.repository.read_index(id).expect("whole")),
+        _ => None,
+    });
+    indexes.into_iter().find(|object| object.domain == domain).expect("its index object")
+}
+
 /// It reads its own domain only: that an object which a lock keeps is replaced is said there, too.
 #[test]
 fn a_write_only_client_does_not_build_on_what_a_prune_swept() {
@@ -60,11 +68,7 @@ fn what_a_write_only_client_lists_for_a_dead_session_of_others_is_not_adopted() 
     let write_only = add_write_only(&bench, Arc::new(Arc::clone(&bench.storage)));
     snapshot_of(&bench, &write_only);
     let domain = write_only.domain().domain();
-    let indexes = bench.objects(ObjectFamily::Indexes).into_iter().filter_map(|name| match name {
-        ObjectName::Index(id) => Some(bench.repository.read_index(id).expect("whole")),
-        _ => None,
-    });
-    let own = indexes.into_iter().find(|object| object.domain == domain).expect("its index object");
+    let own = index_object_of(&bench, domain);
     let pack = own.packs[0].id;
     let lie = IndexObject { session: dead, ..own };
     write_only.put_index(&lie, false).expect("put");
@@ -77,4 +81,26 @@ fn what_a_write_only_client_lists_for_a_dead_session_of_others_is_not_adopted() 
     let index = bench.repository.load_index_anew(&Silent).expect("index");
     assert!(index.has_pack(&pack).expect("pack") && !index.vouches_for(&pack).expect("pack"));
     assert!(!bench.check().is_damaged());
+}
+
+#[test]
+fn packs_that_a_write_only_client_makes_up_are_no_storage_that_is_not_all_there() {
+    let bench = Bench::new();
+    bench.write("f", 1, 60_000);
+    bench.snapshot();
+    let write_only = add_write_only(&bench, Arc::new(Arc::clone(&bench.storage)));
+    snapshot_of(&bench, &write_only);
+    let own = index_object_of(&bench, write_only.domain().domain());
+    let made_up = |n: u8| PackRow { id: PackId::new([n; 32]), ..own.packs[0].clone() };
+    write_only.put_index(&IndexObject { packs: (0..20).map(made_up).collect(), ..own.clone() }, false).expect("put");
+    let options = RepairOptions { host: "here".into(), program: PROGRAM.into(), ..RepairOptions::default() };
+    let repair = || repair_packs(&bench.repository, &[], &options, &clock(), &Silent);
+    let report = repair().expect("most of the packs that full clients list are there");
+    assert_eq!(report.packs.len(), 20, "{report:?}");
+    assert!(bench.restores(&bench.latest().1));
+    // Nor do they hide that those are gone.
+    for name in bench.objects(ObjectFamily::Packs) {
+        bench.storage.below.remove(name).expect("remove");
+    }
+    assert_eq!(repair().expect_err("all are gone").kind(), ErrorKind::Refused);
 }
