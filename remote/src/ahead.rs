@@ -267,6 +267,12 @@ impl Storage for Ahead {
         outcome
     }
 
+    fn write_own(&self, name: ObjectName, parts: &[&[u8]]) -> Result<Outcome> {
+        let outcome = self.0.storage.write_own(name, parts);
+        self.0.state().changed(name);
+        outcome
+    }
+
     fn write_lent(&self, name: ObjectName, buffer: Vec<u8>, start: usize) -> (Result<Outcome>, Vec<u8>) {
         let written = self.0.storage.write_lent(name, buffer, start);
         self.0.state().changed(name);

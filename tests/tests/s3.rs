@@ -154,6 +154,28 @@ fn without_conditional_writes_all_works_but_that_prune_ends_no_sessions() {
     }
 }
 
+/// Each look is a round trip, one after the other.
+#[test]
+fn where_a_store_does_not_decide_only_what_others_may_write_is_looked_for() {
+    for mode in ["ignored", "refused", "racy"] {
+        let bucket = Bucket::empty();
+        bucket.s3.set_mode(mode);
+        bucket.run("init").ok();
+        bucket.snapshot("--as /data");
+        bucket.counts();
+        let second = bucket.snapshot("--as /data");
+        let unchanged = bucket.counts();
+        let looks = |counts: &BTreeMap<String, usize>| -> Vec<(String, usize)> {
+            counts.clone().into_iter().filter(|(kind, _)| kind.starts_with("HEAD") || kind == "GET sessions").collect()
+        };
+        // Whether somebody has ended the session.
+        assert_eq!(looks(&unchanged), [("GET sessions".to_owned(), 1)], "{mode}: {unchanged:?}");
+        assert_eq!(unchanged.values().sum::<usize>(), 15, "{mode}: {unchanged:?}");
+        bucket.run(&format!("forget {second}")).ok();
+        assert_eq!(looks(&bucket.counts()), [("HEAD forgotten".to_owned(), 1)], "{mode}");
+    }
+}
+
 /// The same in both kinds of stores but for who ends a session that was killed.
 #[test]
 fn a_prune_ends_sessions_only_where_the_store_decides_who_was_first() {

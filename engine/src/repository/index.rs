@@ -197,7 +197,7 @@ impl Repository {
         let bytes = format::encode_index(index, self.keys(), &*self.domain_keys(index.domain)?);
         let id = IndexId::new(hash(&bytes));
         if !dry_run {
-            self.storage().write_new(ObjectName::Index(id), &[&bytes])?;
+            self.storage().write_own(ObjectName::Index(id), &[&bytes])?;
             self.keep_object(ObjectName::Index(id), None, &bytes);
         }
         Ok((id, bytes.len() as u64))

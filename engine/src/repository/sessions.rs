@@ -312,7 +312,7 @@ impl Session {
         let name = ObjectName::Intent(keys.session());
         repository.keep_own_intent(keys.session(), &intent)?;
         let early = if next.is_empty() { None } else { EarlyLists::take(repository)? };
-        if repository.storage().write_new(name, &[&object])? == Outcome::Existed {
+        if repository.storage().write_own(name, &[&object])? == Outcome::Existed {
             return Err(EngineError::new(ErrorKind::AlreadyExists, format!("object {name} exists")));
         }
         // Only now: a prune whose plan this does not see yet sees the intent.
@@ -408,6 +408,14 @@ impl Session {
         &self.keys
     }
 
+    /// Where nothing else decides who ends it first, [`Self::commit`] looks whether it has been ended. For whoever has one thing left to
+    /// write before that: it is looked for at the same time.
+    pub(super) fn look_for_end(&self, repository: &Repository) {
+        if !repository.storage().capabilities().put_if_absent {
+            repository.storage().expect(&[], &[ObjectName::Register(self.id())]);
+        }
+    }
+
     /// Commits, then takes the intent away. Everything that the session wrote must be durable.
     ///
     /// # Errors
@@ -416,8 +424,12 @@ impl Session {
         let wanted = SessionState::Committed(snapshot);
         // Only tidiness: a register says all that an intent could. Append-only storages keep it.
         let (intent, mut is_tidied) = (ObjectName::Intent(self.id()), false);
+        let storage = repository.storage();
         let decided = put_register_with(repository, self.id(), wanted, |register, object| {
-            let outcome = repository.storage().write_and_tidy(register, &[object], intent)?;
+            if !storage.capabilities().put_if_absent {
+                return storage.write_own(register, &[object]);
+            }
+            let outcome = storage.write_and_tidy(register, &[object], intent)?;
             is_tidied = outcome == Outcome::Written;
             Ok(outcome)
         })?;
@@ -429,7 +441,7 @@ impl Session {
             ));
         }
         if !is_tidied {
-            let _ = repository.storage().remove(intent);
+            let _ = storage.remove(intent);
         }
         repository.forget_own_intent(self.id());
         snapshot.into_iter().for_each(|id| repository.tidy_own_state(id));

@@ -109,12 +109,19 @@ fn what_locks_nothing_says_so(storage: &dyn Storage) {
 
 fn other_ways_of_writing_are_writing(storage: &dyn Storage) {
     let (pack, session) = (names()[2], SessionId::new([5; 16]));
-    for (bytes, outcome) in [(&b"--first"[..], Outcome::Written), (b"--other", Outcome::Existed)] {
-        let (written, buffer) = storage.write_lent(pack, bytes.to_vec(), 2);
-        assert_eq!(written.expect("write"), outcome);
-        assert_eq!(buffer.len(), bytes.len(), "it comes back");
-        assert_eq!(storage.read(pack, None, 10).expect("read"), b"first");
+    let bytes = b"--bytes";
+    let (written, buffer) = storage.write_lent(pack, bytes.to_vec(), 2);
+    assert_eq!((written.expect("write"), buffer.len()), (Outcome::Written, bytes.len()), "it comes back");
+    assert_eq!(storage.read(pack, None, 10).expect("read"), b"bytes");
+    if storage.capabilities().put_if_absent {
+        let (written, buffer) = storage.write_lent(pack, b"--other".to_vec(), 2);
+        assert_eq!((written.expect("write"), buffer.len()), (Outcome::Existed, bytes.len()));
+        assert_eq!(storage.write_own(pack, &[b"other"]).expect("write"), Outcome::Existed);
     }
+    assert_eq!(storage.read(pack, None, 10).expect("read"), b"bytes");
+    storage.remove(pack).expect("remove");
+    assert_eq!(storage.write_own(pack, &[b"o", b"wn"]).expect("write"), Outcome::Written);
+    assert_eq!(storage.read(pack, None, 10).expect("read"), b"own");
     storage.remove(pack).expect("remove");
     let (intent, register) = (ObjectName::Intent(session), ObjectName::Register(session));
     storage.write_new(intent, &[b"begun"]).expect("write");

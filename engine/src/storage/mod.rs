@@ -81,7 +81,16 @@ pub trait Storage: Send + Sync {
     /// `Io`; whether the object is there is not known then.
     fn write_new(&self, name: ObjectName, parts: &[&[u8]]) -> Result<Outcome>;
 
-    /// As [`Self::write_new`], of the bytes from `start` on, with the buffer lent: who sends it need not copy it. It comes back, or
+    /// As [`Self::write_new`], of a name that nobody else writes, or that whoever writes it has looked for: without
+    /// `put_if_absent` it need not be looked for (again).
+    ///
+    /// # Errors
+    /// As [`Self::write_new`].
+    fn write_own(&self, name: ObjectName, parts: &[&[u8]]) -> Result<Outcome> {
+        self.write_new(name, parts)
+    }
+
+    /// As [`Self::write_own`], of the bytes from `start` on, with the buffer lent: who sends it need not copy it. It comes back, or
     /// another one does, with whatever is in it then.
     ///
     /// # Errors

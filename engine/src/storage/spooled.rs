@@ -65,6 +65,12 @@ impl SpooledStorage {
     }
 
     /// Keeps a copy if there is room.
+    fn keep_written(&self, name: ObjectName, parts: &[&[u8]], outcome: Outcome) {
+        if outcome == Outcome::Written && matches!(name.family(), ObjectFamily::Packs | ObjectFamily::Indexes) {
+            self.keep(name, parts);
+        }
+    }
+
     fn keep(&self, name: ObjectName, parts: &[&[u8]]) {
         let len = parts.iter().map(|part| part.len() as u64).sum::<u64>();
         let place = {
@@ -121,9 +127,13 @@ impl Storage for SpooledStorage {
 
     fn write_new(&self, name: ObjectName, parts: &[&[u8]]) -> Result<Outcome> {
         let outcome = self.below.write_new(name, parts)?;
-        if outcome == Outcome::Written && matches!(name.family(), ObjectFamily::Packs | ObjectFamily::Indexes) {
-            self.keep(name, parts);
-        }
+        self.keep_written(name, parts, outcome);
+        Ok(outcome)
+    }
+
+    fn write_own(&self, name: ObjectName, parts: &[&[u8]]) -> Result<Outcome> {
+        let outcome = self.below.write_own(name, parts)?;
+        self.keep_written(name, parts, outcome);
         Ok(outcome)
     }
 

@@ -1,8 +1,8 @@
 //! A bucket as a storage: Amazon S3, and what speaks its protocol.
 //!
 //! A key is the prefix, a slash, and the object's name. Nothing is overwritten: where the store decides which of several
-//! writers was first (`If-None-Match: *`), that is what decides; where it does not, objects are looked for before they are
-//! written, and the storage does not promise `put_if_absent`. What a store does was found by a probe and is on record in the
+//! writers was first (`If-None-Match: *`), that is what decides; where it does not, objects that others may write are looked for
+//! before they are written, and the storage does not promise `put_if_absent`. What a store does was found by a probe and is on record in the
 //! bucket (`probe.rs`); its name says nothing.
 //!
 //! A request whose answer was lost may have been executed: whoever tries it again and is told that the object is there
@@ -38,6 +38,7 @@ use self::error::Asked;
 use self::http::{Answer, Broken, Http, Request};
 use self::lock::NewLock;
 use self::place::Place;
+use self::upload::Look;
 use crate::Access;
 use crate::ahead::Ahead;
 use crate::lend;
@@ -302,10 +303,10 @@ impl S3Storage {
         })
     }
 
-    fn put_object(&self, name: ObjectName, body: Bytes) -> Result<Outcome> {
+    fn put_object(&self, name: ObjectName, body: Bytes, look: Look) -> Result<Outcome> {
         // Whoever ends a session writes the same register as anybody else who ends it, and may only go on if it was first.
         let is_told_apart = !matches!(name, ObjectName::Register(_));
-        self.put_new(&self.place.key(name), &format!("cannot write {name}"), body, is_told_apart)
+        self.put_new(&self.place.key(name), &format!("cannot write {name}"), body, is_told_apart, look)
     }
 
     /// Reads an object, one version of it if that is named, or a range that is not empty.
@@ -395,11 +396,15 @@ impl Storage for S3Storage {
     }
 
     fn write_new(&self, name: ObjectName, parts: &[&[u8]]) -> Result<Outcome> {
-        self.put_object(name, Bytes::from(parts.concat()))
+        self.put_object(name, Bytes::from(parts.concat()), Look::Before)
+    }
+
+    fn write_own(&self, name: ObjectName, parts: &[&[u8]]) -> Result<Outcome> {
+        self.put_object(name, Bytes::from(parts.concat()), Look::BeforeRetries)
     }
 
     fn write_lent(&self, name: ObjectName, buffer: Vec<u8>, start: usize) -> (Result<Outcome>, Vec<u8>) {
-        lend(buffer, start, |body| self.put_object(name, body))
+        lend(buffer, start, |body| self.put_object(name, body, Look::BeforeRetries))
     }
 
     fn remove(&self, name: ObjectName) -> Result<()> {

@@ -20,6 +20,15 @@ const ROUNDS: u32 = 5;
 /// The most parts of an object, as all stores have it.
 const MOST_PARTS: u64 = 10_000;
 
+/// When a key is looked for, where the store does not decide who was first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Before it is written.
+    Before,
+    /// Before it is written again: nobody else writes it, or it has been looked for.
+    BeforeRetries,
+}
+
 /// What became of an upload in parts.
 enum End {
     Outcome(Outcome),
@@ -30,15 +39,22 @@ enum End {
 impl S3Storage {
     /// Writes a key unless it is there. With `is_told_apart`, nobody else writes the same bytes under it, unless it does not
     /// matter who did: then bytes that are there and the same are those of an attempt whose answer was lost.
-    pub(super) fn put_new(&self, key: &str, subject: &str, body: Bytes, is_told_apart: bool) -> Result<Outcome> {
+    pub(super) fn put_new(
+        &self,
+        key: &str,
+        subject: &str,
+        body: Bytes,
+        is_told_apart: bool,
+        look: Look,
+    ) -> Result<Outcome> {
         if body.len() as u64 > self.part_bytes {
             self.put_parts(key, subject, &body)
         } else {
-            self.put_whole(key, subject, body, is_told_apart)
+            self.put_whole(key, subject, body, is_told_apart, look)
         }
     }
 
-    fn put_whole(&self, key: &str, subject: &str, body: Bytes, is_told_apart: bool) -> Result<Outcome> {
+    fn put_whole(&self, key: &str, subject: &str, body: Bytes, is_told_apart: bool, look: Look) -> Result<Outcome> {
         let mut call = Call::new("PUT", "s3:PutObject", key, subject.to_owned()).with_body(body.clone());
         call.expects = &[412];
         let mut lock = self.lock_headers(key)?;
@@ -46,8 +62,10 @@ impl S3Storage {
             lock.push(content_md5(&body));
         }
         let mut may_be_mine = false;
-        self.patience.run(|_| {
-            if let Some(outcome) = self.looked_for(key, subject, &body, may_be_mine)? {
+        self.patience.run(|attempt| {
+            if (look == Look::Before || attempt > 0)
+                && let Some(outcome) = self.looked_for(key, subject, &body, may_be_mine)?
+            {
                 return Ok(outcome);
             }
             call.headers = self.condition().into_iter().chain(self.checksum(&call.digest)).collect();

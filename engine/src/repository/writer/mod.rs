@@ -408,7 +408,8 @@ pub(crate) fn write_snapshot(
 ) -> Result<SnapshotId> {
     let object = crate::format::encode_snapshot(snapshot, repository.keys(), session.keys());
     let id = SnapshotId::new(hash(&object));
-    match repository.storage().write_new(ObjectName::Snapshot(id), &[&object])? {
+    session.look_for_end(repository);
+    match repository.storage().write_own(ObjectName::Snapshot(id), &[&object])? {
         Outcome::Written | Outcome::Existed => {
             repository.keep_own_snapshot(session.id(), id, snapshot)?;
             repository.keep_object(ObjectName::Snapshot(id), None, &object);
