@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use engine::ErrorKind;
 use engine::clock::{Clock, Stopwatch, Timestamp};
-use engine::repository::{Index, Repository, Secret};
+use engine::repository::{EarlyStretch, Index, Repository, Secret};
 use engine::storage::{ObjectFamily, ObjectName, Storage};
 use remote::Access;
 
@@ -14,7 +14,7 @@ use crate::args::copy::To;
 use crate::args::{Global, values};
 use crate::environment::Environment;
 use crate::exit::{Failure, invalid};
-use crate::hint::SlotHint;
+use crate::hint::{KnownSlot, SlotHint};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::secret::{ATTEMPTS, Source};
@@ -179,14 +179,17 @@ impl Context {
         let cache = self.cache_directory()?;
         let is_local = remote::Address::parse(address)?.is_local();
         let hint = SlotHint::of(&cache, address);
-        if !is_local {
-            access.first_objects.extend(hint.read().map(ObjectName::Key));
-        }
+        let known = if is_local { None } else { hint.read() };
+        access.first_objects.extend(known.map(|slot| ObjectName::Key(slot.id)));
+        let (mut at_hand, mut early) = self.begin_early(known, source, question)?;
         let storage = remote::open(address, false, &access)?;
         let attempts = if *source == Source::Prompt { ATTEMPTS } else { 1 };
         for attempt in 1.. {
-            let secrets = source.existing(question, &self.cancel)?;
-            match open_with_any(&storage, &secrets, &cache) {
+            let secrets = match at_hand.take() {
+                Some(secrets) => secrets,
+                None => source.existing(question, &self.cancel)?,
+            };
+            match open_with_any(&storage, &secrets, &mut early, &cache) {
                 Err(error) if error.kind() == ErrorKind::WrongPassword && attempt < attempts => {
                     self.output.warn("wrong password, try again");
                 }
@@ -196,7 +199,7 @@ impl Context {
                     }
                     if self.global.cache_size > 0 && !is_local {
                         repository.keep_objects(self.global.cache_size);
-                        hint.write(repository.cache_directory(), repository.slot());
+                        hint.remember(&repository);
                     }
                     return Ok(repository);
                 }
@@ -204,6 +207,23 @@ impl Context {
             }
         }
         Err(invalid("no attempt to open the repository was made"))
+    }
+
+    /// Begins to stretch the password for the slot that is expected to open the repository, before that has answered. A person is not
+    /// asked for one before it is known that the place is there.
+    fn begin_early(
+        &self,
+        known: Option<KnownSlot>,
+        source: &Source,
+        question: &str,
+    ) -> Result<(Option<Vec<Secret>>, Option<EarlyStretch>), Failure> {
+        let Some(stretch) = known.and_then(|slot| slot.stretch).filter(|_| *source != Source::Prompt) else {
+            return Ok((None, None));
+        };
+        let secrets = source.existing(question, &self.cancel)?;
+        // The last one is the password: whatever is before it needs no stretching.
+        let early = secrets.last().and_then(|password| EarlyStretch::begin(password, stretch));
+        Ok((Some(secrets), early))
     }
 
     /// Opens the repository and brings the local index up to date.
@@ -228,11 +248,12 @@ impl Context {
 fn open_with_any(
     storage: &Arc<dyn Storage>,
     secrets: &[Secret],
+    early: &mut Option<EarlyStretch>,
     cache: &std::path::Path,
 ) -> engine::Result<Repository> {
     let mut last = engine::EngineError::new(ErrorKind::WrongPassword, "no password to try");
     for secret in secrets {
-        match Repository::open(Arc::clone(storage), secret, cache) {
+        match Repository::open_begun(Arc::clone(storage), secret, early, cache) {
             Err(error) if error.kind() == ErrorKind::WrongPassword => last = error,
             result => return result,
         }

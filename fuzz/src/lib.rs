@@ -56,7 +56,7 @@ const RECORD: &[u8] = include_bytes!("../fixed/session-record");
 static KEYS: LazyLock<Keys> = LazyLock::new(|| {
     let repository = RepositoryId::new(*REPOSITORY);
     let (view, _) = format::decode_slot(SLOT).expect("a slot");
-    let unlocked = open_slot(&view, repository, &Secret::KeyFile(*KEY_FILE)).expect("a whole slot");
+    let unlocked = open_slot(&view, repository, &Secret::KeyFile(*KEY_FILE), None).expect("a whole slot");
     let Some(Unlocked::Root(root)) = unlocked else { panic!("the key file of that slot") };
     Keys::new(root, repository)
 });
@@ -83,7 +83,7 @@ fn slot(data: &[u8]) {
         && view.kind == SlotKind::KeyFile
         && view.kdf.is_none()
     {
-        let _ = open_slot(&view, RepositoryId::new(*REPOSITORY), &Secret::KeyFile(*KEY_FILE));
+        let _ = open_slot(&view, RepositoryId::new(*REPOSITORY), &Secret::KeyFile(*KEY_FILE), None);
     }
 }
 

@@ -13,6 +13,7 @@ mod segment;
 mod session;
 mod signature;
 mod slot;
+mod stretch;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -25,9 +26,10 @@ pub use segment::{SEGMENT_OVERHEAD_BYTES, SegmentBinding, measure_suites};
 pub use session::{SESSION_KEY_RECORD_BYTES, SessionKeyRecord, SessionKeys};
 pub(crate) use slot::{Held, write_slot};
 pub use slot::{
-    KdfParameters, LABEL_BYTES, SLOT_BYTES, Secret, SlotKind, SlotView, Unlocked, credential_slot_bytes, open_slot,
-    read_label,
+    KdfParameters, LABEL_BYTES, SALT_BYTES, SLOT_BYTES, Secret, SlotKind, SlotView, Unlocked, credential_slot_bytes,
+    open_slot, read_label,
 };
+pub use stretch::{Stretch, Stretched};
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 

@@ -4,7 +4,7 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use bip39::Mnemonic;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use super::{Credential, CryptoError, Key, Keys, RootSecret, aead, credential_bytes, random_bytes};
+use super::{Credential, CryptoError, Key, Keys, RootSecret, Stretched, aead, credential_bytes, random_bytes};
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::id::{RepositoryId, SlotId};
 use crate::limits;
@@ -17,6 +17,10 @@ pub const fn credential_slot_bytes(epoch: u32) -> usize {
 }
 
 const ROOT_BYTES: usize = 32;
+/// Length in bytes of the salt that its secret is stretched with.
+pub const SALT_BYTES: usize = 32;
+/// Where that begins.
+const SALT_AT: usize = 52;
 /// Where what it holds begins, sealed.
 const SEALED_AT: usize = 116;
 /// Length in bytes of the longest label.
@@ -78,6 +82,14 @@ impl Secret {
         Some(Self::RecoveryCode(entropy.as_slice().try_into().ok()?))
     }
 
+    /// What it is made of.
+    pub(super) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Password(password) => password,
+            Self::KeyFile(bytes) | Self::RecoveryCode(bytes) => bytes,
+        }
+    }
+
     /// The kind of slot that it opens.
     pub fn kind(&self) -> SlotKind {
         match self {
@@ -124,7 +136,7 @@ impl KdfParameters {
             && u64::from(self.memory_kib) * u64::from(self.passes) <= limits::ARGON2_WORK_KIB
     }
 
-    fn run(&self, password: &[u8], salt: &[u8]) -> Result<Key, CryptoError> {
+    pub(super) fn run(&self, password: &[u8], salt: &[u8]) -> Result<Key, CryptoError> {
         let failed = |error: argon2::Error| CryptoError::Derivation(error.to_string());
         let params = Params::new(self.memory_kib, self.passes, self.lanes, Some(32)).map_err(failed)?;
         let mut okm = Key([0; 32]);
@@ -193,7 +205,9 @@ pub(crate) fn write_slot(
     label: &str,
 ) -> Result<Vec<u8>, CryptoError> {
     let (repository, root) = (keys.repository, keys.newest()?);
-    let (kek, commitment) = slot_keys(secret, kdf, &head[52..84], repository, id)?;
+    let salt: &[u8] = &head[SALT_AT..];
+    let stretched = kdf.map(|kdf| kdf.run(secret.bytes(), salt)).transpose()?;
+    let (kek, commitment) = slot_keys(secret, stretched, repository, id)?;
     let mut slot = Vec::with_capacity(credential_slot_bytes(keys.epoch));
     slot.extend_from_slice(head);
     slot.extend_from_slice(&commitment.0);
@@ -212,7 +226,8 @@ pub(crate) fn write_slot(
     Ok(slot)
 }
 
-/// Tries `secret` on a slot. `None`: it is not the one for this slot.
+/// Tries `secret` on a slot. `None`: it is not the one for this slot. `early` is what was done with this
+/// secret, perhaps for this slot: then it need not be stretched.
 ///
 /// # Errors
 /// If the key derivation can't run, or the commitment fits and the rest is damaged.
@@ -220,11 +235,17 @@ pub fn open_slot(
     view: &SlotView<'_>,
     repository: RepositoryId,
     secret: &Secret,
+    early: Option<Stretched>,
 ) -> Result<Option<Unlocked>, CryptoError> {
     if view.kind != secret.kind() {
         return Ok(None);
     }
-    let (kek, commitment) = slot_keys(secret, view.kdf, &view.bytes[52..84], repository, view.id)?;
+    let early = early.and_then(|early| early.key_for(view));
+    let stretched = match view.kdf {
+        Some(kdf) if early.is_none() => Some(kdf.run(secret.bytes(), &view.salt())?),
+        _ => early,
+    };
+    let (kek, commitment) = slot_keys(secret, stretched, repository, view.id)?;
     let stored: [u8; 32] = view.bytes[84..SEALED_AT].try_into().expect("32 bytes");
     if blake3::Hash::from(stored) != commitment.0 {
         return Ok(None);
@@ -243,6 +264,10 @@ pub fn open_slot(
 }
 
 impl SlotView<'_> {
+    pub(super) fn salt(&self) -> [u8; SALT_BYTES] {
+        self.bytes[SALT_AT..SALT_AT + SALT_BYTES].try_into().expect("32 bytes")
+    }
+
     /// Where the label begins, sealed.
     fn label_at(&self) -> usize {
         self.bytes.len() - LABEL_PLAIN_BYTES - aead::SEAL_BYTES
@@ -267,14 +292,12 @@ pub fn read_label(keys: &Keys, view: &SlotView<'_>) -> Result<String, CryptoErro
 
 fn slot_keys(
     secret: &Secret,
-    kdf: Option<KdfParameters>,
-    salt: &[u8],
+    stretched: Option<Key>,
     repository: RepositoryId,
     slot: SlotId,
 ) -> Result<(Key, Key), CryptoError> {
-    let okm = match (secret, kdf) {
-        (Secret::Password(password), Some(kdf)) => kdf.run(password, salt)?,
-        (Secret::KeyFile(bytes) | Secret::RecoveryCode(bytes), Some(kdf)) => kdf.run(bytes, salt)?,
+    let okm = match (secret, stretched) {
+        (_, Some(stretched)) => stretched,
         (Secret::KeyFile(bytes) | Secret::RecoveryCode(bytes), None) => Key(*bytes),
         (Secret::Password(_), None) => return Err(CryptoError::Unknown("KDF for passwords", 0)),
     };

@@ -254,7 +254,7 @@ proptest! {
         prop_assume!(outside != object);
         if let Ok((view, _)) = decode_slot(&outside) {
             // A change of the label alone leaves the root secret as it is.
-            let root = crate::crypto::open_slot(&view, keys.repository(), &secret);
+            let root = crate::crypto::open_slot(&view, keys.repository(), &secret, None);
             prop_assert!(!matches!(root, Ok(Some(_))) || read_label(&keys, &view).is_err());
         }
     }

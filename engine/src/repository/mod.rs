@@ -5,6 +5,7 @@ mod census;
 mod clients;
 mod content;
 mod directory;
+mod early;
 mod hidden;
 mod index;
 mod known;
@@ -27,6 +28,7 @@ mod writer;
 pub use census::{Census, MARKS_AT_ONCE, PackCount};
 pub use content::{ContentReader, ContentWriter};
 pub use directory::{DirectoryReader, DirectoryWriter};
+pub use early::EarlyStretch;
 pub use index::{Index, Place, SegmentKey, SegmentPlace};
 pub use objects::PastCache;
 pub use plans::{OpenPlan, Plans, put_done, put_plan, put_state, read_done, read_plan, read_state};
@@ -42,7 +44,7 @@ pub(crate) use sessions::{end_session, has_died, read_intent, revoke_session, wr
 pub(crate) use snapshots::{put_record, read_lasting_snapshot, read_record, read_snapshot};
 pub(crate) use writer::write_snapshot;
 
-pub use crate::crypto::Secret;
+pub use crate::crypto::{Secret, Stretch};
 pub use crate::format::{Proof, ProvenService};
 
 use std::collections::HashMap;
@@ -71,7 +73,7 @@ pub struct Repository {
     domains: Mutex<HashMap<DomainId, Arc<DomainKeys>>>,
     clients: clients::Clients,
     local: local_state::LocalState,
-    slot: SlotId,
+    slot: OpenedSlot,
     /// A root newer than that of the keys.
     newer_root: Option<EpochId>,
     cache: CacheDirectory,
@@ -88,13 +90,27 @@ impl Repository {
     /// # Errors
     /// `NoRepository`, `WrongPassword`, `Unsupported` (newer format or features), `Damaged`, `Io`.
     pub fn open(storage: Arc<dyn Storage>, secret: &Secret, cache: &Path) -> Result<Self> {
+        Self::open_begun(storage, secret, &mut None, cache)
+    }
+
+    /// As [`Self::open`], with what was begun with this secret for the slot that it is expected to open. That is taken if it is
+    /// for a slot that is there.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_begun(
+        storage: Arc<dyn Storage>,
+        secret: &Secret,
+        early: &mut Option<EarlyStretch>,
+        cache: &Path,
+    ) -> Result<Self> {
         let object =
             storage.read(ObjectName::Config, None, limits::SMALL_OBJECT_BYTES).map_err(|error| match error.kind() {
                 ErrorKind::Missing => EngineError::new(ErrorKind::NoRepository, "no repository here: it has no config"),
                 _ => error,
             })?;
         let config = format::decode_config(&object).map_err(|error| object_error(ObjectName::Config, error))?;
-        let (keys, slot, newer_root) = unlock(&*storage, config.id, secret)?;
+        let (keys, slot, newer_root) = unlock(&*storage, config.id, secret, early)?;
         format::verify_config(&object, &keys).map_err(|error| object_error(ObjectName::Config, error))?;
         let cache = CacheDirectory::open(cache, &config.id.to_hex())?;
         let domain = keys.domain(keys.own_domain()).expect("keys open their own domain");
@@ -200,7 +216,12 @@ impl Repository {
 
     /// The key slot that the secret opened.
     pub fn slot(&self) -> SlotId {
-        self.slot
+        self.slot.id
+    }
+
+    /// How that slot wants its secret to be stretched, if it does.
+    pub fn stretch(&self) -> Option<Stretch> {
+        self.slot.stretch
     }
 
     /// What is wrong with a key of before a rotation: what has been stored since, it can't read, and whatever it stored
@@ -282,9 +303,20 @@ pub(crate) fn object_error(name: ObjectName, error: FormatError) -> EngineError 
     EngineError::with_source(kind, format!("object {name}"), error).about(name)
 }
 
-/// Tries the secret on every key slot, those of the newest root first. One that is damaged does not keep others from opening.
-/// Says which slot it was, and whether a newer root holds.
-fn unlock(storage: &dyn Storage, repository: RepositoryId, secret: &Secret) -> Result<(Keys, SlotId, Option<EpochId>)> {
+/// The slot that the secret opened.
+struct OpenedSlot {
+    id: SlotId,
+    stretch: Option<Stretch>,
+}
+
+/// Tries the secret on every key slot, those of the newest root first, and of these the one that was expected. One that is
+/// damaged does not keep others from opening. Says which slot it was, and whether a newer root holds.
+fn unlock(
+    storage: &dyn Storage,
+    repository: RepositoryId,
+    secret: &Secret,
+    early: &mut Option<EarlyStretch>,
+) -> Result<(Keys, OpenedSlot, Option<EpochId>)> {
     let mut slots = Vec::new();
     storage.list(ObjectFamily::Keys, &mut |name, _| slots.push(name))?;
     slots.sort();
@@ -307,11 +339,15 @@ fn unlock(storage: &dyn Storage, repository: RepositoryId, secret: &Secret) -> R
             Err(error) => drop(first_damage.get_or_insert(error)),
         }
     }
-    views.sort_by_key(|(_, view)| std::cmp::Reverse(view.epoch));
+    let is_expected = |view: &SlotView<'_>| early.as_ref().is_some_and(|early| early.is_for(view));
+    views.sort_by_key(|(_, view)| std::cmp::Reverse((view.epoch, is_expected(view))));
     let newest = views.first().map_or(0, |(_, view)| view.epoch);
     for (name, view) in views {
-        match try_slot(storage, repository, name, &view, secret) {
-            Ok(Some(keys)) => return Ok((keys, view.id, newer_root(storage, view.epoch, newest)?)),
+        match try_slot(storage, repository, name, &view, secret, early) {
+            Ok(Some(keys)) => {
+                let slot = OpenedSlot { id: view.id, stretch: Stretch::of(&view) };
+                return Ok((keys, slot, newer_root(storage, view.epoch, newest)?));
+            }
             Ok(None) => {}
             Err(error) => drop(first_damage.get_or_insert(error)),
         }
@@ -348,8 +384,11 @@ fn try_slot(
     name: ObjectName,
     view: &SlotView<'_>,
     secret: &Secret,
+    early: &mut Option<EarlyStretch>,
 ) -> Result<Option<Keys>> {
-    let unlocked = open_slot(view, repository, secret).map_err(|error| object_error(name, error.into()))?;
+    let stretched =
+        early.take_if(|early| view.kind == secret.kind() && early.is_for(view)).and_then(EarlyStretch::finish);
+    let unlocked = open_slot(view, repository, secret, stretched).map_err(|error| object_error(name, error.into()))?;
     Ok(match unlocked {
         None => None,
         Some(Unlocked::Credential(credential)) => Some(Keys::of_client(credential, repository, view.epoch)),

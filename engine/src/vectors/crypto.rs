@@ -100,7 +100,7 @@ fn secret(kind: u64, bytes: &[u8]) -> Result<Secret, Box<dyn std::error::Error>>
 /// What a slot holds, and when it was made.
 fn open_fully(case: &Case<'_>, object: &[u8], secret: &Secret) -> Result<(Unlocked, i64), Box<dyn std::error::Error>> {
     let (view, created) = decode_slot(object)?;
-    let unlocked = open_slot(&view, case.repository_id(), secret)?.ok_or("another secret")?;
+    let unlocked = open_slot(&view, case.repository_id(), secret, None)?.ok_or("another secret")?;
     if let Unlocked::Root(root) = &unlocked {
         read_label(&keys_of(case, root, view.epoch), &view)?;
     }
