@@ -1,11 +1,25 @@
-//! Stretching a password takes longer than a round trip: whoever knows how a slot wants that can begin before its bytes are
-//! here.
+//! Work of this machine that can be done while a storage that is far away answers.
 
-use std::thread::{Builder, JoinHandle};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::thread::{Builder, JoinHandle, ScopedJoinHandle};
 
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
+
+use super::Repository;
 use crate::crypto::{Secret, SlotView, Stretch, Stretched};
+use crate::format::IndexObject;
+use crate::id::IndexId;
+use crate::os::durable;
+use crate::os::lock::replace_cached;
 
-/// A stretching that has begun, on a thread of its own.
+const ID_BYTES: usize = 32;
+/// Index objects that are opened early, at most: as many as are kept in memory.
+const INDEXES: usize = 8;
+
+/// A stretching that has begun, on a thread of its own: it takes longer than a round trip, and whoever knows how a slot wants it
+/// can begin before the slot is here.
 pub struct EarlyStretch {
     stretch: Stretch,
     thread: JoinHandle<Option<Stretched>>,
@@ -27,5 +41,59 @@ impl EarlyStretch {
     /// What came of it; `None` if nothing did.
     pub(super) fn finish(self) -> Option<Stretched> {
         self.thread.join().ok().flatten()
+    }
+}
+
+/// Index objects that were opened before a list showed them: nobody is given one that no list has shown.
+#[derive(Default)]
+pub(super) struct OpenedIndexes(Mutex<HashMap<IndexId, IndexObject>>);
+
+impl OpenedIndexes {
+    pub(super) fn take(&self, id: IndexId) -> Option<IndexObject> {
+        self.0.lock().expect("no holder of this lock panics").remove(&id)
+    }
+}
+
+impl Repository {
+    /// Remembers which index objects the local index lacked: the next command lacks them, too, most likely.
+    pub(super) fn remember_lacking(&self, ids: &[IndexId]) {
+        if !self.keeps_objects() || ids.len() > INDEXES {
+            return;
+        }
+        let mut ids = ids.to_vec();
+        ids.sort();
+        let lacking: Vec<u8> = ids.iter().flat_map(|id| *id.as_bytes()).collect();
+        if self.read_lacking() != lacking {
+            // Without it the next command takes a little longer.
+            let _ = replace_cached(&self.lacking_path(), &lacking);
+        }
+    }
+
+    /// Does `meanwhile`, and opens at the same time the index objects that were lacking last, as far as they are kept.
+    pub(super) fn open_indexes_beside<T>(&self, meanwhile: impl FnOnce() -> T) -> T {
+        let lacking = if self.keeps_objects() { self.read_lacking() } else { Vec::new() };
+        let ids: Vec<IndexId> = lacking.chunks_exact(ID_BYTES).take(INDEXES).filter_map(IndexId::from_slice).collect();
+        if ids.is_empty() {
+            return meanwhile();
+        }
+        let open = || -> HashMap<IndexId, IndexObject> {
+            ids.into_par_iter().filter_map(|id| Some((id, self.open_kept_index(id)?))).collect()
+        };
+        std::thread::scope(|scope| {
+            let opening = Builder::new().spawn_scoped(scope, open).ok();
+            let done = meanwhile();
+            if let Some(opened) = opening.and_then(|thread| ScopedJoinHandle::join(thread).ok()) {
+                self.opened_indexes.0.lock().expect("no holder of this lock panics").extend(opened);
+            }
+            done
+        })
+    }
+
+    fn read_lacking(&self) -> Vec<u8> {
+        durable::read_file(&self.lacking_path(), None, (INDEXES * ID_BYTES) as u64).unwrap_or_default()
+    }
+
+    fn lacking_path(&self) -> PathBuf {
+        self.cache_directory().join("lacking")
     }
 }

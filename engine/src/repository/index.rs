@@ -118,6 +118,9 @@ impl Repository {
     /// # Errors
     /// As there.
     pub(super) fn read_listed_index(&self, id: IndexId) -> Result<IndexObject> {
+        if let Some(object) = self.opened_indexes.take(id).filter(|_| self.keeps_objects()) {
+            return Ok(object);
+        }
         self.read_kept_object(ObjectName::Index(id), limits::INDEX_BYTES, |object| self.open_index(id, object))
     }
 
@@ -178,6 +181,11 @@ impl Repository {
         if lacking.len() > 1 {
             self.storage().expect(&[], &lacking);
         }
+    }
+
+    /// One that is kept, opened; that it is kept does not say that it is there.
+    pub(super) fn open_kept_index(&self, id: IndexId) -> Option<IndexObject> {
+        self.open_index(id, &self.kept_object(ObjectName::Index(id), None, limits::INDEX_BYTES)?).ok()
     }
 
     fn open_index(&self, id: IndexId, object: &[u8]) -> Result<IndexObject> {

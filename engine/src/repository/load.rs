@@ -179,6 +179,7 @@ impl Repository {
             return Ok(AsItIs::Lacking(Some(lock)));
         }
         drop(lock);
+        self.remember_lacking(&missing);
         let mut recent = Recent::default();
         if self.take_in(&missing, index, &mut recent, monitor)? {
             // One of them replaces another that was read before.

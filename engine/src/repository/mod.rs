@@ -79,6 +79,7 @@ pub struct Repository {
     cache: CacheDirectory,
     sessions: Mutex<HashMap<SessionId, Arc<SessionKeys>>>,
     objects: Option<objects::ObjectCache>,
+    opened_indexes: early::OpenedIndexes,
     spool: Option<Arc<SpooledStorage>>,
     told_of_an_earlier_state: AtomicBool,
 }
@@ -127,6 +128,7 @@ impl Repository {
             cache,
             sessions: Mutex::default(),
             objects: None,
+            opened_indexes: early::OpenedIndexes::default(),
             spool: None,
             told_of_an_earlier_state: AtomicBool::new(false),
         })

@@ -312,7 +312,9 @@ impl Session {
         let name = ObjectName::Intent(keys.session());
         repository.keep_own_intent(keys.session(), &intent)?;
         let early = if next.is_empty() { None } else { EarlyLists::take(repository)? };
-        if repository.storage().write_own(name, &[&object])? == Outcome::Existed {
+        let put = || repository.storage().write_own(name, &[&object]);
+        let outcome = if next.is_empty() { put() } else { repository.open_indexes_beside(put) };
+        if outcome? == Outcome::Existed {
             return Err(EngineError::new(ErrorKind::AlreadyExists, format!("object {name} exists")));
         }
         // Only now: a prune whose plan this does not see yet sees the intent.

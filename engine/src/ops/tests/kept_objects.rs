@@ -125,3 +125,30 @@ fn what_was_damaged_when_it_was_read_is_not_kept() {
     list_latest(&bench);
     assert!(bench.restores(&bench.latest().1));
 }
+
+#[test]
+fn index_objects_that_were_lacking_last_are_opened_while_the_intent_is_put() {
+    for remembers in [true, false] {
+        let bench = bench();
+        list_latest(&bench);
+        let lacking = bench.repository.cache_directory().join("lacking");
+        assert_eq!(fs::read(&lacking).expect("remembered").len(), 2 * 32, "of each snapshot one");
+        if !remembers {
+            fs::remove_file(&lacking).expect("it was there");
+        }
+        let next = [ObjectFamily::Snapshots];
+        let session = Session::begin_before(&bench.repository, "here", PROGRAM, &clock(), &next).expect("begin");
+        fs::remove_dir_all(bench.repository.cache_directory().join("objects")).expect("it was there");
+        // Of two one is gone by now: that it was opened says nothing.
+        let gone = bench.objects(ObjectFamily::Indexes)[0];
+        bench.storage.below.remove(gone).expect("removed");
+        bench.storage.forget();
+        let index = bench.repository.load_index_of(&session, &Silent).expect("index");
+        // How the two sessions ended has to be read again, either way.
+        assert_eq!(bench.storage.take("read"), if remembers { 2 } else { 3 });
+        assert!(index.damaged().is_empty());
+        let mut packs = 0;
+        index.packs(&mut |_, _| packs += 1).expect("packs");
+        assert_eq!(packs, 2, "of data and of trees, of one snapshot");
+    }
+}
