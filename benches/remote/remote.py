@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What latency costs: repo and restic with the same data and the same servers, over a line with 50 ms and 200 Mbit/s.
 
-  remote.py V1:V2 [--places rest,s3,ssh,sftp] [--tools repo,restic] [--runs N] [--json FILE] [--work DIR]
+  remote.py V1:V2 [--places rest,s3,s3-decides,ssh,sftp] [--tools repo,restic] [--runs N] [--json FILE] [--work DIR]
 
 V1 and V2 are two versions of a directory: V1 is saved, saved again unchanged, then replaced in place by V2 and saved; then it
 is restored, its metadata checked, listed, and pruned with nothing to do. Servers listen on loopback; a client reaches them
@@ -11,7 +11,8 @@ The tools take turns at each step. Of each step: wall seconds, CPU seconds and p
 connections, and requests where they can be counted (HTTP without TLS; for ssh, what the server says).
 
 REPO= and RESTIC= name the binaries, S3_SERVER= an s3s-fs, or a moto_server. A place whose server is not there is left out. sshd has to be
-started by root. --table FILE… prints the table of rows that were measured before.
+started by root. s3-decides is an s3s-fs of which the repository's record says that it decides which of several writers was first, as
+S3 does: with one client nobody can tell, and the requests are those that S3 would get. --table FILE… prints the table of rows that were measured before.
 """
 import argparse, json, os, re, resource, shutil, socket, statistics, subprocess, sys, tempfile, time, urllib.request
 from pathlib import Path
@@ -76,6 +77,12 @@ class S3:
     def repo(s, port, name, d): return f"s3:http://127.0.0.1:{port}/bucket/{name}", ["-o", "s3.region=us-east-1"], KEYS
     def restic(s, port, name, d): return f"s3:http://127.0.0.1:{port}/bucket/{name}", ["-o", "s3.bucket-lookup=path"], KEYS
 
+class S3Decides(S3):
+    def after_init(s, d, name):
+        record = d / "served/bucket" / name / "storage.json"
+        record.write_text(json.dumps(json.loads(record.read_text()) | {"conditional_writes": "one-winner"}))
+    restic = None
+
 class Ssh:
     """Both ssh and sftp: a real sshd, with a key made for it."""
     def __init__(s, d):
@@ -95,12 +102,13 @@ class Sftp(Ssh):
     def repo(s, port, name, d): return f"sftp://root@127.0.0.1:{port}/{s.d}/served/{name}", ["-o", f"ssh.command={s.ssh()}"], {}
     def restic(s, port, name, d): return f"sftp:root@127.0.0.1:{s.d}/served/{name}", ["-o", f"sftp.command={s.ssh()} -p {port} root@127.0.0.1 -s sftp"], {}
 
-PLACES = {"rest": Rest, "s3": S3, "ssh": Ssh, "sftp": Sftp}
+PLACES = {"rest": Rest, "s3": S3, "s3-decides": S3Decides, "ssh": Ssh, "sftp": Sftp}
 
 class Client:
     """A tool with a repository of its own, at the end of a line or beside the server."""
     def __init__(s, tool, place, server, line, work):
         s.tool, s.place, s.line, s.way = tool, place, line, "line" if line else "direct"
+        s.after_init = lambda: getattr(server, "after_init", lambda *_: None)(work / place, f"{tool}-{s.way}")
         s.d = work / f"{tool}-{place}-{s.way}"; s.d.mkdir()
         address, options, env = getattr(server, tool)(line.port if line else server.port, f"{tool}-{s.way}", s.d)
         prefix = tool.upper()
@@ -156,6 +164,7 @@ def one_round(a, number, work, report):
             try: row = client.run(step, data) | dict(run=number, load=os.getloadavg()[0])
             except RuntimeError as error:
                 print(f"{client.tool} {client.place} {step}: FAILED {error}", file=sys.stderr); clients.remove(client); bad = True; continue
+            if step == "init": client.after_init()
             if step == "restore":
                 if client.line: row["intact"] = same(data, client.d / "out"); bad |= not row["intact"]
             report(row)
