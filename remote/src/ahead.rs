@@ -3,10 +3,14 @@
 //!
 //! An answer is handed out once, and only to whoever asks after it was expected: it is of a moment after that, and of none
 //! before something was written or removed through this. A failure is not handed out: it is asked for again, by the rules of
-//! whoever asks. What is held ready is bounded. Whatever nobody has begun when it is asked for is asked for as if it had never
+//! whoever asks. What is held ready is bounded: ranges, which are large, apart from all else, so that neither waits for the
+//! other. Whatever nobody has begun when it is asked for is asked for as if it had never
 //! been expected, so that nobody waits for work that nobody does.
 
-use std::collections::{HashMap, VecDeque};
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -20,6 +24,8 @@ use crate::access::Access;
 const WORKERS: usize = 16;
 /// Bytes of objects that are held ready, at most, and those of one more for each worker.
 const HELD_BYTES: usize = 4 << 20;
+/// Bytes of ranges that are held ready or under way, at most, unless one alone is more.
+const RANGE_BYTES: u64 = 8 << 20;
 /// Index objects that are under way at once, at most: each may be as long as all that is held.
 const INDEXES_AT_ONCE: usize = 3;
 
@@ -28,11 +34,21 @@ const INDEXES_AT_ONCE: usize = 3;
 enum Wanted {
     List(ObjectFamily),
     Object(ObjectName),
+    /// First byte and the one behind the last.
+    Range(ObjectName, u64, u64),
 }
 
 impl Wanted {
     fn is_index(self) -> bool {
         matches!(self, Self::Object(ObjectName::Index(_)))
+    }
+
+    /// The bytes of a range; none of anything else.
+    fn range_bytes(self) -> u64 {
+        match self {
+            Self::Range(_, start, end) => end.saturating_sub(start),
+            _ => 0,
+        }
     }
 }
 
@@ -48,56 +64,99 @@ struct State {
     last: u64,
     /// What is expected and was not asked for, with the number that it has: what is expected again gets a new one.
     current: HashMap<Wanted, u64>,
+    /// Lists whose objects are expected, too, when the list is here.
+    whole: HashSet<ObjectFamily>,
     /// Not begun.
     waiting: VecDeque<Wanted>,
+    /// The same of ranges.
+    waiting_ranges: VecDeque<Wanted>,
     ready: HashMap<Wanted, Result<Answer>>,
     held_bytes: usize,
+    /// Of ranges, those under way included.
+    range_bytes: u64,
     workers: usize,
     indexes_under_way: usize,
 }
 
 impl State {
     fn expect(&mut self, wanted: Wanted) {
-        // An object never changes: only whether it is there does.
-        let fails = matches!(self.ready.get(&wanted), Some(Err(_)));
-        if matches!(wanted, Wanted::Object(_)) && self.current.contains_key(&wanted) && !fails {
-            return;
+        if self.current.contains_key(&wanted) {
+            // An object never changes: only whether it is there does.
+            let fails = matches!(self.ready.get(&wanted), Some(Err(_)));
+            if !matches!(wanted, Wanted::List(_)) && !fails {
+                return;
+            }
+            drop(self.take(wanted));
+            self.stop_waiting(wanted);
         }
-        drop(self.take(wanted));
-        self.waiting.retain(|waiting| *waiting != wanted);
+        if let Wanted::List(family) = wanted {
+            self.whole.remove(&family);
+        }
         self.last += 1;
         self.current.insert(wanted, self.last);
-        self.waiting.push_back(wanted);
+        self.queue_of(wanted).push_back(wanted);
+    }
+
+    fn queue_of(&mut self, wanted: Wanted) -> &mut VecDeque<Wanted> {
+        if matches!(wanted, Wanted::Range(..)) { &mut self.waiting_ranges } else { &mut self.waiting }
+    }
+
+    /// Whether it was not begun; it will not be then.
+    fn stop_waiting(&mut self, wanted: Wanted) -> bool {
+        let queue = self.queue_of(wanted);
+        let at = queue.iter().position(|waiting| *waiting == wanted);
+        at.is_some_and(|at| queue.remove(at).is_some())
     }
 
     /// What to do next, if there is room for what comes of it.
     fn next(&mut self) -> Option<(Wanted, u64)> {
-        let at = if self.held_bytes < HELD_BYTES {
-            self.waiting.iter().position(|wanted| self.has_room(*wanted))?
-        } else {
-            return None;
-        };
-        let wanted = self.waiting.remove(at)?;
+        let wanted = self.next_whole().or_else(|| self.next_range())?;
         self.indexes_under_way += usize::from(wanted.is_index());
+        self.range_bytes += wanted.range_bytes();
         Some((wanted, self.current[&wanted]))
     }
 
-    fn has_room(&self, wanted: Wanted) -> bool {
-        !wanted.is_index() || self.indexes_under_way < INDEXES_AT_ONCE
+    fn next_whole(&mut self) -> Option<Wanted> {
+        if self.held_bytes >= HELD_BYTES {
+            return None;
+        }
+        let has_room = |wanted: &Wanted| !wanted.is_index() || self.indexes_under_way < INDEXES_AT_ONCE;
+        let at = self.waiting.iter().position(has_room)?;
+        self.waiting.remove(at)
+    }
+
+    fn next_range(&mut self) -> Option<Wanted> {
+        let next = self.waiting_ranges.front()?;
+        let has_room = self.range_bytes == 0 || self.range_bytes + next.range_bytes() <= RANGE_BYTES;
+        if has_room { self.waiting_ranges.pop_front() } else { None }
+    }
+
+    /// How many workers might find something to do.
+    fn can_begin(&self) -> usize {
+        let whole = if self.held_bytes < HELD_BYTES { self.waiting.len() } else { 0 };
+        whole + if self.range_bytes < RANGE_BYTES { self.waiting_ranges.len() } else { 0 }
     }
 
     /// Takes an answer in, if it is still expected. Nothing if there will be none.
     fn keep(&mut self, wanted: Wanted, number: u64, answer: Option<Result<Answer>>) {
         self.indexes_under_way -= usize::from(wanted.is_index());
-        if self.current.get(&wanted) != Some(&number) {
+        let is_wanted = self.current.get(&wanted) == Some(&number);
+        if !is_wanted || !matches!(answer, Some(Ok(_))) {
+            self.range_bytes -= wanted.range_bytes();
+        }
+        if !is_wanted {
             return;
         }
         let Some(answer) = answer else {
             self.current.remove(&wanted);
             return;
         };
-        if let Ok(Answer::Bytes(bytes)) = &answer {
-            self.held_bytes += bytes.len();
+        match (&answer, wanted) {
+            (Ok(Answer::Bytes(bytes)), Wanted::Object(_)) => self.held_bytes += bytes.len(),
+            (Ok(Answer::Rows(rows)), Wanted::List(family)) if self.whole.remove(&family) => {
+                rows.iter().for_each(|(name, _)| self.expect(Wanted::Object(*name)));
+            }
+            _ => {}
         }
         self.ready.insert(wanted, answer);
     }
@@ -106,25 +165,32 @@ impl State {
         let answer = self.ready.remove(&wanted)?;
         self.current.remove(&wanted);
         if let Ok(Answer::Bytes(bytes)) = &answer {
-            self.held_bytes -= bytes.len();
+            match wanted {
+                Wanted::Range(..) => self.range_bytes -= wanted.range_bytes(),
+                _ => self.held_bytes -= bytes.len(),
+            }
         }
         Some(answer)
     }
 
     /// What was expected of an object, and of lists that it is in, is of before something was done to it.
     fn changed(&mut self, name: ObjectName) {
-        for wanted in [Wanted::Object(name), Wanted::List(name.family())] {
+        let is_of_it = |wanted: &Wanted| matches!(wanted, Wanted::Range(of, ..) if *of == name);
+        let ranges: Vec<Wanted> = self.current.keys().filter(|wanted| is_of_it(wanted)).copied().collect();
+        for wanted in [Wanted::Object(name), Wanted::List(name.family())].into_iter().chain(ranges) {
             drop(self.take(wanted));
-            self.waiting.retain(|waiting| *waiting != wanted);
+            self.stop_waiting(wanted);
             self.current.remove(&wanted);
         }
     }
 
     fn forget(&mut self) {
+        let ready: Vec<Wanted> = self.ready.keys().copied().collect();
+        ready.into_iter().for_each(|wanted| drop(self.take(wanted)));
         self.current.clear();
+        self.whole.clear();
         self.waiting.clear();
-        self.ready.clear();
-        self.held_bytes = 0;
+        self.waiting_ranges.clear();
     }
 }
 
@@ -171,15 +237,14 @@ impl Ahead {
             if !state.current.contains_key(&wanted) {
                 break None;
             }
-            if let Some(at) = state.waiting.iter().position(|waiting| *waiting == wanted) {
-                state.waiting.remove(at);
+            if state.stop_waiting(wanted) {
                 state.current.remove(&wanted);
                 break None;
             }
             state = self.0.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         };
         // There is room for the next one now.
-        self.0.work(state);
+        self.0.work(&mut state);
         answer
     }
 }
@@ -190,8 +255,8 @@ impl Shared {
     }
 
     /// Sees to it that there are workers for what can be done.
-    fn work(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
-        let can_begin = if state.held_bytes < HELD_BYTES { state.waiting.len() } else { 0 };
+    fn work(self: &Arc<Self>, state: &mut State) {
+        let can_begin = state.can_begin();
         while state.workers < can_begin.min(WORKERS) {
             let shared = Arc::clone(self);
             // Without threads whoever asks does it.
@@ -203,7 +268,7 @@ impl Shared {
     }
 
     /// Works until there is nothing to do.
-    fn run(&self) {
+    fn run(self: &Arc<Self>) {
         let mut state = self.state();
         while let Some((wanted, number)) = state.next() {
             drop(state);
@@ -212,6 +277,10 @@ impl Shared {
             state = self.state();
             state.keep(wanted, number, asked.ok());
             self.changed.notify_all();
+            if matches!(wanted, Wanted::List(_)) {
+                // Objects may be expected now that the list has shown.
+                self.work(&mut state);
+            }
         }
         state.workers -= 1;
     }
@@ -224,6 +293,9 @@ impl Shared {
                 Ok(Answer::Rows(rows))
             }
             Wanted::Object(name) => self.storage.read(name, None, most(name)).map(Answer::Bytes),
+            Wanted::Range(name, start, end) => {
+                self.storage.read(name, Some(start..end), wanted.range_bytes()).map(Answer::Bytes)
+            }
         }
     }
 }
@@ -231,7 +303,11 @@ impl Shared {
 /// The most bytes of an object of this kind.
 fn most(name: ObjectName) -> u64 {
     match name {
-        ObjectName::Snapshot(_) | ObjectName::Intent(_) => limits::ENVELOPE_BYTES,
+        ObjectName::Snapshot(_)
+        | ObjectName::Intent(_)
+        | ObjectName::Proof(_)
+        | ObjectName::Client(_)
+        | ObjectName::ClientEnd(_) => limits::ENVELOPE_BYTES,
         ObjectName::Index(_) => limits::INDEX_BYTES,
         _ => limits::SMALL_OBJECT_BYTES,
     }
@@ -249,8 +325,11 @@ impl Storage for Ahead {
     }
 
     fn read(&self, name: ObjectName, range: Option<Range<u64>>, max: u64) -> Result<Vec<u8>> {
-        let expected = if range.is_none() { self.awaited(Wanted::Object(name)) } else { None };
-        match expected {
+        let wanted = match &range {
+            None => Wanted::Object(name),
+            Some(range) => Wanted::Range(name, range.start, range.end),
+        };
+        match self.awaited(wanted) {
             Some(Ok(Answer::Bytes(bytes))) if bytes.len() as u64 <= max => Ok(bytes),
             Some(Err(error)) if error.kind() == ErrorKind::Missing => Err(error),
             _ => self.0.storage.read(name, range, max),
@@ -313,7 +392,22 @@ impl Storage for Ahead {
         let mut state = self.0.state();
         let lists = lists.iter().map(|family| Wanted::List(*family));
         lists.chain(objects.iter().map(|name| Wanted::Object(*name))).for_each(|wanted| state.expect(wanted));
-        self.0.work(state);
+        self.0.work(&mut state);
+    }
+
+    fn expect_whole(&self, lists: &[ObjectFamily]) {
+        let mut state = self.0.state();
+        for family in lists {
+            state.expect(Wanted::List(*family));
+            state.whole.insert(*family);
+        }
+        self.0.work(&mut state);
+    }
+
+    fn expect_ranges(&self, ranges: &[(ObjectName, Range<u64>)]) {
+        let mut state = self.0.state();
+        ranges.iter().for_each(|(name, range)| state.expect(Wanted::Range(*name, range.start, range.end)));
+        self.0.work(&mut state);
     }
 
     fn is_expected(&self, list: ObjectFamily) -> bool {
@@ -326,155 +420,5 @@ impl Storage for Ahead {
 
     fn capabilities(&self) -> Capabilities {
         self.0.storage.capabilities()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use engine::id::{SessionId, SnapshotId};
-    use engine::storage::MemoryStorage;
-
-    use super::*;
-
-    /// Answers lists only when as many as are wanted are asked for at the same time; counts requests.
-    struct Together {
-        objects: MemoryStorage,
-        wanted: usize,
-        /// Lists under way, and all that was asked for.
-        asked: Mutex<(usize, usize)>,
-        all: Condvar,
-    }
-
-    impl Together {
-        fn of(wanted: usize) -> Arc<Self> {
-            let (objects, asked, all) = (MemoryStorage::default(), Mutex::default(), Condvar::new());
-            Arc::new(Self { objects, wanted, asked, all })
-        }
-
-        fn requests(&self) -> usize {
-            self.asked.lock().expect("a lock").1
-        }
-    }
-
-    impl Storage for Together {
-        fn list(&self, family: ObjectFamily, each: &mut dyn FnMut(ObjectName, u64)) -> Result<()> {
-            let mut asked = self.asked.lock().expect("a lock");
-            *asked = (asked.0 + 1, asked.1 + 1);
-            self.all.notify_all();
-            // Long enough for any machine: who waits so long has waited in vain.
-            let patience = Duration::from_secs(60);
-            let alone = |asked: &mut (usize, usize)| asked.0 < self.wanted;
-            let (asked, waited) = self.all.wait_timeout_while(asked, patience, alone).expect("a lock");
-            assert!(!waited.timed_out(), "{} at once", asked.0);
-            drop(asked);
-            self.objects.list(family, each)
-        }
-
-        fn read(&self, name: ObjectName, range: Option<Range<u64>>, max: u64) -> Result<Vec<u8>> {
-            self.asked.lock().expect("a lock").1 += 1;
-            self.objects.read(name, range, max)
-        }
-
-        fn write_new(&self, name: ObjectName, parts: &[&[u8]]) -> Result<Outcome> {
-            self.objects.write_new(name, parts)
-        }
-
-        fn remove(&self, name: ObjectName) -> Result<()> {
-            self.objects.remove(name)
-        }
-
-        fn persist(&self, name: ObjectName) -> Result<()> {
-            self.objects.persist(name)
-        }
-
-        fn capabilities(&self) -> Capabilities {
-            self.objects.capabilities()
-        }
-    }
-
-    const REGISTER: ObjectName = ObjectName::Register(SessionId::new([1; 16]));
-    const SNAPSHOT: ObjectName = ObjectName::Snapshot(SnapshotId::new([1; 32]));
-
-    fn count(storage: &dyn Storage, family: ObjectFamily) -> usize {
-        let mut count = 0;
-        storage.list(family, &mut |_, _| count += 1).expect("a list");
-        count
-    }
-
-    #[test]
-    fn what_is_expected_is_asked_for_at_once_and_handed_out_once() {
-        let (far, families) = (Together::of(3), [ObjectFamily::Keys, ObjectFamily::Sessions, ObjectFamily::Prune]);
-        far.write_new(REGISTER, &[b"ended"]).expect("put");
-        let ahead = Ahead::new(far.clone());
-        ahead.expect(&families, &[REGISTER, SNAPSHOT]);
-        assert!(families.iter().all(|family| ahead.is_expected(*family)));
-        assert!(!ahead.is_expected(ObjectFamily::Packs));
-        assert_eq!(families.map(|family| count(&ahead, family)), [0, 1, 0]);
-        assert_eq!(ahead.read(REGISTER, None, 100).expect("read"), b"ended");
-        assert_eq!(ahead.read(SNAPSHOT, None, 100).expect_err("none").kind(), ErrorKind::Missing);
-        assert_eq!(far.requests(), 5, "nothing was asked for twice");
-        // What came since is seen by whoever asks again.
-        far.write_new(SNAPSHOT, &[b"saved"]).expect("put");
-        assert_eq!(ahead.read(SNAPSHOT, None, 100).expect("read"), b"saved");
-        assert_eq!(ahead.read(SNAPSHOT, None, 3).expect_err("too long").kind(), ErrorKind::Damaged);
-        assert!(families.iter().all(|family| !ahead.is_expected(*family)));
-    }
-
-    #[test]
-    fn what_was_expected_before_something_was_written_is_asked_for_again() {
-        let far = Together::of(1);
-        let ahead = Ahead::new(far.clone());
-        ahead.expect(&[ObjectFamily::Snapshots, ObjectFamily::Keys], &[SNAPSHOT]);
-        while far.requests() < 3 {
-            std::thread::yield_now();
-        }
-        ahead.write_new(SNAPSHOT, &[b"saved"]).expect("put");
-        assert!(ahead.is_expected(ObjectFamily::Keys) && !ahead.is_expected(ObjectFamily::Snapshots));
-        assert_eq!(ahead.read(SNAPSHOT, None, 100).expect("read"), b"saved");
-        assert_eq!(count(&ahead, ObjectFamily::Snapshots), 1);
-        ahead.expect(&[ObjectFamily::Snapshots], &[]);
-        ahead.remove(SNAPSHOT).expect("removed");
-        assert_eq!(count(&ahead, ObjectFamily::Snapshots), 0);
-    }
-
-    #[test]
-    fn what_was_forgotten_or_is_expected_again_is_of_a_later_moment() {
-        let far = Together::of(1);
-        let ahead = Ahead::new(far.clone());
-        for forget in [true, false] {
-            let family = if forget { ObjectFamily::Sessions } else { ObjectFamily::Snapshots };
-            ahead.expect(&[family], &[]);
-            while far.requests() == usize::from(!forget) * 2 {
-                std::thread::yield_now();
-            }
-            far.write_new(if forget { REGISTER } else { SNAPSHOT }, &[b"later"]).expect("put");
-            if forget {
-                ahead.forget_expected();
-                assert!(!ahead.is_expected(family));
-            } else {
-                ahead.expect(&[family], &[]);
-            }
-            assert_eq!(count(&ahead, family), 1);
-        }
-    }
-
-    #[test]
-    fn more_than_is_held_ready_is_read_all_the_same() {
-        let far = Together::of(1);
-        let names: Vec<_> = (0..100).map(|n| ObjectName::Snapshot(SnapshotId::new([n; 32]))).collect();
-        let large = vec![7; 1 << 20];
-        for name in &names {
-            far.write_new(*name, &[&large]).expect("put");
-        }
-        let ahead = Ahead::new(far.clone());
-        ahead.expect(&[], &names);
-        for name in names.iter().rev() {
-            assert_eq!(ahead.read(*name, None, 1 << 20).expect("read").len(), large.len());
-        }
-        assert_eq!(far.requests(), names.len());
-        let state = ahead.0.state();
-        assert_eq!((state.held_bytes, state.current.len(), state.ready.len()), (0, 0, 0));
     }
 }

@@ -259,14 +259,39 @@ impl Repository {
         self.load_index_without(HashSet::new(), monitor)
     }
 
-    /// The same, as if no index object listed these packs.
+    /// As [`Self::load_index_anew`], for whoever lists `next` after it, and `whole` with all that is in it: that is asked for as
+    /// soon as the index is listed, since what it names was there then.
+    ///
+    /// # Errors
+    /// As [`Self::load_index`].
+    pub(crate) fn load_index_anew_before(
+        &self,
+        next: &[ObjectFamily],
+        whole: &[ObjectFamily],
+        monitor: &dyn Monitor,
+    ) -> Result<Index> {
+        let sessions = SessionTable::load_before(self, &[ObjectFamily::Indexes])?;
+        let (listed, index) = self.empty_index(sessions)?;
+        let indexes: Vec<ObjectName> = listed.0.keys().map(|id| ObjectName::Index(*id)).collect();
+        // Index objects first: to take them in is work.
+        self.storage().expect(&[], &indexes);
+        self.storage().expect(next, &[]);
+        self.storage().expect_whole(whole);
+        self.import_anew(&listed, index, monitor)
+    }
+
+    /// As [`Self::load_index_anew`], as if no index object listed these packs.
     ///
     /// # Errors
     /// As [`Self::load_index`].
     pub(crate) fn load_index_without(&self, packs: HashSet<PackId>, monitor: &dyn Monitor) -> Result<Index> {
         let (listed, mut index) = self.empty_index(SessionTable::load(self)?)?;
         index.without = packs;
-        self.import_all(&listed, &mut index, monitor)?;
+        self.import_anew(&listed, index, monitor)
+    }
+
+    fn import_anew(&self, listed: &Listed, mut index: Index, monitor: &dyn Monitor) -> Result<Index> {
+        self.import_all(listed, &mut index, monitor)?;
         // What replaces them has all that they listed and that is still there.
         let replaced = &index.replaced;
         index.damaged.retain(|(id, _)| !replaced.contains(id));

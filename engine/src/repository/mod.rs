@@ -23,6 +23,7 @@ mod sessions;
 mod snapshots;
 mod store;
 mod translation;
+mod trees_ahead;
 mod writer;
 
 pub use census::{Census, MARKS_AT_ONCE, PackCount};
@@ -37,6 +38,7 @@ pub use reader::{ChunkReader, OpenSegment, SegmentReader};
 pub use sessions::{Session, SessionTable};
 pub use snapshots::{SnapshotSet, read_snapshots};
 pub use translation::Translation;
+pub use trees_ahead::TreesAhead;
 pub use writer::{PlainSegment, SegmentBuilder, SessionWriter, WriterStatistics};
 
 pub(crate) use adoption::adopt_dead_sessions;

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-use super::{Index, Place, Repository, SegmentKey, SegmentPlace, object_error};
+use super::{Index, Place, Repository, SegmentKey, SegmentPlace, TreesAhead, object_error};
 use crate::compress::Decompressor;
 use crate::crypto::{DomainKeys, SegmentBinding};
 use crate::error::{EngineError, ErrorKind, Result};
@@ -145,11 +145,27 @@ struct Opened {
     domain: Arc<DomainKeys>,
 }
 
+impl Opened {
+    fn of(open: OpenSegment<'_>) -> Self {
+        Self { plain: Arc::new(open.plain.to_vec()), domain: open.domain }
+    }
+}
+
 #[derive(Default)]
 struct Cache {
     /// Most recent first.
     segments: VecDeque<(SegmentKey, Opened)>,
     reader: SegmentReader,
+    ahead: Option<TreesAhead>,
+}
+
+impl Cache {
+    /// Opens a segment. What was read ahead and can't be opened is no answer: then it is read by itself.
+    fn open(&mut self, repository: &Repository, place: &SegmentPlace) -> Result<Opened> {
+        let sealed = self.ahead.as_mut().and_then(|ahead| ahead.sealed(repository.storage(), place));
+        let early = sealed.and_then(|sealed| self.reader.open(repository, place, sealed).map(Opened::of).ok());
+        early.map_or_else(|| self.reader.read(repository, place).map(Opened::of), Ok)
+    }
 }
 
 impl<'a> ChunkReader<'a> {
@@ -162,6 +178,12 @@ impl<'a> ChunkReader<'a> {
     /// what this one names is there.
     pub fn strict(repository: &'a Repository, index: &'a Index, segments: usize) -> Self {
         Self { cached_segments: segments, renews: false, ..Self::new(repository, index) }
+    }
+
+    /// A reader that reads segments of trees ahead.
+    pub fn with_trees_ahead(mut self, ahead: Option<TreesAhead>) -> Self {
+        self.cache.get_mut().expect("nobody had it yet").ahead = ahead;
+        self
     }
 
     /// The index that it looks in.
@@ -234,8 +256,7 @@ impl<'a> ChunkReader<'a> {
             return Ok(opened);
         }
         let place = self.index.segment(key)?;
-        let read = cache.reader.read(self.repository, &place)?;
-        let opened = Opened { plain: Arc::new(read.plain.to_vec()), domain: read.domain };
+        let opened = cache.open(self.repository, &place)?;
         cache.segments.truncate(self.cached_segments.saturating_sub(1));
         cache.segments.push_front((key, opened.clone()));
         Ok(opened)

@@ -154,6 +154,13 @@ pub trait Storage: Send + Sync {
     /// names. A storage that is far away may ask for all of it at once, now; each answer is of a moment after this.
     fn expect(&self, _lists: &[ObjectFamily], _objects: &[ObjectName]) {}
 
+    /// As [`Self::expect`], of lists and of all the objects that they show: these may be asked for as soon as their list is here.
+    fn expect_whole(&self, _lists: &[ObjectFamily]) {}
+
+    /// As [`Self::expect`], of ranges of objects that do not change, each to be asked for by [`Self::read`] just as it is given
+    /// here. How much that is together is for whoever says so to bound.
+    fn expect_ranges(&self, _ranges: &[(ObjectName, Range<u64>)]) {}
+
     /// Whether a list was expected and not asked for yet, and its answer is here or on its way.
     fn is_expected(&self, _list: ObjectFamily) -> bool {
         false

@@ -167,6 +167,14 @@ impl Storage for SpooledStorage {
         self.below.expect(lists, objects);
     }
 
+    fn expect_whole(&self, lists: &[ObjectFamily]) {
+        self.below.expect_whole(lists);
+    }
+
+    fn expect_ranges(&self, ranges: &[(ObjectName, Range<u64>)]) {
+        self.below.expect_ranges(ranges);
+    }
+
     fn is_expected(&self, list: ObjectFamily) -> bool {
         self.below.is_expected(list)
     }

@@ -18,7 +18,8 @@ use crate::clock::{Clock, Timestamp};
 use crate::error::{EngineError, ErrorKind, Result};
 use crate::id::{PackId, SessionId, SnapshotId};
 use crate::monitor::Monitor;
-use crate::repository::{Index, Plans, Repository};
+use crate::repository::{Index, Plans, Repository, TreesAhead};
+use crate::storage::ObjectFamily;
 
 /// How many paths a finding names; the rest is counted.
 const COSTS_LISTED: usize = 100;
@@ -157,6 +158,12 @@ impl Check<'_> {
     }
 }
 
+/// What a check lists once it has the index.
+const NEXT_LISTS: [ObjectFamily; 2] = [ObjectFamily::Prune, ObjectFamily::Packs];
+/// The same where it reads all that is listed.
+const NEXT_WHOLE: [ObjectFamily; 5] =
+    [ObjectFamily::Keys, ObjectFamily::Clients, ObjectFamily::Proofs, ObjectFamily::Snapshots, ObjectFamily::Forgotten];
+
 /// How often a check looks at everything if prunes sweep meanwhile.
 const LOOKS: usize = 3;
 
@@ -175,6 +182,7 @@ pub fn check(
 ) -> Result<CheckReport> {
     let _proof_of_what_is_there = repository.past_object_cache();
     for _ in 0..LOOKS - 1 {
+        repository.storage().expect(&[ObjectFamily::Prune, ObjectFamily::Sessions], &[]);
         let before = Plans::load(repository)?;
         let report = check_once(repository, options, clock, monitor)?;
         let is_sweeping = before.open().iter().any(|plan| plan.verdict().is_some());
@@ -182,6 +190,7 @@ pub fn check(
             return Ok(report);
         }
         monitor.note("a prune removes packs meanwhile: looking again at what seems damaged");
+        repository.storage().forget_expected();
     }
     check_once(repository, options, clock, monitor)
 }
@@ -192,11 +201,16 @@ fn check_once(
     clock: &dyn Clock,
     monitor: &dyn Monitor,
 ) -> Result<CheckReport> {
-    let index = repository.load_index_anew(monitor)?;
+    let index = repository.load_index_anew_before(&NEXT_LISTS, &NEXT_WHOLE, monitor)?;
+    let mut trees_ahead = TreesAhead::new(repository, &index)?;
+    if let Some(ahead) = trees_ahead.as_mut().filter(|_| options.read_data == ReadData::No) {
+        ahead.begin(repository.storage());
+    }
     let (report, damage) = (CheckReport::default(), Damage::default());
     let plans = Plans::load(repository)?;
     let mut check = Check { repository, monitor, report, damage, plans, unlisted: Vec::new(), needed: HashSet::new() };
     check.report.chunks = index.chunk_count()?;
+    check.expect_objects(&index);
     check.keys()?;
     check.clients()?;
     check.sessions(&index);
@@ -214,7 +228,7 @@ fn check_once(
     read?;
     check.report.packs_unverified = packs.len() as u64 - verified.count();
     check.report.verified_since = verified.oldest();
-    check.walk_trees(&index, &snapshots)?;
+    check.walk_trees(&index, &snapshots, trees_ahead)?;
     check.judge_unlisted(&index);
     if check.report.is_damaged() {
         check.attribute(&index, &snapshots)?;

@@ -9,6 +9,15 @@ use crate::repository::{Index, Proofs, SessionTable, read_done, read_intent, rea
 use crate::storage::{ObjectFamily, ObjectName};
 
 impl Check<'_> {
+    /// Says which objects are read by their names alone. A plan and its state are not: in which order they are read decides
+    /// whether a plan is open, and that is known by now.
+    pub(super) fn expect_objects(&self, index: &Index) {
+        let intents = index.sessions().open().map(ObjectName::Intent);
+        let prunes = self.plans.objects().iter().copied().filter(|name| *name != ObjectName::PruneReserve);
+        let names: Vec<ObjectName> = intents.chain(prunes).collect();
+        self.repository.storage().expect(&[], &names);
+    }
+
     /// Every key slot is readable; whether its secret opens it only its holder can tell.
     pub(super) fn keys(&mut self) -> Result<()> {
         let (_, problems) = crate::ops::list_keys(self.repository)?;
@@ -245,6 +254,9 @@ impl Check<'_> {
 
     /// Forgotten snapshots that are not there. Without a prune nobody dropped them.
     fn gone(&mut self, gone: &[SnapshotId]) -> Result<()> {
+        if gone.is_empty() {
+            return Ok(());
+        }
         let mut is_pruned = false;
         self.repository.storage().list(ObjectFamily::Prune, &mut |name, _| {
             is_pruned |= name != ObjectName::PruneReserve;

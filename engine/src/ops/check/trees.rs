@@ -7,14 +7,22 @@ use crate::error::{ErrorKind, Result};
 use crate::id::SnapshotId;
 use crate::model::{ChunkRef, Content, Node, Snapshot};
 use crate::ops::browse::{Descend, Visit, content_key, walk};
-use crate::repository::{ChunkReader, ContentReader, Index};
+use crate::repository::{ChunkReader, ContentReader, Index, TreesAhead};
 
 impl Check<'_> {
     /// Walks every directory once, however many snapshots hold it.
-    pub(super) fn walk_trees(&mut self, index: &Index, snapshots: &[(SnapshotId, Snapshot)]) -> Result<()> {
+    pub(super) fn walk_trees(
+        &mut self,
+        index: &Index,
+        snapshots: &[(SnapshotId, Snapshot)],
+        mut ahead: Option<TreesAhead>,
+    ) -> Result<()> {
         let repository = self.repository;
         let monitor = self.monitor;
-        let chunks = ChunkReader::new(repository, index);
+        if let Some(ahead) = &mut ahead {
+            ahead.begin_in_order(repository.storage(), index, snapshots.iter().map(|(_, snapshot)| &snapshot.root))?;
+        }
+        let chunks = ChunkReader::new(repository, index).with_trees_ahead(ahead);
         let mut seen = HashSet::new();
         monitor.stage("checking trees", Some(snapshots.len() as u64), None);
         for (_, snapshot) in snapshots {
@@ -27,6 +35,8 @@ impl Check<'_> {
             }
             monitor.advance(1, 0);
         }
+        // Of trees that no snapshot needs nobody asks for what was read ahead.
+        repository.storage().forget_expected();
         Ok(())
     }
 

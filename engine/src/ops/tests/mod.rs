@@ -4,6 +4,7 @@ mod adoption;
 mod beside_prune;
 mod careless;
 mod claims;
+mod far;
 mod former;
 mod kept_objects;
 mod local_index;
