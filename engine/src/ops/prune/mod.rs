@@ -446,11 +446,15 @@ impl Run<'_> {
             let plans = Plans::load(self.repository)?;
             let now = self.clock.now();
             let (before, _) = self.notice(&plans, &SessionTable::default())?;
-            for session in open.iter().filter(|_| may_revoke) {
-                let is_idle = before.is_idle(session, now, after);
-                let is_own = self.own.contains(session);
-                let is_over = is_idle || is_own || has_died(self.repository, *session, &self.options.host);
-                if is_over && end_session(self.repository, *session)? && !is_own {
+            for session in &open {
+                if self.own.contains(session) {
+                    // There was no room to end it. It is the only writer of that register.
+                    end_session(self.repository, *session)?;
+                    continue;
+                }
+                let is_over = may_revoke
+                    && (before.is_idle(session, now, after) || has_died(self.repository, *session, &self.options.host));
+                if is_over && end_session(self.repository, *session)? {
                     self.report.revoked.push(*session);
                 }
             }

@@ -1,38 +1,49 @@
 //! A storage that does not decide who was first: of two writers of one name the second wins (PROTOCOL.md, chapter 8).
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::pruning::{forget_old, now};
 use super::*;
 
-/// Overwrites, and promises nothing else.
-struct Careless(Arc<Recording>);
+/// Overwrites, and promises nothing else. If it is tight there is no room for registers as long as there is a reserve.
+struct Careless {
+    below: Arc<Recording>,
+    is_tight: AtomicBool,
+}
 
 impl Storage for Careless {
     fn list(&self, family: ObjectFamily, each: &mut dyn FnMut(ObjectName, u64)) -> Result<()> {
-        self.0.list(family, each)
+        self.below.list(family, each)
     }
     fn read(&self, name: ObjectName, range: Option<Range<u64>>, max: u64) -> Result<Vec<u8>> {
-        self.0.read(name, range, max)
+        self.below.read(name, range, max)
     }
     fn write_new(&self, name: ObjectName, parts: &[&[u8]]) -> Result<Outcome> {
-        self.0.below.remove(name)?;
-        self.0.write_new(name, parts)
+        let reserve = || self.below.below.read(ObjectName::PruneReserve, Some(0..1), 1).is_ok();
+        if self.is_tight.load(Ordering::Relaxed) && matches!(name, ObjectName::Register(_)) && reserve() {
+            let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+            return Err(EngineError::with_source(ErrorKind::Io, "no room", full));
+        }
+        self.below.below.remove(name)?;
+        self.below.write_new(name, parts)
     }
     fn remove(&self, name: ObjectName) -> Result<()> {
-        self.0.remove(name)
+        self.below.remove(name)
     }
     fn persist(&self, name: ObjectName) -> Result<()> {
-        self.0.persist(name)
+        self.below.persist(name)
     }
     fn capabilities(&self) -> Capabilities {
         Capabilities { put_if_absent: false, local_directory: None, is_past: false, locks: false }
     }
 }
 
-fn careless() -> Bench {
+fn careless() -> (Bench, Arc<Careless>) {
     let mut bench = Bench::new();
-    let storage: Arc<dyn Storage> = Arc::new(Careless(Arc::clone(&bench.storage)));
-    bench.repository = Repository::open(storage, &bench.secret, &bench.scratch.path().join("careless")).expect("open");
-    bench
+    let storage = Arc::new(Careless { below: Arc::clone(&bench.storage), is_tight: AtomicBool::new(false) });
+    let cache = bench.scratch.path().join("careless");
+    bench.repository = Repository::open(storage.clone(), &bench.secret, &cache).expect("open");
+    (bench, storage)
 }
 
 fn with_something_to_prune(bench: &Bench) {
@@ -45,7 +56,7 @@ fn with_something_to_prune(bench: &Bench) {
 
 #[test]
 fn a_prune_ends_no_session_and_goes_on_when_a_person_has_ended_it() {
-    let bench = careless();
+    let (bench, _) = careless();
     with_something_to_prune(&bench);
     let session = Session::begin(&bench.repository, "elsewhere", PROGRAM, &clock()).expect("begin");
     let id = session.id();
@@ -74,4 +85,17 @@ fn the_same_prune_ends_it_where_the_storage_decides() {
         revoked.extend(prune(&bench.repository, &now(), &clock(), &Silent).expect("prune").revoked);
     }
     assert_eq!(revoked, [session.id()]);
+}
+
+#[test]
+fn a_prune_ends_its_own_session_that_there_was_no_room_to_end() {
+    let (bench, storage) = careless();
+    prune(&bench.repository, &now(), &clock(), &Silent).expect("it leaves a reserve");
+    assert_eq!(bench.objects(ObjectFamily::Prune), [ObjectName::PruneReserve]);
+    with_something_to_prune(&bench);
+    storage.is_tight.store(true, Ordering::Relaxed);
+    let report = prune(&bench.repository, &now(), &clock(), &Silent).expect("prune");
+    assert!(report.waiting_for.is_empty() && report.packs_deleted > 0, "{report:?}");
+    assert!(report.revoked.is_empty(), "nobody else's was");
+    assert!(bench.restores(&bench.latest().1) && !bench.check().is_damaged());
 }
