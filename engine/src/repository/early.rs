@@ -52,6 +52,11 @@ impl OpenedIndexes {
     pub(super) fn take(&self, id: IndexId) -> Option<IndexObject> {
         self.0.lock().expect("no holder of this lock panics").remove(&id)
     }
+
+    /// Those that nobody took are not lacking any more.
+    pub(super) fn clear(&self) {
+        self.0.lock().expect("no holder of this lock panics").clear();
+    }
 }
 
 impl Repository {
@@ -67,6 +72,14 @@ impl Repository {
             // Without it the next command takes a little longer.
             let _ = replace_cached(&self.lacking_path(), &lacking);
         }
+    }
+
+    /// Remembers one that was just put.
+    pub(super) fn remember_put(&self, id: IndexId) {
+        let mut ids: Vec<IndexId> =
+            self.read_lacking().chunks_exact(ID_BYTES).filter_map(IndexId::from_slice).collect();
+        ids.push(id);
+        self.remember_lacking(&ids);
     }
 
     /// Does `meanwhile`, and opens at the same time the index objects that were lacking last, as far as they are kept.

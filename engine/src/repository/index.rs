@@ -207,6 +207,7 @@ impl Repository {
         if !dry_run {
             self.storage().write_own(ObjectName::Index(id), &[&bytes])?;
             self.keep_object(ObjectName::Index(id), None, &bytes);
+            self.remember_put(id);
         }
         Ok((id, bytes.len() as u64))
     }

@@ -109,6 +109,7 @@ impl Repository {
             }
             index = self.load_once(SessionTable::load(self)?, own, monitor)?;
         }
+        self.opened_indexes.clear();
         self.tell_of_an_earlier_state(index.sessions(), monitor);
         Ok(index)
     }
