@@ -252,3 +252,61 @@ fn packs_that_a_prune_did_not_delete_are_no_damage() {
     bench.done(1);
     assert_eq!(bench.check().orphan_packs, orphaned.len() as u64);
 }
+
+/// Lets somebody else do something just before snapshots are listed, after the index was.
+struct BeforeSnapshots(Arc<Recording>, Mutex<(bool, Option<Box<dyn FnOnce() + Send>>)>);
+
+impl Storage for BeforeSnapshots {
+    fn list(&self, family: ObjectFamily, each: &mut dyn FnMut(ObjectName, u64)) -> Result<()> {
+        let first = {
+            let mut state = self.1.lock().expect("lock");
+            state.0 |= family == ObjectFamily::Indexes;
+            if state.0 && family == ObjectFamily::Snapshots { state.1.take() } else { None }
+        };
+        if let Some(first) = first {
+            first();
+        }
+        self.0.list(family, each)
+    }
+    fn read(&self, name: ObjectName, range: Option<Range<u64>>, max: u64) -> Result<Vec<u8>> {
+        self.0.read(name, range, max)
+    }
+    fn write_new(&self, name: ObjectName, parts: &[&[u8]]) -> Result<Outcome> {
+        self.0.write_new(name, parts)
+    }
+    fn remove(&self, name: ObjectName) -> Result<()> {
+        self.0.remove(name)
+    }
+    fn persist(&self, name: ObjectName) -> Result<()> {
+        self.0.persist(name)
+    }
+    fn capabilities(&self) -> Capabilities {
+        self.0.capabilities()
+    }
+}
+
+#[test]
+fn a_snapshot_that_came_to_be_between_two_lists_of_a_prune_has_not_lost_its_register() {
+    use std::os::unix::ffi::OsStrExt;
+    let bench = Bench::new();
+    (0..6).for_each(|i| bench.write(&format!("f{i}"), i, 60_000));
+    bench.snapshot();
+    (0..6).for_each(|i| bench.write(&format!("f{i}"), 100 + i, 50_000));
+    bench.snapshot();
+    super::pruning::forget_old(&bench.repository);
+    // What comes back needs packs that the prune is about to find unneeded.
+    (0..6).for_each(|i| bench.write(&format!("f{i}"), i, 60_000));
+    let cache = |name| bench.scratch.path().join(name);
+    let writer = Repository::open(Arc::new(Arc::clone(&bench.storage)), &bench.secret, &cache("writer")).expect("open");
+    let paths = vec![bench.source().as_os_str().as_bytes().to_vec()];
+    let save = move || {
+        let input = SnapshotInput::Paths(paths);
+        drop(snapshot(&writer, input, &options(), &clock(), &Silent).expect("snapshot"));
+    };
+    let storage = BeforeSnapshots(Arc::clone(&bench.storage), Mutex::new((false, Some(Box::new(save)))));
+    let pruner = Repository::open(Arc::new(storage), &bench.secret, &cache("pruner")).expect("open");
+    prune(&pruner, &super::pruning::now(), &clock(), &Silent).expect("nothing is wrong");
+    assert_eq!(bench.objects(ObjectFamily::Snapshots).len(), 2, "the old one went, the new one came");
+    assert!(!bench.check().is_damaged());
+    assert!(bench.restores(&bench.latest().1));
+}
