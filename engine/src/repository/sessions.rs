@@ -154,6 +154,15 @@ impl SessionTable {
         !self.states.contains_key(&session) && !self.open.contains(&session) && !self.others.contains(&session)
     }
 
+    /// As [`Self::is_lost`], after a second look: a session that began after these were listed left its intent before anything
+    /// else, so that finds it.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(crate) fn is_still_lost(&self, repository: &Repository, session: SessionId) -> Result<bool> {
+        Ok(self.is_lost(session) && Self::load(repository)?.is_lost(session))
+    }
+
     /// Registers that could not be read, and why.
     pub fn damaged(&self) -> &[(SessionId, String)] {
         &self.damaged

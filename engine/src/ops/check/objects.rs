@@ -5,7 +5,7 @@ use crate::error::{ErrorKind, Result};
 use crate::format::Footer;
 use crate::id::{SessionId, SnapshotId};
 use crate::model::Snapshot;
-use crate::repository::{Index, Proofs, SessionTable, read_done, read_intent, read_plan, read_snapshots, read_state};
+use crate::repository::{Index, Proofs, read_done, read_intent, read_plan, read_snapshots, read_state};
 use crate::storage::{ObjectFamily, ObjectName};
 
 impl Check<'_> {
@@ -114,11 +114,9 @@ impl Check<'_> {
         Ok(packs)
     }
 
-    /// Whether a session's register is lost. A session that began after the others were listed left its intent before
-    /// anything else, so a second look finds that.
+    /// Whether a session's register is lost.
     fn is_lost(&self, index: &Index, session: crate::id::SessionId) -> bool {
-        index.sessions().is_lost(session)
-            && SessionTable::load(self.repository).is_ok_and(|sessions| sessions.is_lost(session))
+        index.sessions().is_still_lost(self.repository, session).unwrap_or(false)
     }
 
     /// A pack that no index object lists is a leftover, or an index object is missing. Whether to read it.

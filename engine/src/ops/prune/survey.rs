@@ -142,17 +142,11 @@ impl Run<'_> {
         let mut set = read_snapshots(repository, index.sessions())?;
         drop(records_as_they_are);
         let dropped = drops(&mut set, index.sessions())?;
-        let seems_lost = |(id, session): &&(SnapshotId, SessionId)| {
-            index.sessions().is_lost(*session) && !self.is_of_an_ended_client(*id)
-        };
-        let mut lost: Vec<_> = set.uncommitted.iter().filter(seems_lost).collect();
-        if !lost.is_empty() {
-            // A session that began after the others were listed left its intent before anything else: a second look finds that.
-            let now = SessionTable::load(repository)?;
-            lost.retain(|(_, session)| now.is_lost(*session));
-        }
-        if let Some((id, _)) = lost.first() {
-            return Err(refused(format!("object {} is of a session without a register", ObjectName::Snapshot(*id))));
+        for (id, session) in &set.uncommitted {
+            if index.sessions().is_still_lost(repository, *session)? && !self.is_of_an_ended_client(*id) {
+                let text = format!("object {} is of a session without a register", ObjectName::Snapshot(*id));
+                return Err(refused(text));
+            }
         }
         let gone =
             |problem: &&crate::monitor::Problem| snapshot_of(&problem.path).is_some_and(|id| !dropped.contains(&id));
@@ -242,8 +236,7 @@ impl Run<'_> {
             // The first is the one that wrote it.
             let Some(record) = footer.sessions.first() else { continue };
             let (writer, domain) = (record.session(), record.domain());
-            let seems_lost = sessions.is_lost(writer) && !void.contains(&(writer, domain));
-            if seems_lost && SessionTable::load(self.repository)?.is_lost(writer) {
+            if !void.contains(&(writer, domain)) && sessions.is_still_lost(self.repository, writer)? {
                 // Of clients that have all ended nothing will count that does not yet. What full clients need of the domain,
                 // they have listed: otherwise this prune has ended before.
                 if !self.repository.has_ended_domain(domain)? {

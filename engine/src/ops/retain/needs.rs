@@ -59,7 +59,7 @@ pub(super) fn find(
     }
     // Who hides a register hides the snapshot that it names: that must not end its locks unnoticed.
     for (id, session) in read_snapshots(repository, index.sessions())?.uncommitted {
-        if index.sessions().is_lost(session) {
+        if index.sessions().is_still_lost(repository, session)? {
             let text = format!("the register of its session {session} is gone, so that the snapshot is not listed");
             needs.problem(ObjectName::Snapshot(id), text);
         }

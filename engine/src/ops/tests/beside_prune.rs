@@ -1,5 +1,7 @@
 //! Writers beside a prune: which plans count, and what a writer that heeds one does.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::*;
 use crate::format::{ObjectKind, PruneDone, PrunePlan, PruneState, PruneVerdict};
 use crate::id::{PackId, PruneId};
@@ -254,34 +256,36 @@ fn packs_that_a_prune_did_not_delete_are_no_damage() {
 }
 
 /// Lets somebody else do something just before snapshots are listed, after the index was.
-struct BeforeSnapshots(Arc<Recording>, Mutex<(bool, Option<Box<dyn FnOnce() + Send>>)>);
+struct BeforeSnapshots {
+    below: Arc<Recording>,
+    has_listed_index: AtomicBool,
+    then: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
 
 impl Storage for BeforeSnapshots {
     fn list(&self, family: ObjectFamily, each: &mut dyn FnMut(ObjectName, u64)) -> Result<()> {
-        let first = {
-            let mut state = self.1.lock().expect("lock");
-            state.0 |= family == ObjectFamily::Indexes;
-            if state.0 && family == ObjectFamily::Snapshots { state.1.take() } else { None }
-        };
-        if let Some(first) = first {
-            first();
+        if family == ObjectFamily::Indexes {
+            self.has_listed_index.store(true, Ordering::Relaxed);
+        } else if family == ObjectFamily::Snapshots && self.has_listed_index.load(Ordering::Relaxed) {
+            let then = self.then.lock().expect("lock").take();
+            then.into_iter().for_each(|then| then());
         }
-        self.0.list(family, each)
+        self.below.list(family, each)
     }
     fn read(&self, name: ObjectName, range: Option<Range<u64>>, max: u64) -> Result<Vec<u8>> {
-        self.0.read(name, range, max)
+        self.below.read(name, range, max)
     }
     fn write_new(&self, name: ObjectName, parts: &[&[u8]]) -> Result<Outcome> {
-        self.0.write_new(name, parts)
+        self.below.write_new(name, parts)
     }
     fn remove(&self, name: ObjectName) -> Result<()> {
-        self.0.remove(name)
+        self.below.remove(name)
     }
     fn persist(&self, name: ObjectName) -> Result<()> {
-        self.0.persist(name)
+        self.below.persist(name)
     }
     fn capabilities(&self) -> Capabilities {
-        self.0.capabilities()
+        self.below.capabilities()
     }
 }
 
@@ -303,7 +307,8 @@ fn a_snapshot_that_came_to_be_between_two_lists_of_a_prune_has_not_lost_its_regi
         let input = SnapshotInput::Paths(paths);
         drop(snapshot(&writer, input, &options(), &clock(), &Silent).expect("snapshot"));
     };
-    let storage = BeforeSnapshots(Arc::clone(&bench.storage), Mutex::new((false, Some(Box::new(save)))));
+    let (below, then) = (Arc::clone(&bench.storage), Mutex::new(Some(Box::new(save) as Box<dyn FnOnce() + Send>)));
+    let storage = BeforeSnapshots { below, has_listed_index: AtomicBool::new(false), then };
     let pruner = Repository::open(Arc::new(storage), &bench.secret, &cache("pruner")).expect("open");
     prune(&pruner, &super::pruning::now(), &clock(), &Silent).expect("nothing is wrong");
     assert_eq!(bench.objects(ObjectFamily::Snapshots).len(), 2, "the old one went, the new one came");
