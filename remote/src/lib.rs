@@ -84,3 +84,19 @@ fn lend<T>(buffer: Vec<u8>, start: usize, put: impl FnOnce(Bytes) -> T) -> (T, V
     let buffer = if lent.is_unique() { Vec::from(lent) } else { Vec::new() };
     (outcome, buffer)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_that_was_lent_comes_back_unless_somebody_holds_on_to_it() {
+        let buffer = b"--bytes".to_vec();
+        let place = buffer.as_ptr();
+        let (seen, buffer) = lend(buffer, 2, |bytes| bytes.to_vec());
+        assert_eq!((seen.as_slice(), buffer.as_slice(), buffer.as_ptr()), (&b"bytes"[..], &b"--bytes"[..], place));
+        let (held, buffer) = lend(buffer, 2, |bytes| bytes);
+        assert_eq!((&held[..], buffer.len()), (&b"bytes"[..], 0), "what is still being sent is not written over");
+        assert_eq!(lend(buffer, 2, |bytes| bytes.len()).0, 0);
+    }
+}

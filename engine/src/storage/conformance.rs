@@ -109,13 +109,11 @@ fn what_locks_nothing_says_so(storage: &dyn Storage) {
 
 fn other_ways_of_writing_are_writing(storage: &dyn Storage) {
     let (pack, session) = (names()[2], SessionId::new([5; 16]));
-    let bytes = b"--bytes";
-    let (written, buffer) = storage.write_lent(pack, bytes.to_vec(), 2);
-    assert_eq!((written.expect("write"), buffer.len()), (Outcome::Written, bytes.len()), "it comes back");
+    // What buffer comes back is not said: a connection may hold on to the one that was lent a moment longer than its answer takes.
+    assert_eq!(storage.write_lent(pack, b"--bytes".to_vec(), 2).0.expect("write"), Outcome::Written);
     assert_eq!(storage.read(pack, None, 10).expect("read"), b"bytes");
     if storage.capabilities().put_if_absent {
-        let (written, buffer) = storage.write_lent(pack, b"--other".to_vec(), 2);
-        assert_eq!((written.expect("write"), buffer.len()), (Outcome::Existed, bytes.len()));
+        assert_eq!(storage.write_lent(pack, b"--other".to_vec(), 2).0.expect("write"), Outcome::Existed);
         assert_eq!(storage.write_own(pack, &[b"other"]).expect("write"), Outcome::Existed);
     }
     assert_eq!(storage.read(pack, None, 10).expect("read"), b"bytes");
