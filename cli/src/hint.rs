@@ -33,8 +33,7 @@ impl KnownSlot {
     fn parse(text: &str) -> Option<Self> {
         let mut words = text.split(' ');
         let id = SlotId::from_hex(words.next()?).ok()?;
-        let stretch = words.next().map(|memory| parse_stretch(memory, &mut words));
-        Some(Self { id, stretch: stretch.flatten() })
+        Some(Self { id, stretch: parse_stretch(words) })
     }
 }
 
@@ -46,10 +45,9 @@ impl std::fmt::Display for KnownSlot {
     }
 }
 
-fn parse_stretch<'a>(memory: &str, words: &mut impl Iterator<Item = &'a str>) -> Option<Stretch> {
-    let memory_kib = memory.parse().ok()?;
+fn parse_stretch<'a>(mut words: impl Iterator<Item = &'a str>) -> Option<Stretch> {
     let mut number = || words.next()?.parse().ok();
-    let kdf = KdfParameters { memory_kib, passes: number()?, lanes: number()? };
+    let kdf = KdfParameters { memory_kib: number()?, passes: number()?, lanes: number()? };
     let mut salt = [0; SALT_BYTES];
     unhex(words.next()?, &mut salt)?;
     Some(Stretch { kdf, salt })

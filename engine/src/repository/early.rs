@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::thread::{Builder, JoinHandle, ScopedJoinHandle};
+use std::thread::{Builder, JoinHandle};
 
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use super::Repository;
+use super::load::RECENT_OBJECTS;
 use crate::crypto::{Secret, SlotView, Stretch, Stretched};
 use crate::format::IndexObject;
 use crate::id::IndexId;
@@ -15,8 +16,6 @@ use crate::os::durable;
 use crate::os::lock::replace_cached;
 
 const ID_BYTES: usize = 32;
-/// Index objects that are opened early, at most: as many as are kept in memory.
-const INDEXES: usize = 8;
 
 /// A stretching that has begun, on a thread of its own: it takes longer than a round trip, and whoever knows how a slot wants it
 /// can begin before the slot is here.
@@ -62,13 +61,13 @@ impl OpenedIndexes {
 impl Repository {
     /// Remembers which index objects the local index lacked: the next command lacks them, too, most likely.
     pub(super) fn remember_lacking(&self, ids: &[IndexId]) {
-        if !self.keeps_objects() || ids.len() > INDEXES {
+        if !self.keeps_objects() || ids.len() > RECENT_OBJECTS {
             return;
         }
         let mut ids = ids.to_vec();
         ids.sort();
-        let lacking: Vec<u8> = ids.iter().flat_map(|id| *id.as_bytes()).collect();
-        if self.read_lacking() != lacking {
+        if self.lacking() != ids {
+            let lacking: Vec<u8> = ids.iter().flat_map(|id| *id.as_bytes()).collect();
             // Without it the next command takes a little longer.
             let _ = replace_cached(&self.lacking_path(), &lacking);
         }
@@ -76,16 +75,12 @@ impl Repository {
 
     /// Remembers one that was just put.
     pub(super) fn remember_put(&self, id: IndexId) {
-        let mut ids: Vec<IndexId> =
-            self.read_lacking().chunks_exact(ID_BYTES).filter_map(IndexId::from_slice).collect();
-        ids.push(id);
-        self.remember_lacking(&ids);
+        self.remember_lacking(&[self.lacking(), vec![id]].concat());
     }
 
     /// Does `meanwhile`, and opens at the same time the index objects that were lacking last, as far as they are kept.
     pub(super) fn open_indexes_beside<T>(&self, meanwhile: impl FnOnce() -> T) -> T {
-        let lacking = if self.keeps_objects() { self.read_lacking() } else { Vec::new() };
-        let ids: Vec<IndexId> = lacking.chunks_exact(ID_BYTES).take(INDEXES).filter_map(IndexId::from_slice).collect();
+        let ids = self.lacking();
         if ids.is_empty() {
             return meanwhile();
         }
@@ -95,15 +90,21 @@ impl Repository {
         std::thread::scope(|scope| {
             let opening = Builder::new().spawn_scoped(scope, open).ok();
             let done = meanwhile();
-            if let Some(opened) = opening.and_then(|thread| ScopedJoinHandle::join(thread).ok()) {
+            if let Some(opened) = opening.and_then(|thread| thread.join().ok()) {
                 self.opened_indexes.0.lock().expect("no holder of this lock panics").extend(opened);
             }
             done
         })
     }
 
-    fn read_lacking(&self) -> Vec<u8> {
-        durable::read_file(&self.lacking_path(), None, (INDEXES * ID_BYTES) as u64).unwrap_or_default()
+    /// What is remembered, in order; nothing if no objects are kept.
+    fn lacking(&self) -> Vec<IndexId> {
+        if !self.keeps_objects() {
+            return Vec::new();
+        }
+        let most = (RECENT_OBJECTS * ID_BYTES) as u64;
+        let lacking = durable::read_file(&self.lacking_path(), None, most).unwrap_or_default();
+        lacking.chunks_exact(ID_BYTES).filter_map(IndexId::from_slice).collect()
     }
 
     fn lacking_path(&self) -> PathBuf {

@@ -50,7 +50,7 @@ impl Listed {
 }
 
 /// Index objects that are kept in memory instead of writing them into the database, at most.
-const RECENT_OBJECTS: usize = 8;
+pub(super) const RECENT_OBJECTS: usize = 8;
 /// Their bytes together, at most: some 250,000 chunks.
 const RECENT_BYTES: u64 = 8 << 20;
 
@@ -273,9 +273,8 @@ impl Repository {
     ) -> Result<Index> {
         let sessions = SessionTable::load_before(self, &[ObjectFamily::Indexes])?;
         let (listed, index) = self.empty_index(sessions)?;
-        let indexes: Vec<ObjectName> = listed.0.keys().map(|id| ObjectName::Index(*id)).collect();
         // Index objects first: to take them in is work.
-        self.storage().expect(&[], &indexes);
+        self.expect_indexes(&listed.0.keys().copied().collect::<Vec<_>>());
         self.storage().expect(next, &[]);
         self.storage().expect_whole(whole);
         self.import_anew(&listed, index, monitor)

@@ -154,13 +154,22 @@ impl SessionTable {
         !self.states.contains_key(&session) && !self.open.contains(&session) && !self.others.contains(&session)
     }
 
-    /// As [`Self::is_lost`], after a second look: a session that began after these were listed left its intent before anything
-    /// else, so that finds it.
+    /// Those of which [`Self::is_lost`] is true, after a second look if there are any: a session that began after these were
+    /// listed left its intent before anything else, so that finds it.
     ///
     /// # Errors
     /// `Io`.
-    pub(crate) fn is_still_lost(&self, repository: &Repository, session: SessionId) -> Result<bool> {
-        Ok(self.is_lost(session) && Self::load(repository)?.is_lost(session))
+    pub(crate) fn still_lost(
+        &self,
+        repository: &Repository,
+        sessions: impl IntoIterator<Item = SessionId>,
+    ) -> Result<HashSet<SessionId>> {
+        let mut lost: HashSet<SessionId> = sessions.into_iter().filter(|session| self.is_lost(*session)).collect();
+        if !lost.is_empty() {
+            let now = Self::load(repository)?;
+            lost.retain(|session| now.is_lost(*session));
+        }
+        Ok(lost)
     }
 
     /// Registers that could not be read, and why.

@@ -75,7 +75,10 @@ impl TreesAhead {
         if !repository.storage().capabilities().is_far() || repository.keeps_objects() {
             return Ok(None);
         }
-        let blocks = blocks(index)?;
+        Ok(Some(Self::of_blocks(blocks(index)?)))
+    }
+
+    fn of_blocks(blocks: Vec<Block>) -> Self {
         let mut ahead = Self {
             blocks,
             places: BTreeMap::new(),
@@ -86,7 +89,7 @@ impl TreesAhead {
             window_bytes: 0,
         };
         ahead.note_places();
-        Ok(Some(ahead))
+        ahead
     }
 
     /// Asks for all trees, if they are little. A walk over them must follow soon: until then they are held.
@@ -376,17 +379,7 @@ mod tests {
             state: State::Unread,
             left: BLOCK_BYTES,
         };
-        let mut ahead = TreesAhead {
-            blocks: (0..count).map(block).collect(),
-            places: BTreeMap::new(),
-            held: VecDeque::new(),
-            held_bytes: 0,
-            expected_bytes: 0,
-            last: None,
-            window_bytes: 0,
-        };
-        ahead.note_places();
-        (ahead, storage)
+        (TreesAhead::of_blocks((0..count).map(block).collect()), storage)
     }
 
     /// Asks for a segment; whether it was there. What is asked for and held is never more than it may be.

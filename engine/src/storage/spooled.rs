@@ -64,13 +64,14 @@ impl SpooledStorage {
         kept.has_failed |= self.file.clear().is_err();
     }
 
-    /// Keeps a copy if there is room.
+    /// Keeps a copy of what is read again soon, if it was written now.
     fn keep_written(&self, name: ObjectName, parts: &[&[u8]], outcome: Outcome) {
         if outcome == Outcome::Written && matches!(name.family(), ObjectFamily::Packs | ObjectFamily::Indexes) {
             self.keep(name, parts);
         }
     }
 
+    /// Keeps a copy if there is room.
     fn keep(&self, name: ObjectName, parts: &[&[u8]]) {
         let len = parts.iter().map(|part| part.len() as u64).sum::<u64>();
         let place = {

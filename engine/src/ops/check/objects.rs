@@ -116,7 +116,7 @@ impl Check<'_> {
 
     /// Whether a session's register is lost.
     fn is_lost(&self, index: &Index, session: crate::id::SessionId) -> bool {
-        index.sessions().is_still_lost(self.repository, session).unwrap_or(false)
+        index.sessions().still_lost(self.repository, [session]).is_ok_and(|lost| !lost.is_empty())
     }
 
     /// A pack that no index object lists is a leftover, or an index object is missing. Whether to read it.

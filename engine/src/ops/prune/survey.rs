@@ -142,11 +142,11 @@ impl Run<'_> {
         let mut set = read_snapshots(repository, index.sessions())?;
         drop(records_as_they_are);
         let dropped = drops(&mut set, index.sessions())?;
-        for (id, session) in &set.uncommitted {
-            if index.sessions().is_still_lost(repository, *session)? && !self.is_of_an_ended_client(*id) {
-                let text = format!("object {} is of a session without a register", ObjectName::Snapshot(*id));
-                return Err(refused(text));
-            }
+        let lost = index.sessions().still_lost(repository, set.uncommitted.iter().map(|(_, session)| *session))?;
+        let is_lost =
+            |(id, session): &&(SnapshotId, SessionId)| lost.contains(session) && !self.is_of_an_ended_client(*id);
+        if let Some((id, _)) = set.uncommitted.iter().find(is_lost) {
+            return Err(refused(format!("object {} is of a session without a register", ObjectName::Snapshot(*id))));
         }
         let gone =
             |problem: &&crate::monitor::Problem| snapshot_of(&problem.path).is_some_and(|id| !dropped.contains(&id));
@@ -236,7 +236,7 @@ impl Run<'_> {
             // The first is the one that wrote it.
             let Some(record) = footer.sessions.first() else { continue };
             let (writer, domain) = (record.session(), record.domain());
-            if !void.contains(&(writer, domain)) && sessions.is_still_lost(self.repository, writer)? {
+            if !void.contains(&(writer, domain)) && !sessions.still_lost(self.repository, [writer])?.is_empty() {
                 // Of clients that have all ended nothing will count that does not yet. What full clients need of the domain,
                 // they have listed: otherwise this prune has ended before.
                 if !self.repository.has_ended_domain(domain)? {

@@ -225,7 +225,7 @@ fn examine(
         }
     })?;
     if wanted.is_none() {
-        require_half(&index, &listed, &missing)?;
+        require_half(&index, &listed, &there)?;
     }
     missing.retain(|id| wanted.is_none_or(|wanted| wanted.contains(id)));
     let to_read: Vec<(PackId, u64)> =
@@ -262,7 +262,7 @@ fn examine(
 
 /// Refuses a storage that is not all there. What write-only clients say of packs does not count, unless nobody else says anything: it
 /// costs them nothing to name packs that never were.
-fn require_half(index: &Index, listed: &HashSet<PackId>, missing: &[PackId]) -> Result<()> {
+fn require_half(index: &Index, listed: &HashSet<PackId>, there: &BTreeMap<PackId, u64>) -> Result<()> {
     let mut vouched = HashSet::new();
     for id in listed {
         if index.vouches_for(id)? {
@@ -270,7 +270,7 @@ fn require_half(index: &Index, listed: &HashSet<PackId>, missing: &[PackId]) -> 
         }
     }
     let counted = if vouched.is_empty() { listed } else { &vouched };
-    let gone = missing.iter().filter(|id| counted.contains(id)).count();
+    let gone = counted.iter().filter(|id| !there.contains_key(id)).count();
     if gone * 2 > counted.len() {
         let text = format!("{gone} of {} packs that the index lists are not there", counted.len());
         return Err(EngineError::new(ErrorKind::Refused, text));

@@ -58,8 +58,10 @@ pub(super) fn find(
         needs.problem(ObjectName::Index(*id), error.to_string());
     }
     // Who hides a register hides the snapshot that it names: that must not end its locks unnoticed.
-    for (id, session) in read_snapshots(repository, index.sessions())?.uncommitted {
-        if index.sessions().is_still_lost(repository, session)? {
+    let uncommitted = read_snapshots(repository, index.sessions())?.uncommitted;
+    let lost = index.sessions().still_lost(repository, uncommitted.iter().map(|(_, session)| *session))?;
+    for (id, session) in uncommitted {
+        if lost.contains(&session) {
             let text = format!("the register of its session {session} is gone, so that the snapshot is not listed");
             needs.problem(ObjectName::Snapshot(id), text);
         }

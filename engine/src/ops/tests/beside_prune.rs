@@ -1,7 +1,5 @@
 //! Writers beside a prune: which plans count, and what a writer that heeds one does.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use super::*;
 use crate::format::{ObjectKind, PruneDone, PrunePlan, PruneState, PruneVerdict};
 use crate::id::{PackId, PruneId};
@@ -255,40 +253,6 @@ fn packs_that_a_prune_did_not_delete_are_no_damage() {
     assert_eq!(bench.check().orphan_packs, orphaned.len() as u64);
 }
 
-/// Lets somebody else do something just before snapshots are listed, after the index was.
-struct BeforeSnapshots {
-    below: Arc<Recording>,
-    has_listed_index: AtomicBool,
-    then: Mutex<Option<Box<dyn FnOnce() + Send>>>,
-}
-
-impl Storage for BeforeSnapshots {
-    fn list(&self, family: ObjectFamily, each: &mut dyn FnMut(ObjectName, u64)) -> Result<()> {
-        if family == ObjectFamily::Indexes {
-            self.has_listed_index.store(true, Ordering::Relaxed);
-        } else if family == ObjectFamily::Snapshots && self.has_listed_index.load(Ordering::Relaxed) {
-            let then = self.then.lock().expect("lock").take();
-            then.into_iter().for_each(|then| then());
-        }
-        self.below.list(family, each)
-    }
-    fn read(&self, name: ObjectName, range: Option<Range<u64>>, max: u64) -> Result<Vec<u8>> {
-        self.below.read(name, range, max)
-    }
-    fn write_new(&self, name: ObjectName, parts: &[&[u8]]) -> Result<Outcome> {
-        self.below.write_new(name, parts)
-    }
-    fn remove(&self, name: ObjectName) -> Result<()> {
-        self.below.remove(name)
-    }
-    fn persist(&self, name: ObjectName) -> Result<()> {
-        self.below.persist(name)
-    }
-    fn capabilities(&self) -> Capabilities {
-        self.below.capabilities()
-    }
-}
-
 #[test]
 fn a_snapshot_that_came_to_be_between_two_lists_of_a_prune_has_not_lost_its_register() {
     use std::os::unix::ffi::OsStrExt;
@@ -307,9 +271,9 @@ fn a_snapshot_that_came_to_be_between_two_lists_of_a_prune_has_not_lost_its_regi
         let input = SnapshotInput::Paths(paths);
         drop(snapshot(&writer, input, &options(), &clock(), &Silent).expect("snapshot"));
     };
-    let (below, then) = (Arc::clone(&bench.storage), Mutex::new(Some(Box::new(save) as Box<dyn FnOnce() + Send>)));
-    let storage = BeforeSnapshots { below, has_listed_index: AtomicBool::new(false), then };
-    let pruner = Repository::open(Arc::new(storage), &bench.secret, &cache("pruner")).expect("open");
+    let pruner = Repository::open(Arc::new(Arc::clone(&bench.storage)), &bench.secret, &cache("pruner")).expect("open");
+    bench.storage.forget();
+    *bench.storage.before_snapshots.lock().expect("lock") = Some(Box::new(save));
     prune(&pruner, &super::pruning::now(), &clock(), &Silent).expect("nothing is wrong");
     assert_eq!(bench.objects(ObjectFamily::Snapshots).len(), 2, "the old one went, the new one came");
     assert!(!bench.check().is_damaged());

@@ -43,6 +43,8 @@ struct Recording {
     calls: Mutex<Vec<String>>,
     /// What somebody else puts just before the object of that name is put.
     before_register: Mutex<Option<(ObjectName, Vec<u8>)>>,
+    /// What somebody else does just before snapshots are listed, after the index was.
+    before_snapshots: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
 impl Recording {
@@ -67,6 +69,10 @@ impl Recording {
 
 impl Storage for Arc<Recording> {
     fn list(&self, family: ObjectFamily, each: &mut dyn FnMut(ObjectName, u64)) -> Result<()> {
+        if family == ObjectFamily::Snapshots && self.take("list index") > 0 {
+            let first = self.before_snapshots.lock().expect("lock").take();
+            first.into_iter().for_each(|first| first());
+        }
         self.note(format!("list {}", family.directory()));
         self.below.list(family, each)
     }
