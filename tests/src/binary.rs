@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
 
 use serde_json::Value;
@@ -24,6 +24,13 @@ pub fn repo_binary() -> PathBuf {
     let binary = profile.join("repo");
     assert!(binary.is_file(), "{} is missing: build the binary first, or set REPO_BIN", binary.display());
     binary
+}
+
+/// Copies the binary to where everybody may run it: the build directory may be closed to others. Another process does
+/// that, for the reason of [`write_program`](crate::tree::write_program).
+#[track_caller]
+pub fn copy_binary(to: &Path) {
+    tool("install", crate::words!["-m", "755", repo_binary(), to]);
 }
 
 /// A command that has ended.

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::binary::{NOBODY, Run, line_of, repo_binary, run_command, split};
+use crate::binary::{NOBODY, Run, copy_binary, line_of, repo_binary, run_command, split};
 
 /// The password of repositories that have one.
 pub const PASSWORD: &str = "correct horse";
@@ -50,11 +50,8 @@ impl Scratch {
             Some(rustix::fs::Gid::from_raw(NOBODY)),
         )
         .expect("root can give it away");
-        // The build directory may be closed to others.
-        let copy = scratch.file("repo-binary");
-        std::fs::copy(&scratch.binary, &copy).expect("a copy of the binary");
-        std::fs::set_permissions(&copy, PermissionsExt::from_mode(0o755)).expect("its mode");
-        scratch.binary = copy;
+        scratch.binary = scratch.file("repo-binary");
+        copy_binary(&scratch.binary);
         scratch.user = Some(NOBODY);
         scratch.run("init").ok();
         scratch

@@ -2,13 +2,12 @@
 //! asked for and runs commands itself. No engine runs where these tests do.
 
 use std::ffi::OsStr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::binary::{Run, run_command};
 use crate::scratch::Scratch;
-use crate::tree::write;
+use crate::tree::{write, write_program};
 
 /// What stands in for `docker` and `podman`. It writes down how it was called, and refuses what no engine would take.
 const STAND_IN: &str = r#"#!/bin/sh
@@ -76,9 +75,7 @@ impl Stack {
         write(stack.database(), crate::tree::prose(2_000_000));
         stack.declare(manifest);
         for name in ["docker", "podman"] {
-            let program = stack.scratch.file("bin").join(name);
-            write(&program, STAND_IN);
-            std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).expect("its mode");
+            write_program(&stack.scratch.file("bin").join(name), STAND_IN);
         }
         stack
     }

@@ -11,6 +11,7 @@ use rustix::fs as rfs;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags};
 
 use crate::binary::{NOBODY, tool};
+use crate::words;
 
 /// Numbers that look random and come from a seed (splitmix64).
 #[derive(Debug, Clone)]
@@ -65,6 +66,16 @@ pub fn write(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) {
     let path = path.as_ref();
     fs::create_dir_all(path.parent().expect("a directory above")).expect("a directory for the file");
     fs::write(path, bytes).unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
+}
+
+/// Writes a program, with the directories above it.
+///
+/// Another process does that: a file that is open for writing can't be run, and what this one has open is open too in a
+/// child that the thread of another test has just started.
+#[track_caller]
+pub fn write_program(path: &Path, text: &str) {
+    let line = r#"mkdir -p "${0%/*}" && printf %s "$1" > "$0" && chmod 755 "$0""#;
+    tool("sh", words!["-c", line, path, text]);
 }
 
 /// Sets the modification time of anything.

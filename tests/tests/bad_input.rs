@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use repo_tests::binary::line_of;
+use repo_tests::binary::{copy_binary, line_of};
 use repo_tests::compare::assert_same_with;
 use repo_tests::damage::{Kind, objects_of, write_object};
 use repo_tests::python::{interpreter, specification};
@@ -149,17 +149,15 @@ fn a_repository_that_only_others_may_write() {
     let scratch = Scratch::new();
     let source = tree::small(&scratch.tree("source"), 1);
     scratch.snapshot(&source);
-    let copy = scratch.file("repo-binary");
-    fs::copy(repo_tests::binary::repo_binary(), &copy).expect("a copy");
-    for path in [copy, scratch.key_file()] {
-        fs::set_permissions(path, PermissionsExt::from_mode(0o755)).expect("a mode");
-    }
+    let program = scratch.file("repo-binary");
+    copy_binary(&program);
+    fs::set_permissions(scratch.key_file(), PermissionsExt::from_mode(0o755)).expect("a mode");
     let readable = ["-R", "go+rX"].map(std::ffi::OsString::from).into_iter().chain(words![scratch.repository()]);
     repo_tests::binary::tool("chmod", readable);
     let own = scratch.tree("own");
     rustix::fs::chown(&own, Some(rustix::fs::Uid::from_raw(NOBODY)), None).expect("given away");
     let run = |line: &str| {
-        let mut command = as_user(NOBODY, &scratch.file("repo-binary"));
+        let mut command = as_user(NOBODY, &program);
         command.env("REPO_REPOSITORY", scratch.repository()).env("REPO_CACHE_DIR", own.join("cache"));
         command.env("REPO_KEY_FILE", scratch.key_file()).env("HOME", &own).current_dir(&own);
         run_command(command.args(line.split(' ')))

@@ -59,17 +59,29 @@ fn finish(scratch: &Scratch, source: &Path) -> u64 {
     added
 }
 
+/// A large tree whose first snapshot was interrupted in the middle, and what that one said.
+#[track_caller]
+fn interrupted_snapshot() -> (Scratch, PathBuf, Run) {
+    // It can be done before the signal arrives: again, with other data, until it is not.
+    for seed in 1..=5 {
+        let scratch = Scratch::with_options("--pack-size 1M");
+        let source = large_tree(&scratch, 100 * seed);
+        let mut child = start(&scratch, words!["snapshot", "--json", source]);
+        wait_until("a few packs are there", || packs(&scratch) >= 8);
+        signal(&child, rustix::process::Signal::INT);
+        wait_until("it ends", || child.try_wait().expect("a state").is_some());
+        let run = end(child);
+        if run.code() != 0 {
+            return (scratch, source, run);
+        }
+    }
+    panic!("all were done before the signal");
+}
+
 #[test]
 fn ctrl_c_ends_cleanly_and_the_next_one_resumes() {
-    let scratch = Scratch::with_options("--pack-size 1M");
-    let source = large_tree(&scratch, 1);
-    let line = words!["snapshot", "--json", source];
-    // It can be done before the signal arrives: again, with other data, until it is not.
-    let mut child = start(&scratch, &line);
-    wait_until("a few packs are there", || packs(&scratch) >= 8);
-    signal(&child, rustix::process::Signal::INT);
-    wait_until("it ends", || child.try_wait().expect("a state").is_some());
-    let run = end(child).ends(130);
+    let (scratch, source, run) = interrupted_snapshot();
+    let run = run.ends(130);
     assert!(scratch.run("snapshots --json").ok().messages().is_empty(), "no snapshot of half a tree");
     let last = run.error_messages();
     assert!(last.iter().any(|message| message["message_type"] == "exit_error" && message["code"] == 130), "{run}");

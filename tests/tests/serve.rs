@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -12,8 +12,8 @@ use repo_tests::binary::{Run, repo_binary, run_command, split, tool};
 use repo_tests::compare::assert_diff_is_silent;
 use repo_tests::damage::wait_until;
 use repo_tests::scratch::files_below;
-use repo_tests::servers::{RepoServe, Sshd, curl, make_token};
-use repo_tests::tree::{noise, small, write};
+use repo_tests::servers::{Proxy, RepoServe, Sshd, curl, make_token};
+use repo_tests::tree::{noise, small, write, write_program};
 use repo_tests::{Scratch, is_root};
 
 /// A client of a place, with options and a token.
@@ -99,7 +99,7 @@ fn requests_are_as_many_as_there_are_objects() {
 
 /// How often each kind of request was made for each kind of object since a place in the log, and where that ends now.
 fn counts_since(server: &RepoServe, start: &mut usize) -> BTreeMap<String, usize> {
-    let log = server.log();
+    let log = server.settled_log();
     let mut counts = BTreeMap::new();
     for line in log[*start..].lines() {
         let words: Vec<_> = line.split(' ').collect();
@@ -122,7 +122,7 @@ fn every_command_makes_as_many_requests_as_it_needs() {
     let client = Client { scratch: &scratch, place: server.place("a"), options: vec![], token: Some(token) };
     let source = small(&scratch.tree("source"), 1);
     let snapshot = format!("snapshot --as /data {}", source.display());
-    let mut start = server.log().len();
+    let mut start = server.settled_log().len();
     let mut made = |line: &str| {
         client.run(line).ok();
         counts_since(&server, &mut start)
@@ -231,8 +231,8 @@ fn tls_and_client_certificates() {
 /// A script that stands in for ssh: it runs the command as the shell of the other machine would.
 fn stand_in(scratch: &Scratch) -> PathBuf {
     let script = scratch.file("ssh-stand-in");
-    write(&script, "#!/bin/sh\nfor word; do last=$word; done\necho \"$@\" >> \"$0.log\"\nexec sh -c \"$last\"\n");
-    std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).expect("its mode");
+    let text = "#!/bin/sh\nfor word; do last=$word; done\necho \"$@\" >> \"$0.log\"\nexec sh -c \"$last\"\n";
+    write_program(&script, text);
     script
 }
 
@@ -260,8 +260,7 @@ fn through_ssh_one_process_does_it_all() {
 fn an_ssh_that_fails_is_told_with_what_it_said() {
     let scratch = Scratch::empty();
     let script = scratch.file("ssh");
-    write(&script, "#!/bin/sh\necho 'host key is not known' >&2\nexit 255\n");
-    std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).expect("its mode");
+    write_program(&script, "#!/bin/sh\necho 'host key is not known' >&2\nexit 255\n");
     let options = vec![format!("ssh.command={}", script.display())];
     let client = Client { scratch: &scratch, place: "ssh://host/srv/x".into(), options, token: None };
     client.run("snapshots").ends(1).says("host key is not known").says("exit status: 255");
@@ -321,8 +320,13 @@ fn a_server_that_was_killed_is_waited_for() {
     let scratch = Scratch::empty();
     let token = make_token(&scratch, "a", "all");
     let mut server = RepoServe::with_tokens(&scratch, "");
-    let url = server.url();
-    let client = Client { scratch: &scratch, place: server.place("a"), options: vec![], token: Some(token) };
+    let address = |server: &RepoServe| -> SocketAddr {
+        server.url().strip_prefix("http://").and_then(|address| address.parse().ok()).expect("plain HTTP")
+    };
+    // The address stays, whoever takes the port of the one that was killed.
+    let proxy = Proxy::to(address(&server));
+    let place = format!("rest:http://{}/a", proxy.address());
+    let client = Client { scratch: &scratch, place, options: vec![], token: Some(token) };
     client.run("init --pack-size 1M").ok();
     let source = scratch.tree("source");
     for number in 0..40 {
@@ -332,9 +336,10 @@ fn a_server_that_was_killed_is_waited_for() {
     let snapshot = snapshot.expect("a snapshot");
     wait_until("packs are written", || server.log().matches("/packs/").count() >= 3);
     server.kill();
-    let address = url.strip_prefix("http://").expect("plain");
-    let tokens = scratch.file("tokens");
-    let _again = RepoServe::start(&scratch, &format!("--listen {address} --tokens {}", tokens.display()));
+    proxy.refuse();
+    let again = RepoServe::with_tokens(&scratch, "");
+    proxy.lead_to(address(&again));
+    proxy.restore();
     let output = snapshot.wait_with_output().expect("its end");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     client.run("check --read-data").ok();
@@ -354,7 +359,11 @@ fn what_both_left_when_they_were_killed_is_taken_over() {
     for number in 0..40 {
         write(source.join(format!("{number}")), noise(number, 500_000));
     }
-    let mut snapshot = client.command(&format!("snapshot {}", source.display())).spawn().expect("a snapshot");
+    // What it reads has no end, so that it has none before it is killed; what is in the source is in that.
+    let snapshot = client.command("snapshot --stdin endless").stdin(Stdio::piped()).spawn();
+    let mut snapshot = snapshot.expect("a snapshot");
+    let mut pipe = snapshot.stdin.take().expect("a pipe");
+    std::thread::spawn(move || (0..).try_for_each(|number| pipe.write_all(&noise(number, 500_000))));
     wait_until("packs are written", || server.log().matches("/packs/").count() >= 3);
     server.kill();
     snapshot.kill().expect("killed");
@@ -413,7 +422,6 @@ fn a_socket_is_as_good_as_an_address() {
     let scratch = Scratch::empty();
     let socket = scratch.file("socket");
     let server = RepoServe::start(&scratch, &format!("--listen 127.0.0.1:0 --no-auth --unix {}", socket.display()));
-    wait_until("the socket is there", || socket.exists());
     let mode = std::fs::metadata(&socket).expect("a socket").permissions().mode() & 0o777;
     assert_eq!(mode, 0o660);
     let path = socket.display().to_string();

@@ -12,6 +12,11 @@ use repo_tests::{Run, Scratch};
 
 /// A stack with a database whose dump is this, and two services that pause.
 fn manifest(dump: &str, quiesce: &str) -> String {
+    limited(dump, quiesce, "1m")
+}
+
+/// The same, if dump and restore of the database may take so long.
+fn limited(dump: &str, quiesce: &str, limit: &str) -> String {
     format!(
         r#"
 stack: shop
@@ -21,7 +26,7 @@ services:
     backup:
       dump: {dump:?}
       restore: "cat > restored"
-      timeout: 2s
+      timeout: {limit}
   queue:
     backup: {{ exec: host, quiesce: "echo pause >> SCRATCH/queue", resume: "echo go >> SCRATCH/queue", timeout: 5s }}
   web:
@@ -61,7 +66,8 @@ fn a_dump_that_fails_leaves_no_snapshot() {
         ("echo nothing here >&2", "printed nothing", "nothing here"),
         ("no-such-program-here", "exit code 127", "not found"),
     ] {
-        stack.declare(&manifest(dump, PAUSE));
+        let limit = if why.starts_with("longer") { "2s" } else { "1m" };
+        stack.declare(&limited(dump, PAUSE, limit));
         let run = stack.run("stack snapshot").ends(1);
         let run = run.says(why).says(said).says("dump of service db").says("stack shop");
         assert!(run.err().contains(&stack.fill(dump)), "the command is named\n{run}");
@@ -75,7 +81,7 @@ fn a_disk_that_fills_up_during_a_dump_leaves_no_snapshot() {
     let scratch = Scratch::empty();
     let Some(_disk) = SmallDisk::mount(scratch.repository()) else { return };
     scratch.run("init --pack-size 1M").ok();
-    let stack = Stack::in_scratch(scratch, &manifest(GOOD, PAUSE).replace("timeout: 2s", "timeout: 1m"));
+    let stack = Stack::in_scratch(scratch, &manifest(GOOD, PAUSE));
     stack.run("stack snapshot").ok();
     let before = stack.snapshots();
     // More than there is room for, and the command waits for nobody to read it.
@@ -96,7 +102,8 @@ fn a_disk_that_fills_up_during_a_dump_leaves_no_snapshot() {
 
 #[test]
 fn a_hanging_dump_ends_with_all_that_it_started() {
-    let stack = Stack::new(&manifest("echo $$ > SCRATCH/pid; sh -c 'echo $$ >> SCRATCH/pid; sleep 600'; true", PAUSE));
+    let dump = "echo $$ > SCRATCH/pid; sh -c 'echo $$ >> SCRATCH/pid; sleep 600'; true";
+    let stack = Stack::new(&limited(dump, PAUSE, "2s"));
     stack.run("stack snapshot").ends(1).says("longer than");
     let pids = fs::read_to_string(stack.scratch.file("pid")).expect("they ran");
     assert_eq!(pids.lines().count(), 2);
@@ -163,7 +170,7 @@ fn a_signal_in_the_middle_of_a_dump_ends_it() {
     stack.run("stack snapshot").ok();
     let before = stack.snapshots();
     let dump = "head -c 900000 SCRATCH/db; touch SCRATCH/half; sleep 600";
-    stack.declare(&manifest(dump, PAUSE).replace("timeout: 2s", "timeout: 1h"));
+    stack.declare(&limited(dump, PAUSE, "1h"));
     let mut command = stack.command(["stack", "snapshot"]);
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
     wait_until("half of it", || stack.scratch.file("half").exists());
@@ -242,9 +249,9 @@ fn no_dump_touches_the_disk_before_the_repository() {
     let temporary = stack.scratch.tree("tmp");
     let mut command = stack.command(["stack", "snapshot"]);
     command.env("TMPDIR", &temporary);
-    let Some(mut watched) = repo_tests::binary::under_strace(&command, "-qq -e trace=openat,creat -o trace") else {
-        return;
-    };
+    // The calls that nobody looks at are not slowed down.
+    let options = "-qq --seccomp-bpf -e trace=openat,creat -o trace";
+    let Some(mut watched) = repo_tests::binary::under_strace(&command, options) else { return };
     repo_tests::binary::run_command(&mut watched).ok();
     let trace = fs::read_to_string(stack.root.join("trace")).expect("a trace");
     let (repository, cache) = (stack.scratch.repository(), stack.scratch.cache());

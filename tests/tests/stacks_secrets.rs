@@ -1,12 +1,12 @@
 //! Secrets stay out of snapshots, or are sealed to somebody who is not the repository.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use repo_tests::scratch::files_below;
 use repo_tests::stack::Stack;
-use repo_tests::tree::write;
+use repo_tests::tree::{write, write_program};
 
 const MANIFEST: &str = r#"
 stack: shop
@@ -93,9 +93,7 @@ fn no_template_puts_a_password_into_arguments() {
     let clients =
         "pg_dump pg_restore pg_isready psql mariadb-dump mariadb-admin mariadb mongodump mongorestore mongosh";
     for name in clients.split(' ') {
-        let program = stack.scratch.file("bin").join(name);
-        write(&program, stack.fill(CLIENT));
-        fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).expect("its mode");
+        write_program(&stack.scratch.file("bin").join(name), &stack.fill(CLIENT));
     }
     let run = |line: &str| {
         let mut command = stack.command(stack.fill(line).split_whitespace());

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -16,7 +15,7 @@ use super::{GARAGE, Garage, Proxy, RepoServe, S3, S3S, S3sFs, Sshd, make_token};
 use crate::binary::{repo_binary, split};
 use crate::real::disk::SmallDisk;
 use crate::scratch::files_below;
-use crate::tree::write;
+use crate::tree::{write, write_program};
 use crate::{Run, Scratch, is_root, run_command};
 
 /// A kind of storage, and of what serves it.
@@ -234,8 +233,7 @@ impl Place {
 
     fn script(&self, name: &str, lines: &str) -> PathBuf {
         let script = self.scratch.file(name);
-        write(&script, format!("#!/bin/sh\n{lines}"));
-        std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).expect("its mode");
+        write_program(&script, &format!("#!/bin/sh\n{lines}"));
         script
     }
 

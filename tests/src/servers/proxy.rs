@@ -136,19 +136,23 @@ impl Shared {
     }
 
     fn connect(self: &Arc<Self>, client: TcpStream) {
-        let (door, target) = {
-            let state = self.lock();
-            (state.door, state.target)
+        // Whoever is let in has a number at once, so that whoever hangs up means this one, too.
+        let (number, target) = {
+            let mut state = self.lock();
+            if state.door != Door::Open {
+                return;
+            }
+            state.next += 1;
+            (state.next - 1, state.target)
         };
-        if door != Door::Open {
-            return;
-        }
         let Ok(server) = TcpStream::connect(target) else { return };
         let _ = (client.set_nodelay(true), server.set_nodelay(true));
         let both = |stream: &TcpStream| stream.try_clone().expect("the same socket");
         let mut state = self.lock();
-        let number = state.next;
-        state.next += 1;
+        // They hung up meanwhile.
+        if number < state.broken_below {
+            return;
+        }
         state.open.push((number, both(&client), both(&server)));
         drop(state);
         let shared = Arc::clone(self);

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -11,16 +12,22 @@ use crate::Scratch;
 use crate::binary::{run_command, split};
 use crate::damage::wait_until;
 
+/// How the paths of marks in the log begin, which are no repository of any test.
+const MARK: &str = "/mark-";
+
 /// A running `repo serve`, which ends with the test.
 #[derive(Debug)]
 pub struct RepoServe {
     process: Child,
     log: Arc<Mutex<String>>,
+    /// How often the log was marked.
+    marks: AtomicU64,
     root: PathBuf,
 }
 
 impl RepoServe {
-    /// Starts it below `served` in the scratch directory, with more arguments at blanks, and waits until it listens.
+    /// Starts it below `served` in the scratch directory, with more arguments at blanks, and waits until it listens
+    /// everywhere.
     #[track_caller]
     pub fn start(scratch: &Scratch, arguments: &str) -> Self {
         let root = scratch.tree("served");
@@ -39,12 +46,14 @@ impl RepoServe {
                 log.push('\n');
             }
         });
-        let mut server = Self { process, log, root };
-        let expected = arguments.matches("--listen").count() + arguments.matches("--metrics").count();
+        let mut server = Self { process, log, marks: AtomicU64::new(0), root };
+        let doors = ["--listen", "--unix", "--metrics"];
+        let expected: usize = doors.iter().map(|door| arguments.matches(door).count()).sum();
+        let is_open = |line: &&str| line.starts_with("listening on ") || line.starts_with("metrics on ");
         wait_until("the server listens", || {
             let ended = server.process.try_wait().expect("a state");
             assert!(ended.is_none(), "it ended:\n{}", server.log());
-            server.log().lines().filter(|line| line.contains(" on http")).count() >= expected
+            server.log().lines().filter(is_open).count() >= expected
         });
         server
     }
@@ -56,9 +65,20 @@ impl RepoServe {
         Self::start(scratch, &format!("--listen 127.0.0.1:0 --tokens {} {arguments}", tokens.display()))
     }
 
-    /// What it said so far.
+    /// What it said so far, as far as that was read.
     pub fn log(&self) -> String {
         self.log.lock().expect("nobody panics here").clone()
+    }
+
+    /// What it said, with a line for each request that was answered by now: lines are read later than clients get their
+    /// answers. The marks themselves are left out, so that a length of this log is no place in the other one.
+    #[track_caller]
+    pub fn settled_log(&self) -> String {
+        // Lines are written before the answers are, so that of another request comes after all of them.
+        let mark = format!("{MARK}{}/config", self.marks.fetch_add(1, Ordering::Relaxed));
+        curl(&["--insecure", &format!("{}{mark}", self.url())]);
+        wait_until("the log is read as far as the mark", || self.log().contains(&mark));
+        self.log().split_inclusive('\n').filter(|line| !line.contains(MARK)).collect()
     }
 
     /// Where it listens: scheme, address and port.

@@ -1,13 +1,17 @@
 //! OpenSSH's own server on a free port of this machine, for root, with a key of its own.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
+use super::garage::free_port;
 use crate::binary::{split, tool};
 use crate::damage::wait_until;
 use crate::tree::write;
+
+/// How many ports are tried.
+const PORTS: usize = 5;
 
 /// A running server. It lets root in only if root started it.
 #[derive(Debug)]
@@ -33,21 +37,38 @@ impl Sshd {
         server
     }
 
+    #[track_caller]
     fn run(place: &Path) -> (Child, u16) {
-        let at = place.display();
         std::fs::create_dir_all("/run/sshd").expect("the directory that sshd wants");
-        // The system chooses a port that is free now; sshd can't be told to let it choose.
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a port").port();
+        let log = place.join("sshd.log");
+        let said = || std::fs::read_to_string(&log).unwrap_or_default();
+        for _ in 0..PORTS {
+            // The system chooses a port that is free now; sshd can't be told to let it choose. If somebody else has it
+            // when sshd wants it, sshd ends, and they may answer.
+            let port = free_port();
+            let mut process = Self::spawn(place, port, &log);
+            let mut has_ended = false;
+            wait_until("sshd listens, or ends", || {
+                has_ended = process.try_wait().expect("a state").is_some();
+                has_ended || said().contains("Server listening on ")
+            });
+            if !has_ended {
+                return (process, port);
+            }
+        }
+        panic!("sshd ended on each port:\n{}", said())
+    }
+
+    fn spawn(place: &Path, port: u16, log: &Path) -> Child {
+        let at = place.display();
         let options = format!(
             "-D -e -f /dev/null -h {at}/host -p {port} -o ListenAddress=127.0.0.1 -o StrictModes=no -o UsePAM=no \
              -o PidFile=none -o PermitRootLogin=yes -o AuthorizedKeysFile={at}/authorized -o MaxStartups=100"
         );
-        let log = std::fs::File::create(place.join("sshd.log")).expect("a log");
+        let log = std::fs::File::create(log).expect("a log");
         let subsystem = ["-o", "Subsystem=sftp internal-sftp"];
         let process = Command::new("/usr/sbin/sshd").args(split(&options)).args(subsystem).stderr(log).spawn();
-        let process = process.expect("sshd, which `./dev setup` installs");
-        wait_until("sshd listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
-        (process, port)
+        process.expect("sshd, which `./dev setup` installs")
     }
 
     /// Lets the user's key in, for `command` only if there is one.
