@@ -22,7 +22,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::account::Account;
 use crate::manifest::{Backup, Exec, Stack};
-use output::{Reader, Tail};
+use output::Heard;
 
 /// How often a wait looks whether it is to end.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -218,16 +218,15 @@ impl HookCommand {
             EngineError::with_source(ErrorKind::CommandFailed, text, error)
         })?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
-        let stderr = child.stderr.take().map(Tail::start);
-        Ok(Running {
-            hook: self.clone(),
-            child,
-            stdin,
-            stdout,
-            stderr,
-            deadline: Instant::now() + self.limit,
-            end: None,
-        })
+        let stderr = child.stderr.take();
+        let deadline = Instant::now() + self.limit;
+        let mut running = Running { hook: self.clone(), child, stdin, stdout, stderr: None, deadline, end: None };
+        running.stderr = stderr.map(Heard::errors).transpose().map_err(|error| self.unheard(error))?;
+        Ok(running)
+    }
+
+    fn unheard(&self, error: std::io::Error) -> EngineError {
+        EngineError::with_source(ErrorKind::Io, format!("{}: what it says can't be read", self.name()), error)
     }
 
     /// What the command finds in its environment.
@@ -346,7 +345,8 @@ pub fn run_hook(
 ) -> Result<HookEnd> {
     let wants_input = matches!(input, HookInput::From(_));
     let mut running = hook.start(surroundings, wants_input)?;
-    let stdout = running.stdout.take().map(|stdout| Reader::start(stdout, output));
+    let stdout = running.stdout.take().map(|stdout| Heard::output(stdout, output));
+    let stdout = stdout.transpose().map_err(|error| hook.unheard(error))?;
     let (mut fed, mut read_all) = (Ok(()), true);
     if let (HookInput::From(write), Some(stdin)) = (input, running.stdin.take()) {
         let mut feed = Feed { stdin, running: &mut running, surroundings, cancellable, broken: false };
@@ -367,7 +367,7 @@ pub fn run_hook(
         }
     }
     let status = running.wait(cancellable, surroundings)?;
-    let printed = stdout.map(Reader::take).unwrap_or_default();
+    let printed = stdout.map(Heard::take).unwrap_or_default();
     let said = running.last_words();
     fed?;
     match status {
@@ -403,7 +403,7 @@ struct Running {
     child: Child,
     stdin: Option<ChildStdin>,
     stdout: Option<ChildStdout>,
-    stderr: Option<Tail>,
+    stderr: Option<Heard>,
     deadline: Instant,
     end: Option<ExitStatus>,
 }
@@ -453,7 +453,7 @@ impl Running {
 
     /// The last lines of its standard error, once.
     fn last_words(&mut self) -> String {
-        self.stderr.take().map(Tail::take).unwrap_or_default()
+        self.stderr.take().map(Heard::last_lines).unwrap_or_default()
     }
 
     /// Ends it and all that it started in its process group: first asks, then kills.

@@ -26,6 +26,9 @@ const WINDOWS: (u32, u32) = (2 << 20, 16 << 20);
 const SILENCE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(60));
 /// How long a process that has closed its pipe may take to say how it ended.
 const END: Duration = Duration::from_secs(5);
+/// How long it is waited for that a connection is over when a request failed, and between two looks: the request may hear of it
+/// first, or have failed alone.
+const CLOSED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_millis(2));
 /// How much passes the limits at once, in bytes.
 const PORTION: usize = 64 << 10;
 
@@ -156,10 +159,14 @@ impl Transport for Pipe {
 impl Connection {
     /// How the process ended, if it did.
     fn end(&self, runtime: &Runtime) -> Option<String> {
+        let closed = async {
+            while !self.sender.is_closed() {
+                tokio::time::sleep(CLOSED.1).await;
+            }
+        };
+        // Made in there: a timeout needs the runtime.
+        runtime.block_on(async { tokio::time::timeout(CLOSED.0, closed).await }).ok()?;
         let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.sender.is_closed() {
-            return None;
-        }
         runtime.block_on(ended(child.as_mut()))
     }
 }
