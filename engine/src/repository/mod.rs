@@ -36,6 +36,7 @@ pub use plans::{OpenPlan, Plans, put_done, put_plan, put_state, read_done, read_
 pub use proofs::{Proofs, put_proof};
 pub use reader::{ChunkReader, OpenSegment, SegmentReader};
 pub use sessions::{Session, SessionTable};
+pub(crate) use snapshots::read_snapshots_with_records_as_they_are;
 pub use snapshots::{SnapshotSet, read_snapshots};
 pub use translation::Translation;
 pub use trees_ahead::TreesAhead;

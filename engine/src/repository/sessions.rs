@@ -294,8 +294,8 @@ impl Session {
         Self::begin_anywhere(repository, domain, (host, program), clock, &[])
     }
 
-    /// As [`Self::begin`], for whoever takes over what dead writers left, loads the index and then lists `next`, at once: what
-    /// that takes is asked for ahead.
+    /// As [`Self::begin`], for whoever then loads the index and lists `next`, at once: what that takes is asked for ahead. As
+    /// [`Self::begin`] if that is nothing.
     ///
     /// # Errors
     /// As there.

@@ -64,6 +64,21 @@ impl SnapshotSet {
 /// # Errors
 /// `Io`. Damaged ones are problems.
 pub fn read_snapshots(repository: &Repository, sessions: &SessionTable) -> Result<SnapshotSet> {
+    read_set(repository, sessions, false)
+}
+
+/// As [`read_snapshots`], for whoever builds on the time of a record: one that a power cut took may have been put again, later.
+///
+/// # Errors
+/// As there.
+pub(crate) fn read_snapshots_with_records_as_they_are(
+    repository: &Repository,
+    sessions: &SessionTable,
+) -> Result<SnapshotSet> {
+    read_set(repository, sessions, true)
+}
+
+fn read_set(repository: &Repository, sessions: &SessionTable, records_as_they_are: bool) -> Result<SnapshotSet> {
     let mut set = SnapshotSet::default();
     let mut listed: Vec<SnapshotId> = Vec::new();
     let is_ahead = |family: &ObjectFamily| repository.storage().is_expected(*family);
@@ -97,13 +112,13 @@ pub fn read_snapshots(repository: &Repository, sessions: &SessionTable) -> Resul
     })?;
     set.snapshots.sort_by_key(|(id, _)| *id);
     set.uncommitted.sort();
-    read_records(repository, &mut set)?;
+    read_records(repository, &mut set, records_as_they_are)?;
     let is_lost = |id: &SnapshotId| listed.binary_search(id).is_err() && !set.records.contains_key(id);
     if was_ahead && promised.iter().any(is_lost) {
         // What was asked for ahead may be of different moments: its record may have come, and the snapshot gone, after the
         // records were listed, and another that was put may be in neither.
         repository.storage().forget_expected();
-        return read_snapshots(repository, sessions);
+        return read_set(repository, sessions, records_as_they_are);
     }
     // With a record it was dropped, and is not lost.
     for id in promised.into_iter().filter(|id| listed.binary_search(id).is_err()) {
@@ -132,7 +147,7 @@ pub fn read_snapshots(repository: &Repository, sessions: &SessionTable) -> Resul
 }
 
 /// Reads the records. One that is damaged is a problem and hides nothing: forgetting is the way to deletion.
-fn read_records(repository: &Repository, set: &mut SnapshotSet) -> Result<()> {
+fn read_records(repository: &Repository, set: &mut SnapshotSet, as_they_are: bool) -> Result<()> {
     let mut listed = Vec::new();
     repository.storage().list(ObjectFamily::Forgotten, &mut |name, _| {
         if let ObjectName::Forgotten(id) = name {
@@ -140,7 +155,7 @@ fn read_records(repository: &Repository, set: &mut SnapshotSet) -> Result<()> {
         }
     })?;
     listed.sort();
-    // A record that a power cut took may have been put again, later. Whoever builds on its time asks the storage.
+    let _past_what_is_kept = as_they_are.then(|| repository.past_object_cache());
     let open = |id: SnapshotId, object: &[u8]| open_record(repository, id, object);
     let (of, max) = (ObjectName::Forgotten, limits::SMALL_OBJECT_BYTES);
     repository.read_kept_objects(&listed, of, max, open, |id, read| {

@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, HashSet};
 pub use plan::{MaxUnused, PruneProposal};
 
 use self::memo::Memo;
-use self::plan::Bounds;
+use self::plan::{Bounds, Noticed};
 use self::survey::Survey;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{EngineError, ErrorKind, Result};
@@ -27,10 +27,10 @@ use crate::format::{PrunePlan, PruneState, PruneVerdict};
 use crate::id::{DomainId, PackId, PruneId, SessionId, SnapshotId};
 use crate::monitor::{Monitor, Problem, ProblemLog};
 use crate::repository::{
-    OpenPlan, Plans, Repository, Session, SessionTable, SessionWriter, end_session, has_died, put_plan, put_state,
+    Index, OpenPlan, Plans, Repository, Session, SessionTable, SessionWriter, end_session, has_died, put_plan,
+    put_state,
 };
-use crate::storage::ObjectName;
-use crate::storage::Outcome;
+use crate::storage::{ObjectFamily, ObjectName, Outcome};
 
 /// How often a prune begins anew because others change what it looks at.
 const ROUNDS: usize = 8;
@@ -126,7 +126,10 @@ pub fn prune(
         may_copy: true,
         report: PruneReport::default(),
     };
-    run.run()?;
+    let ran = run.run();
+    // Where it failed, something may be under way that nobody has asked for.
+    repository.storage().forget_expected();
+    ran?;
     let mut report = run.report;
     (report.problems, report.problem_count) = problems.finish();
     Ok(report)
@@ -183,10 +186,10 @@ impl Run<'_> {
         Err(EngineError::new(ErrorKind::InUse, "other prunes are at work"))
     }
 
-    /// G1: W1 and W2. Its session is one of this run.
-    fn begin(&mut self) -> Result<Session> {
+    /// G1: W1 and W2, to load the index and then list `next`, if that is something. Its session is one of this run.
+    fn begin(&mut self, next: &[ObjectFamily]) -> Result<Session> {
         let Self { repository, options, clock, .. } = self;
-        let session = Session::begin(repository, &options.host, &options.program, *clock)?;
+        let session = Session::begin_before(repository, &options.host, &options.program, *clock, next)?;
         self.own.insert(session.id());
         Ok(session)
     }
@@ -199,15 +202,20 @@ impl Run<'_> {
     }
 
     fn round(&mut self) -> Result<Round> {
+        let storage = self.repository.storage();
         if self.options.dry_run {
-            let plans = Plans::load(self.repository)?;
-            return self.look(&plans).map(|_| Round::Ended);
+            storage.expect(&[ObjectFamily::Prune, ObjectFamily::Sessions], &[]);
+            let before = self.remembered(&Plans::load(self.repository)?)?;
+            let index = self.repository.load_index_before_snapshots(self.monitor)?;
+            return self.look(&before, index).map(|_| Round::Ended);
         }
-        let session = self.begin()?;
+        // A round builds on what it listed itself.
+        storage.forget_expected();
+        let session = self.begin(&[ObjectFamily::Snapshots, ObjectFamily::Forgotten])?;
         let plans = session.plans().clone();
         let round = match plans.open().first() {
             Some(open) => self.end(session).and_then(|()| self.resume(open)),
-            None => match self.look(&plans) {
+            None => match self.look_in(&session) {
                 Ok(looked) => self.carry_out(session, &plans, looked),
                 Err(error) => self.end(session).and(Err(error)),
             },
@@ -224,13 +232,17 @@ impl Run<'_> {
         }
     }
 
+    fn look_in(&mut self, session: &Session) -> Result<(Option<Survey>, bool)> {
+        let before = self.remembered(session.plans())?;
+        let index = self.repository.load_index_of(session, self.monitor)?;
+        self.look(&before, index)
+    }
+
     /// The scan, and what follows from it; no survey if there is nothing to do.
-    fn look(&mut self, plans: &Plans) -> Result<(Option<Survey>, bool)> {
-        let now = self.clock.now();
-        let sessions = SessionTable::load(self.repository)?;
-        let (before, noticed) = self.notice(plans, &sessions)?;
-        let has_news = noticed.is_news_to(&before);
-        let inventory = self.take_stock(&noticed, now)?;
+    fn look(&mut self, before: &Noticed, index: Index) -> Result<(Option<Survey>, bool)> {
+        // After the index: what it names was there then.
+        self.repository.storage().expect(&[ObjectFamily::Packs], &[]);
+        let (inventory, has_news) = self.take_stock(index, before)?;
         let bounds = Bounds {
             max_unused: if self.may_copy { self.options.max_unused } else { MaxUnused::Unlimited },
             max_repack: self.options.max_repack,
@@ -289,11 +301,12 @@ impl Run<'_> {
     }
 
     fn tidy(&mut self) -> Result<()> {
-        self.remove_old_intents()?;
+        self.repository.storage().expect(&[ObjectFamily::Sessions, ObjectFamily::Prune], &[]);
         // Only tidiness.
         let now = self.clock.now();
         let before = Timestamp { seconds: now.seconds.saturating_sub(UNFINISHED_SECONDS), ..now };
         let _ = self.repository.storage().remove_unfinished(before);
+        self.remove_old_intents()?;
         self.restock_reserve()
     }
 
@@ -349,7 +362,10 @@ impl Run<'_> {
     fn put_plan(&mut self, number: PruneId, condemned: Vec<PackId>, dropped: Vec<SnapshotId>) -> Result<Round> {
         let program = self.options.program.clone();
         let plan = PrunePlan { number, time: self.clock.now(), program, condemned, dropped };
-        if put_plan(self.repository, &plan)? == Outcome::Existed {
+        let outcome = put_plan(self.repository, &plan)?;
+        // From here on only what is listed after the plan counts.
+        self.repository.storage().forget_expected();
+        if outcome == Outcome::Existed {
             return Ok(Round::Again);
         }
         if self.is_over(number)? {
@@ -369,6 +385,8 @@ impl Run<'_> {
         let Some(plan) = open.plan() else {
             return Err(EngineError::damaged(format!("plan {} of prune can't be read", open.number())));
         };
+        // What is looked at again must be of after all sessions have ended.
+        self.repository.storage().forget_expected();
         // Whoever put them may have died before they would last, and what follows from them does.
         self.repository.storage().persist(ObjectName::PrunePlan(plan.number))?;
         if open.verdict().is_some() {
@@ -399,8 +417,9 @@ impl Run<'_> {
         let freed = if does_nothing(plan) { Some(0) } else { self.sweep(plan, &swept)? };
         let Some(freed) = freed else { return Ok(Round::Blocked) };
         self.report.bytes_freed += freed;
-        let plans = Plans::load(self.repository)?;
-        let (_, noticed) = self.notice(&plans, &SessionTable::load(self.repository)?)?;
+        let before = self.remembered(&Plans::load(self.repository)?)?;
+        let sessions = SessionTable::load(self.repository)?;
+        let noticed = self.notice(&before, &sessions, self.existing_on_record()?);
         self.conclude(plan.number, &noticed, freed)?;
         self.report.plans_done += u64::from(!does_nothing(plan));
         Ok(Round::Ended)
@@ -443,9 +462,8 @@ impl Run<'_> {
         let may_revoke = self.repository.storage().capabilities().put_if_absent;
         let after = self.options.revoke_after_seconds;
         loop {
-            let plans = Plans::load(self.repository)?;
+            let before = self.remembered(&Plans::load(self.repository)?)?;
             let now = self.clock.now();
-            let (before, _) = self.notice(&plans, &SessionTable::default())?;
             for session in &open {
                 if self.own.contains(session) {
                     // There was no room to end it. It is the only writer of that register.

@@ -11,7 +11,7 @@ use crate::id::{PackId, SessionId, SnapshotId};
 use crate::ops::mark::mark;
 use crate::repository::{
     Census, Index, Plans, SessionTable, SnapshotSet, has_died, put_record, read_done, read_lasting_snapshot,
-    read_snapshots,
+    read_snapshot, read_snapshots_with_records_as_they_are,
 };
 use crate::storage::{ObjectFamily, ObjectName};
 
@@ -37,8 +37,8 @@ pub(super) struct Survey {
 }
 
 impl Run<'_> {
-    /// What a prune first saw when: what the last one remembered, and what is there now.
-    pub(super) fn notice(&self, plans: &Plans, sessions: &SessionTable) -> Result<(Noticed, Noticed)> {
+    /// What the last prune remembered of when prunes first saw what there was.
+    pub(super) fn remembered(&self, plans: &Plans) -> Result<Noticed> {
         let mut before = Noticed::default();
         for number in plans.done().into_iter().rev() {
             match read_done(self.repository, number) {
@@ -52,21 +52,43 @@ impl Run<'_> {
                 Err(_) => {}
             }
         }
+        Ok(before)
+    }
+
+    /// When prunes first saw what there is now, if the last one remembered that. `records`: those of snapshots that are there, as far
+    /// as they may expire.
+    pub(super) fn notice(
+        &self,
+        before: &Noticed,
+        sessions: &SessionTable,
+        records: impl IntoIterator<Item = SnapshotId>,
+    ) -> Noticed {
+        let open = sessions.open().filter(|session| !self.own.contains(session));
+        before.at(open, records, self.clock.now())
+    }
+
+    /// The snapshots that are there and have a record.
+    pub(super) fn existing_on_record(&self) -> Result<BTreeSet<SnapshotId>> {
         let mut existing = HashSet::new();
         self.repository.storage().list(ObjectFamily::Snapshots, &mut |name, _| {
             if let ObjectName::Snapshot(id) = name {
                 existing.insert(id);
             }
         })?;
-        let records = self.on_record(|id| existing.contains(id))?;
-        let open = sessions.open().filter(|session| !self.own.contains(session));
-        let now = before.at(open, records, self.clock.now());
-        Ok((before, now))
+        self.on_record(|id| existing.contains(id))
     }
 
-    /// G3: what there is, and whose time is over.
-    pub(super) fn take_stock(&self, noticed: &Noticed, now: Timestamp) -> Result<Inventory> {
-        self.inventory(&mut |set, sessions| {
+    /// G3: what there is, and whose time is over; and whether there is something to be noticed that was not.
+    pub(super) fn take_stock(&self, index: Index, before: &Noticed) -> Result<(Inventory, bool)> {
+        let now = self.clock.now();
+        let mut has_news = false;
+        let inventory = self.inventory(index, &mut |set, sessions| {
+            // One that can't be read may go all the same.
+            let unreadable = set.problems.iter().filter_map(|problem| snapshot_of(&problem.path));
+            let there: Vec<SnapshotId> = set.existing().map(|(id, _)| *id).chain(unreadable).collect();
+            let on_record = there.iter().copied().filter(|id| set.records.contains_key(id));
+            let noticed = self.notice(before, sessions, on_record);
+            has_news = noticed.is_news_to(before);
             self.record_replaced(set, now)?;
             let grace = self.options.grace_seconds;
             let is_expired = |id: &SnapshotId| {
@@ -77,12 +99,10 @@ impl Run<'_> {
                 sessions.is_revoked(*session) || (sessions.is_lost(*session) && self.is_of_an_ended_client(*id))
             };
             let revoked = set.uncommitted.iter().filter(is_void);
-            // One that can't be read may go all the same.
-            let unreadable = set.problems.iter().filter_map(|problem| snapshot_of(&problem.path));
-            let there = set.existing().map(|(id, _)| *id).chain(unreadable);
-            let expired = self.on_lasting_record(there.filter(is_expired).collect())?;
+            let expired = self.on_lasting_record(there.into_iter().filter(is_expired).collect())?;
             Ok(expired.into_iter().chain(revoked.map(|(id, _)| *id)).collect())
-        })
+        })?;
+        Ok((inventory, has_news))
     }
 
     /// Whether a snapshot is one that a write-only client signed which has ended: without a register it will never count.
@@ -115,19 +135,23 @@ impl Run<'_> {
 
     /// G6: which condemned packs hold what is needed, after all.
     pub(super) fn rescue(&self, plan: &PrunePlan) -> Result<Vec<PackId>> {
-        let inventory = self.inventory(&mut |_, _| Ok(plan.dropped.iter().copied().collect()))?;
+        let index = self.repository.load_index(self.monitor)?;
+        // That snapshots can be read is proved once before anything goes, by the storage itself.
+        let past_what_is_kept = self.repository.past_object_cache();
+        let inventory = self.inventory(index, &mut |_, _| Ok(plan.dropped.iter().copied().collect()))?;
+        drop(past_what_is_kept);
         let survey = self.survey(inventory)?;
         let lost = |pack: &PackId| plan.condemned.binary_search(pack).is_ok();
         survey.census.missed(&survey.index, &lost)
     }
 
-    /// Lists and reads everything but trees and data. `drops` says which snapshots go.
+    /// Lists and reads everything else but trees and data, after the index. `drops` says which snapshots go.
     fn inventory(
         &self,
+        index: Index,
         drops: &mut dyn FnMut(&mut SnapshotSet, &SessionTable) -> Result<BTreeSet<SnapshotId>>,
     ) -> Result<Inventory> {
         let repository = self.repository;
-        let index = repository.load_index(self.monitor)?;
         if let Some((session, why)) = index.sessions().damaged().first() {
             return Err(refused(format!("object {}: {why}", ObjectName::Register(*session))));
         }
@@ -138,9 +162,7 @@ impl Run<'_> {
             return Err(refused(error.to_string()));
         }
         // How old records are decides what goes.
-        let records_as_they_are = repository.past_object_cache();
-        let mut set = read_snapshots(repository, index.sessions())?;
-        drop(records_as_they_are);
+        let mut set = read_snapshots_with_records_as_they_are(repository, index.sessions())?;
         let dropped = drops(&mut set, index.sessions())?;
         let lost = index.sessions().still_lost(repository, set.uncommitted.iter().map(|(_, session)| *session))?;
         let is_lost =
@@ -188,6 +210,13 @@ impl Run<'_> {
     /// A snapshot that another one replaces gets a record, so that it goes as others do.
     fn record_replaced(&self, set: &mut SnapshotSet, now: Timestamp) -> Result<()> {
         for (id, _) in &set.replaced {
+            // What is kept of the snapshot that takes its place does not say that it can be read.
+            if let Some(by) = set.replacement_of(*id) {
+                read_snapshot(self.repository, by).map_err(|error| match error.kind() {
+                    ErrorKind::Io => error,
+                    _ => refused(error.to_string()),
+                })?;
+            }
             let record = ForgottenRecord {
                 snapshot: *id,
                 time: now,

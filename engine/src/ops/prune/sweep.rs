@@ -132,7 +132,7 @@ impl Run<'_> {
     }
 
     fn try_rewrite(&mut self, swept: &[PackId]) -> Result<Vec<IndexId>> {
-        let session = self.begin()?;
+        let session = self.begin(&[])?;
         let result = self.put_rewritten(&session, swept);
         match (result, self.end(session)) {
             (Ok(garbage), Ok(())) => Ok(garbage),

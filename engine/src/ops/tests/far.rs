@@ -1,9 +1,13 @@
 //! How often a verb waits for a storage that is far away. The clock counts round trips: what was said to be expected is under way
-//! from that moment on, and whoever asks for anything else waits for all of a round trip.
+//! from that moment on, and whoever asks for anything else waits for all of a round trip. A list that was expected is as old as it
+//! can be: of the moment when it was.
 
 use std::collections::HashMap;
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::*;
+use crate::id::SessionId;
+use crate::repository::Session;
 
 /// Something that is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -12,12 +16,15 @@ enum Asked {
     Read(ObjectName, Option<Range<u64>>),
 }
 
+/// What a list shows.
+type Rows = Vec<(ObjectName, u64)>;
+
 #[derive(Default)]
 struct Line {
     /// Round trips.
     now: usize,
-    /// What is under way, and when it is here.
-    expected: HashMap<Asked, usize>,
+    /// What is under way, and when it is here; of a list, what it shows.
+    expected: HashMap<Asked, (usize, Rows)>,
     requests: usize,
     /// Bytes of ranges of packs that were read.
     pack_ranges: Vec<u64>,
@@ -25,33 +32,51 @@ struct Line {
 
 impl Line {
     /// An object that is under way stays so; a list is asked for anew.
-    fn expect(&mut self, asked: Asked, when: usize) {
+    fn expect(&mut self, asked: Asked, when: usize, rows: Rows) {
         let is_list = matches!(asked, Asked::List(_));
         if is_list || !self.expected.contains_key(&asked) {
             self.requests += 1;
-            self.expected.insert(asked, when);
+            self.expected.insert(asked, (when, rows));
         }
     }
 
-    fn ask(&mut self, asked: &Asked) {
+    /// What was expected.
+    fn ask(&mut self, asked: &Asked) -> Option<Rows> {
         let here = self.expected.remove(asked);
         self.requests += usize::from(here.is_none());
-        self.now = self.now.max(here.unwrap_or(self.now + 1));
+        self.now = self.now.max(here.as_ref().map_or(self.now + 1, |(when, _)| *when));
+        here.map(|(_, rows)| rows)
+    }
+
+    /// A request that changes something. What was expected of that is not right any more.
+    fn change(&mut self, name: ObjectName) {
+        self.now += 1;
+        self.requests += 1;
+        self.expected.remove(&Asked::List(name.family()));
+        self.expected.retain(|asked, _| !matches!(asked, Asked::Read(of, _) if *of == name));
     }
 }
 
 #[derive(Default)]
 struct Far {
-    below: MemoryStorage,
+    below: Arc<Recording>,
     line: Mutex<Line>,
     is_near: bool,
     /// Ranges of more bytes are refused.
     largest_range: Option<u64>,
+    /// What somebody else does just before a plan of prune is put, when all lists were asked for.
+    before_plan: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
 impl Far {
     fn line(&self) -> std::sync::MutexGuard<'_, Line> {
         self.line.lock().expect("no holder of this lock panics")
+    }
+
+    fn rows(&self, family: ObjectFamily) -> Rows {
+        let mut rows = Vec::new();
+        self.below.list(family, &mut |name, len| rows.push((name, len))).expect("a list");
+        rows
     }
 
     /// Runs a verb; what came of it, how many round trips were waited for, and how many requests were made.
@@ -65,8 +90,9 @@ impl Far {
 
 impl Storage for Far {
     fn list(&self, family: ObjectFamily, each: &mut dyn FnMut(ObjectName, u64)) -> Result<()> {
-        self.line().ask(&Asked::List(family));
-        self.below.list(family, each)
+        let rows = self.line().ask(&Asked::List(family));
+        rows.unwrap_or_else(|| self.rows(family)).into_iter().for_each(|(name, len)| each(name, len));
+        Ok(())
     }
 
     fn read(&self, name: ObjectName, range: Option<Range<u64>>, max: u64) -> Result<Vec<u8>> {
@@ -83,12 +109,17 @@ impl Storage for Far {
     }
 
     fn write_new(&self, name: ObjectName, parts: &[&[u8]]) -> Result<Outcome> {
-        self.line().now += 1;
+        let then = self.before_plan.lock().expect("lock").take_if(|_| matches!(name, ObjectName::PrunePlan(_)));
+        if let Some(then) = then {
+            self.expect(&ObjectFamily::ALL, &[]);
+            then();
+        }
+        self.line().change(name);
         self.below.write_new(name, parts)
     }
 
     fn remove(&self, name: ObjectName) -> Result<()> {
-        self.line().now += 1;
+        self.line().change(name);
         self.below.remove(name)
     }
 
@@ -99,24 +130,24 @@ impl Storage for Far {
     fn expect(&self, lists: &[ObjectFamily], objects: &[ObjectName]) {
         let mut line = self.line();
         let when = line.now + 1;
-        let lists = lists.iter().map(|family| Asked::List(*family));
-        lists.chain(objects.iter().map(|name| Asked::Read(*name, None))).for_each(|asked| line.expect(asked, when));
+        lists.iter().for_each(|family| line.expect(Asked::List(*family), when, self.rows(*family)));
+        objects.iter().for_each(|name| line.expect(Asked::Read(*name, None), when, Vec::new()));
     }
 
     fn expect_whole(&self, lists: &[ObjectFamily]) {
         self.expect(lists, &[]);
         let mut line = self.line();
         let when = line.now + 2;
-        for family in lists {
-            let each = &mut |name, _| line.expect(Asked::Read(name, None), when);
-            self.below.list(*family, each).expect("a list");
+        for (name, _) in lists.iter().flat_map(|family| self.rows(*family)) {
+            line.expect(Asked::Read(name, None), when, Vec::new());
         }
     }
 
     fn expect_ranges(&self, ranges: &[(ObjectName, Range<u64>)]) {
         let mut line = self.line();
         let when = line.now + 1;
-        ranges.iter().for_each(|(name, range)| line.expect(Asked::Read(*name, Some(range.clone())), when));
+        let asked = ranges.iter().map(|(name, range)| Asked::Read(*name, Some(range.clone())));
+        asked.for_each(|asked| line.expect(asked, when, Vec::new()));
     }
 
     fn is_expected(&self, list: ObjectFamily) -> bool {
@@ -180,17 +211,11 @@ impl Place {
     /// The same objects in a storage that is another way.
     fn copy(&self, is_near: bool, largest_range: Option<u64>) -> Arc<Far> {
         let other = Far { is_near, largest_range, ..Far::default() };
-        for (name, len) in ObjectFamily::ALL.into_iter().flat_map(|family| self.objects(family)) {
+        for (name, len) in ObjectFamily::ALL.into_iter().flat_map(|family| self.far.rows(family)) {
             let object = self.far.below.read(name, None, len).expect("there");
             other.below.write_new(name, &[&object]).expect("put");
         }
         Arc::new(other)
-    }
-
-    fn objects(&self, family: ObjectFamily) -> Vec<(ObjectName, u64)> {
-        let mut objects = Vec::new();
-        self.far.below.list(family, &mut |name, len| objects.push((name, len))).expect("a list");
-        objects
     }
 
     fn check(&self, storage: &Arc<Far>) -> CheckReport {
@@ -237,7 +262,7 @@ fn a_check_finds_the_same_whether_it_reads_ahead_or_not() {
     let segment = 1 << 20;
     assert_eq!(findings(&place.check(&place.copy(false, Some(segment)))), whole);
     // Of each pack with trees a byte is wrong, then the end is not there.
-    for (name, len) in place.objects(ObjectFamily::Packs) {
+    for (name, len) in place.far.rows(ObjectFamily::Packs) {
         let object = place.far.below.read(name, None, len).expect("there");
         let mut flipped = object.clone();
         flipped[100] ^= 1;
@@ -251,4 +276,94 @@ fn a_check_finds_the_same_whether_it_reads_ahead_or_not() {
         place.far.below.remove(name).expect("removed");
         place.far.below.write_new(name, &[&object]).expect("put");
     }
+}
+
+#[test]
+fn a_prune_with_nothing_to_do_waits_a_few_times() {
+    let place = Place::new();
+    let mut repository = place.open(&place.far);
+    repository.keep_objects(1 << 20);
+    let prune = || prune(&repository, &super::pruning::now(), &clock(), &Silent).expect("prune");
+    // The first two look at what they have not seen yet.
+    assert!(prune().proposal.is_empty() && prune().proposal.is_empty());
+    let (report, waits, requests) = place.far.measure(prune);
+    assert!(report.proposal.is_empty());
+    assert!(place.far.line().expected.is_empty());
+    // The intent; sessions and plans; index, snapshots and records; packs; the register; the intent's end; sessions and plans.
+    assert_eq!((waits, requests), (7, 11));
+}
+
+/// What was listed before a plan was put does not say who builds on what it condemns.
+#[test]
+fn what_was_asked_for_before_a_plan_is_not_used_after_it() {
+    let bench = super::pruning::bench_to_prune();
+    let patient = PruneOptions { revoke_after_seconds: 3600, ..super::pruning::now() };
+    // What is forgotten is on record, so that the only plan is the one that condemns.
+    let noticing = PruneOptions { grace_seconds: 3600, max_unused: MaxUnused::Unlimited, ..super::pruning::now() };
+    prune(&bench.repository, &noticing, &clock(), &Silent).expect("prune");
+    let cache = |name| bench.scratch.path().join(name);
+    let writer = Repository::open(Arc::new(Arc::clone(&bench.storage)), &bench.secret, &cache("writer")).expect("open");
+    let (say, said) = channel();
+    let begin = move || say.send(Session::begin(&writer, "here", PROGRAM, &clock()).expect("begun")).expect("heard");
+    let far = Far { below: Arc::clone(&bench.storage), ..Far::default() };
+    *far.before_plan.lock().expect("lock") = Some(Box::new(begin));
+    let pruner = Repository::open(Arc::new(far), &bench.secret, &cache("pruner")).expect("open");
+    let report = prune(&pruner, &patient, &clock(), &Silent).expect("prune");
+    let session = said.recv().expect("it began before the plan");
+    assert!(session.plans().open().is_empty(), "it heeds no plan");
+    assert_eq!((report.waiting_for, report.packs_deleted), (vec![session.id()], 0));
+    // When it has ended, the next prune goes on, by what there is then.
+    session.commit(&bench.repository, None).expect("ended");
+    let report = prune(&pruner, &patient, &clock(), &Silent).expect("prune");
+    assert!(report.waiting_for.is_empty() && report.packs_deleted > 0);
+    assert!(!bench.check().is_damaged() && bench.restores(&bench.latest().1));
+}
+
+/// A snapshot that stops when it is at its first file, until it may go on.
+struct Held {
+    begun: Mutex<Option<Sender<()>>>,
+    go_on: Mutex<Receiver<()>>,
+}
+
+impl Monitor for Held {
+    fn current(&self, path: &[u8]) {
+        let begun = if path.contains(&b'f') { self.begun.lock().expect("lock").take() } else { None };
+        if let Some(begun) = begun {
+            begun.send(()).expect("heard");
+            self.go_on.lock().expect("lock").recv().expect("told");
+        }
+    }
+}
+
+/// A plan is found open, and the session that it waits for is committed just then: what it needs stays.
+#[test]
+fn what_was_asked_for_before_sessions_have_ended_is_not_used_after_that() {
+    use std::os::unix::ffi::OsStrExt;
+    let bench = super::pruning::bench_to_prune();
+    let patient = PruneOptions { revoke_after_seconds: 3600, ..super::pruning::now() };
+    let cache = |name| bench.scratch.path().join(name);
+    // It brings back what is forgotten, from packs that are about to be condemned.
+    (0..30).for_each(|i| bench.write(&format!("d{}/f{i}", i % 3), i, 60_000));
+    let writer = Repository::open(Arc::new(Arc::clone(&bench.storage)), &bench.secret, &cache("writer")).expect("open");
+    let ((begun, has_begun), (go_on, told)) = (channel(), channel());
+    let held = Held { begun: Mutex::new(Some(begun)), go_on: Mutex::new(told) };
+    let paths = vec![bench.source().as_os_str().as_bytes().to_vec()];
+    std::thread::scope(|scope| {
+        let save = scope.spawn(|| snapshot(&writer, SnapshotInput::Paths(paths), &options(), &clock(), &held));
+        has_begun.recv().expect("begun");
+        let report = prune(&bench.repository, &patient, &clock(), &Silent).expect("prune");
+        assert_eq!((report.waiting_for.len(), report.packs_deleted), (1, 0));
+        let save = Mutex::new(Some(save));
+        let wait = |_: &[SessionId]| {
+            let save = save.lock().expect("lock").take().expect("asked once");
+            go_on.send(()).expect("it waits");
+            save.join().expect("joined").expect("a snapshot");
+            true
+        };
+        let far = Far { below: Arc::clone(&bench.storage), ..Far::default() };
+        let pruner = Repository::open(Arc::new(far), &bench.secret, &cache("pruner")).expect("open");
+        let report = prune(&pruner, &PruneOptions { wait: &wait, ..patient }, &clock(), &Silent).expect("prune");
+        assert!(report.plans_resumed == 1 && report.packs_rescued > 0 && report.waiting_for.is_empty());
+    });
+    assert!(!bench.check().is_damaged() && bench.restores(&bench.latest().1));
 }

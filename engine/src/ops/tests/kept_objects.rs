@@ -152,3 +152,55 @@ fn index_objects_that_were_lacking_last_are_opened_while_the_intent_is_put() {
         assert_eq!(fs::read(&lacking).expect("remembered").len(), 32, "the other one");
     }
 }
+
+/// A record that a power cut took may be put again, later: its snapshot has all of the grace time from then on.
+#[test]
+fn a_record_that_is_kept_does_not_say_since_when_a_snapshot_is_forgotten() {
+    let bench = bench();
+    let list = || list_snapshots(&bench.repository, &SnapshotFilter::default()).expect("list");
+    let old = list().snapshots[0].0;
+    let at = |seconds| FixedClock(Timestamp::new(seconds, 0));
+    let forget_at = |seconds| {
+        let plan = plan_named(&bench.repository, &[old.to_hex()], &SnapshotFilter::default()).expect("plan");
+        forget(&bench.repository, &plan, "here", PROGRAM, &at(seconds), &Silent).expect("forget");
+    };
+    let prune_at = |seconds| {
+        let options = PruneOptions { grace_seconds: 100, ..super::pruning::now() };
+        prune(&bench.repository, &options, &at(seconds), &Silent).expect("prune").proposal.snapshots
+    };
+    forget_at(1000);
+    assert_eq!((list().snapshots.len(), prune_at(1010)), (1, vec![]));
+    bench.storage.below.remove(ObjectName::Forgotten(old)).expect("the power was cut");
+    forget_at(2000);
+    assert_eq!((list().snapshots.len(), prune_at(2050)), (1, vec![]), "kept is the one of before");
+    assert_eq!(prune_at(2100), [old]);
+}
+
+/// What is kept of a snapshot says what it needs, and not that anybody else can read it: nothing goes for it.
+#[test]
+fn a_snapshot_that_only_this_machine_can_read_makes_a_prune_refuse() {
+    for replaces in [false, true] {
+        let mut bench = super::pruning::bench_to_prune();
+        bench.repository.keep_objects(1 << 20);
+        let (mut id, snapshot) = bench.latest();
+        if replaces {
+            let change = TagChange { add: vec!["tag".into()], ..TagChange::default() };
+            let changed =
+                tag(&bench.repository, &[(id, snapshot)], &change, "here", PROGRAM, &clock()).expect("changed");
+            id = changed[0].1;
+        }
+        let name = ObjectName::Snapshot(id);
+        let mut object = bench.storage.below.read(name, None, u64::MAX).expect("there");
+        object[50] ^= 1;
+        bench.storage.below.remove(name).expect("removed");
+        bench.storage.below.write_new(name, &[&object]).expect("damaged");
+        assert_eq!(bench.latest().0, id, "it is kept");
+        let records = bench.objects(ObjectFamily::Forgotten);
+        let there = [ObjectFamily::Packs, ObjectFamily::Snapshots].map(|family| bench.objects(family).len());
+        let error = prune(&bench.repository, &super::pruning::now(), &clock(), &Silent).expect_err("it can't be read");
+        assert!(error.kind() == ErrorKind::Damaged && error.to_string().contains(&id.to_hex()), "{error}");
+        assert_eq!(bench.objects(ObjectFamily::Forgotten), records, "what it replaces is not forgotten for it");
+        let left = [ObjectFamily::Packs, ObjectFamily::Snapshots].map(|family| bench.objects(family).len());
+        assert!(left[0] >= there[0] && left[1] == there[1], "copies may have been put, nothing is gone: {left:?}");
+    }
+}
