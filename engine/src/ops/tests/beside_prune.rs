@@ -1,5 +1,6 @@
 //! Writers beside a prune: which plans count, and what a writer that heeds one does.
 
+use super::swept::client;
 use super::*;
 use crate::format::{ObjectKind, PruneDone, PrunePlan, PruneState, PruneVerdict};
 use crate::id::{PackId, PruneId};
@@ -255,7 +256,6 @@ fn packs_that_a_prune_did_not_delete_are_no_damage() {
 
 #[test]
 fn a_snapshot_that_came_to_be_between_two_lists_of_a_prune_has_not_lost_its_register() {
-    use std::os::unix::ffi::OsStrExt;
     let bench = Bench::new();
     (0..6).for_each(|i| bench.write(&format!("f{i}"), i, 60_000));
     bench.snapshot();
@@ -264,14 +264,9 @@ fn a_snapshot_that_came_to_be_between_two_lists_of_a_prune_has_not_lost_its_regi
     super::pruning::forget_old(&bench.repository);
     // What comes back needs packs that the prune is about to find unneeded.
     (0..6).for_each(|i| bench.write(&format!("f{i}"), i, 60_000));
-    let cache = |name| bench.scratch.path().join(name);
-    let writer = Repository::open(Arc::new(Arc::clone(&bench.storage)), &bench.secret, &cache("writer")).expect("open");
-    let paths = vec![bench.source().as_os_str().as_bytes().to_vec()];
-    let save = move || {
-        let input = SnapshotInput::Paths(paths);
-        drop(snapshot(&writer, input, &options(), &clock(), &Silent).expect("snapshot"));
-    };
-    let pruner = Repository::open(Arc::new(Arc::clone(&bench.storage)), &bench.secret, &cache("pruner")).expect("open");
+    let (writer, source) = (bench.writer(), bench.source());
+    let save = move || drop(snapshot(&writer, tree(&source), &options(), &clock(), &Silent).expect("snapshot"));
+    let pruner = client(&bench, Arc::new(Arc::clone(&bench.storage)));
     bench.storage.forget();
     *bench.storage.before_snapshots.lock().expect("lock") = Some(Box::new(save));
     prune(&pruner, &super::pruning::now(), &clock(), &Silent).expect("nothing is wrong");

@@ -15,9 +15,7 @@ fn add_write_only(bench: &Bench, storage: Arc<dyn Storage>) -> Repository {
 }
 
 fn snapshot_of(bench: &Bench, repository: &Repository) {
-    use std::os::unix::ffi::OsStrExt;
-    let paths = vec![bench.source().as_os_str().as_bytes().to_vec()];
-    snapshot(repository, SnapshotInput::Paths(paths), &options(), &clock(), &Silent).expect("snapshot");
+    snapshot(repository, tree(&bench.source()), &options(), &clock(), &Silent).expect("snapshot");
 }
 
 fn index_object_of(bench: &Bench, domain: DomainId) -> IndexObject {

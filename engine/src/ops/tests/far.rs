@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use super::swept::client;
 use super::*;
 use crate::id::SessionId;
 use crate::repository::Session;
@@ -202,20 +203,14 @@ impl Place {
     }
 
     fn snapshot(&self) {
-        use std::os::unix::ffi::OsStrExt;
-        let paths = vec![self.source().as_os_str().as_bytes().to_vec()];
         let repository = self.open(&self.far);
-        snapshot(&repository, SnapshotInput::Paths(paths), &options(), &clock(), &Silent).expect("snapshot");
+        snapshot(&repository, tree(&self.source()), &options(), &clock(), &Silent).expect("snapshot");
     }
 
     /// The same objects in a storage that is another way.
     fn copy(&self, is_near: bool, largest_range: Option<u64>) -> Arc<Far> {
-        let other = Far { is_near, largest_range, ..Far::default() };
-        for (name, len) in ObjectFamily::ALL.into_iter().flat_map(|family| self.far.rows(family)) {
-            let object = self.far.below.read(name, None, len).expect("there");
-            other.below.write_new(name, &[&object]).expect("put");
-        }
-        Arc::new(other)
+        let below = super::pruning::copy_of(&self.far.below);
+        Arc::new(Far { below, is_near, largest_range, ..Far::default() })
     }
 
     fn check(&self, storage: &Arc<Far>) -> CheckReport {
@@ -301,13 +296,12 @@ fn what_was_asked_for_before_a_plan_is_not_used_after_it() {
     // What is forgotten is on record, so that the only plan is the one that condemns.
     let noticing = PruneOptions { grace_seconds: 3600, max_unused: MaxUnused::Unlimited, ..super::pruning::now() };
     prune(&bench.repository, &noticing, &clock(), &Silent).expect("prune");
-    let cache = |name| bench.scratch.path().join(name);
-    let writer = Repository::open(Arc::new(Arc::clone(&bench.storage)), &bench.secret, &cache("writer")).expect("open");
+    let writer = bench.writer();
     let (say, said) = channel();
     let begin = move || say.send(Session::begin(&writer, "here", PROGRAM, &clock()).expect("begun")).expect("heard");
     let far = Far { below: Arc::clone(&bench.storage), ..Far::default() };
     *far.before_plan.lock().expect("lock") = Some(Box::new(begin));
-    let pruner = Repository::open(Arc::new(far), &bench.secret, &cache("pruner")).expect("open");
+    let pruner = client(&bench, Arc::new(far));
     let report = prune(&pruner, &patient, &clock(), &Silent).expect("prune");
     let session = said.recv().expect("it began before the plan");
     assert!(session.plans().open().is_empty(), "it heeds no plan");
@@ -338,18 +332,15 @@ impl Monitor for Held {
 /// A plan is found open, and the session that it waits for is committed just then: what it needs stays.
 #[test]
 fn what_was_asked_for_before_sessions_have_ended_is_not_used_after_that() {
-    use std::os::unix::ffi::OsStrExt;
     let bench = super::pruning::bench_to_prune();
     let patient = PruneOptions { revoke_after_seconds: 3600, ..super::pruning::now() };
-    let cache = |name| bench.scratch.path().join(name);
     // It brings back what is forgotten, from packs that are about to be condemned.
     (0..30).for_each(|i| bench.write(&format!("d{}/f{i}", i % 3), i, 60_000));
-    let writer = Repository::open(Arc::new(Arc::clone(&bench.storage)), &bench.secret, &cache("writer")).expect("open");
+    let writer = bench.writer();
     let ((begun, has_begun), (go_on, told)) = (channel(), channel());
     let held = Held { begun: Mutex::new(Some(begun)), go_on: Mutex::new(told) };
-    let paths = vec![bench.source().as_os_str().as_bytes().to_vec()];
     std::thread::scope(|scope| {
-        let save = scope.spawn(|| snapshot(&writer, SnapshotInput::Paths(paths), &options(), &clock(), &held));
+        let save = scope.spawn(|| snapshot(&writer, tree(&bench.source()), &options(), &clock(), &held));
         has_begun.recv().expect("begun");
         let report = prune(&bench.repository, &patient, &clock(), &Silent).expect("prune");
         assert_eq!((report.waiting_for.len(), report.packs_deleted), (1, 0));
@@ -361,7 +352,7 @@ fn what_was_asked_for_before_sessions_have_ended_is_not_used_after_that() {
             true
         };
         let far = Far { below: Arc::clone(&bench.storage), ..Far::default() };
-        let pruner = Repository::open(Arc::new(far), &bench.secret, &cache("pruner")).expect("open");
+        let pruner = client(&bench, Arc::new(far));
         let report = prune(&pruner, &PruneOptions { wait: &wait, ..patient }, &clock(), &Silent).expect("prune");
         assert!(report.plans_resumed == 1 && report.packs_rescued > 0 && report.waiting_for.is_empty());
     });

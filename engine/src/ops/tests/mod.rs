@@ -137,13 +137,17 @@ impl Bench {
     }
 
     fn snapshot_with(&self, options: &SnapshotOptions, monitor: &dyn Monitor) -> Result<SnapshotReport> {
-        use std::os::unix::ffi::OsStrExt;
-        let paths = vec![self.source().as_os_str().as_bytes().to_vec()];
-        snapshot(&self.repository, SnapshotInput::Paths(paths), options, &clock(), monitor)
+        snapshot(&self.repository, tree(&self.source()), options, &clock(), monitor)
     }
 
     fn snapshot(&self) -> SnapshotReport {
         self.snapshot_with(&options(), &Silent).expect("snapshot")
+    }
+
+    /// Another machine that writes.
+    fn writer(&self) -> Repository {
+        let storage = Arc::new(Arc::clone(&self.storage));
+        Repository::open(storage, &self.secret, &self.scratch.path().join("writer")).expect("open")
     }
 
     fn latest(&self) -> (SnapshotId, Snapshot) {
@@ -187,6 +191,11 @@ impl Bench {
         self.storage.below.list(family, &mut |name, _| names.push(name)).expect("list");
         names
     }
+}
+
+fn tree(source: &Path) -> SnapshotInput<'static> {
+    use std::os::unix::ffi::OsStrExt;
+    SnapshotInput::Paths(vec![source.as_os_str().as_bytes().to_vec()])
 }
 
 /// Without the real directories above the source: others change those meanwhile.

@@ -60,7 +60,7 @@ impl Storage for Mortal {
 }
 
 /// A copy of all objects.
-fn copy_of(storage: &Recording) -> Arc<Recording> {
+pub(super) fn copy_of(storage: &Recording) -> Arc<Recording> {
     let copy = Recording::default();
     for family in ObjectFamily::ALL {
         let mut names = Vec::new();
