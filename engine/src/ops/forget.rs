@@ -171,7 +171,7 @@ pub fn plan_named(repository: &Repository, names: &[String], filter: &SnapshotFi
             None => Fate::Named,
         };
         if fate == Fate::Named
-            && let Some(newer) = set.replacement_of(id)
+            && let Some(newer) = set.replacement_of(id, snapshot.domain)
         {
             // It is not listed anyway; what the person sees of it is the newer one.
             return Err(EngineError::new(ErrorKind::NotFound, format!("snapshot {id} was replaced by {newer}")));

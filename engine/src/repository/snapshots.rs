@@ -53,9 +53,10 @@ impl SnapshotSet {
         last.map_or((None, 1), |(id, last)| (Some(*id), limits::SNAPSHOT_NUMBER.min(last.sequence + 1)))
     }
 
-    /// The snapshot that replaces another one.
-    pub fn replacement_of(&self, old: SnapshotId) -> Option<SnapshotId> {
-        self.existing().find(|(_, snapshot)| snapshot.replaces == Some(old)).map(|(id, _)| *id)
+    /// The snapshot that replaces one of a domain: another domain's replaces nothing in it.
+    pub fn replacement_of(&self, old: SnapshotId, domain: DomainId) -> Option<SnapshotId> {
+        let replaces = |snapshot: &Snapshot| snapshot.replaces == Some(old) && snapshot.domain == domain;
+        self.existing().find(|(_, snapshot)| replaces(snapshot)).map(|(id, _)| *id)
     }
 }
 

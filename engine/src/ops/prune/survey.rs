@@ -209,9 +209,9 @@ impl Run<'_> {
 
     /// A snapshot that another one replaces gets a record, so that it goes as others do.
     fn record_replaced(&self, set: &mut SnapshotSet, now: Timestamp) -> Result<()> {
-        for (id, _) in &set.replaced {
+        for (id, snapshot) in &set.replaced {
             // What is kept of the snapshot that takes its place does not say that it can be read.
-            if let Some(by) = set.replacement_of(*id) {
+            if let Some(by) = set.replacement_of(*id, snapshot.domain) {
                 read_snapshot(self.repository, by).map_err(|error| match error.kind() {
                     ErrorKind::Io => error,
                     _ => refused(error.to_string()),

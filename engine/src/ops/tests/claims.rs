@@ -4,6 +4,7 @@ use super::adoption::with_dead_writer;
 use super::locks::Safe;
 use super::pruning::forget_old;
 use super::*;
+use crate::repository::SnapshotSet;
 
 /// A write-only client of a repository, which has stored nothing yet.
 fn add_write_only(bench: &Bench, storage: Arc<dyn Storage>) -> Repository {
@@ -101,4 +102,20 @@ fn packs_that_a_write_only_client_makes_up_are_no_storage_that_is_not_all_there(
         bench.storage.below.remove(name).expect("remove");
     }
     assert_eq!(repair().expect_err("all are gone").kind(), ErrorKind::Refused);
+}
+
+#[test]
+fn what_another_domain_says_that_it_replaces_stays() {
+    let bench = Bench::new();
+    bench.write("f", 1, 3000);
+    bench.snapshot();
+    let (old, snapshot) = bench.latest();
+    let by = |domain| Snapshot { replaces: Some(old), domain, ..snapshot.clone() };
+    let (claims, replaces) = (SnapshotId::new([1; 32]), SnapshotId::new([2; 32]));
+    let other = DomainId::new([7; 16]);
+    let snapshots = vec![(claims, by(other)), (replaces, by(snapshot.domain))];
+    let set = SnapshotSet { snapshots, ..SnapshotSet::default() };
+    assert_eq!(set.replacement_of(old, snapshot.domain), Some(replaces));
+    let claimed = SnapshotSet { snapshots: vec![(claims, by(other))], ..SnapshotSet::default() };
+    assert_eq!(claimed.replacement_of(old, snapshot.domain), None);
 }
